@@ -1,0 +1,1 @@
+"""Configurations: plain `get_config` files."""

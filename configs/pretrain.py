@@ -1,0 +1,212 @@
+r"""Pretraining: one codebook for audio, video and text (FCID).
+
+python -m unirep.main --config=configs/pretrain.py --workdir=runs/first
+
+Variants, separated by commas after a colon:
+  data=synthetic|digits|arrays   what to learn from (default synthetic)
+  preset=clean|released          the method mended, or as published
+  size=small|paper|tiny          paper: the published widths; tiny: for tests
+For example `--config=configs/pretrain.py:data=digits,preset=released`. Every
+leaf is a flag as well: `--config.codebook.size=256`.
+"""
+
+from ml_collections import ConfigDict
+
+CHOICES = {
+    "data": ("synthetic", "digits", "arrays"),
+    "preset": ("clean", "released"),
+    "size": ("small", "paper", "tiny"),
+}
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  variant = parse(arg, CHOICES)
+  config = ConfigDict()
+  config.seed = 0
+  config.steps = 400
+  config.batch_size = 80
+  config.dropout = 0.1
+  config.log_every = 10
+  config.checkpoint_every = 100
+  config.checkpoints_kept = 2
+  config.workers = 0  # processes that load data; 0 loads in this one
+  config.dtype = "float32"  # of the networks; codes and losses stay in float32
+
+  config.modalities = ("video", "audio", "text")  # the codebook's order
+  config.fine = ("video", "audio")  # these share a time axis
+  config.encoders = {
+      "video": {"kind": "grid", "specific": 64},
+      "audio": {"kind": "sequence", "specific": 256},
+      "text": {"kind": "sequence", "specific": 256},
+  }
+  config.model = {"dim": 256, "heads": 4, "hidden": 1024, "layers": 1}
+  config.cpc = {"width": 256, "layers": 2}
+  config.club = {"hidden": 128, "rounds": 5, "learning_rate": 1e-3}
+  config.codebook = {"size": 128}
+  config.probe = {"steps": 400, "batch_size": 80, "learning_rate": 4e-3}
+
+  {"clean": clean, "released": released}[variant["preset"]](config)
+  {"synthetic": synthetic, "digits": digits, "arrays": arrays}[
+      variant["data"]
+  ](config)
+  {"small": small, "paper": paper, "tiny": tiny}[variant["size"]](config)
+  return config
+
+
+def clean(config: ConfigDict) -> None:
+  """The method with its defects mended; each line is one keyword."""
+  config.mask_padding = True  # zeros behind a short text are not words
+  config.model.pool = "sum"
+  config.codebook.update({
+      "bound": 1 / 400,
+      "count": 1.0,  # unused codes neither explode nor vanish
+      "age": 1e6,  # codes that step 0 misses start as samples of the data
+  })
+  config.ema = {
+      "decay": 0.99,
+      "own_weight": 0.5,
+      "joint": True,  # one update for all modalities, whatever their order
+      "epsilon": 1e-5,
+  }
+  config.restart = {
+      "source": "rows",  # dead codes become live samples ...
+      "limit": 100.0,
+      "rule": "any",
+      "count": 1.0,  # ... with counts and sums, so that they stay
+      "jitter": 0.01,
+  }
+  config.loss = {
+      # In units of the target's variance; targets can't make themselves easy.
+      "fine_reconstruction": {"normalize": True, "stop_target": True},
+      "coarse_reconstruction": {"normalize": True, "stop_target": True},
+      "commitment": {"own_weight": 0.5, "other_weight": 0.25},
+      "distribution": {"floor": 1e-6},  # the root's slope stays finite
+      "cmcm": {"paired": True, "epsilon": 1e-10},  # log-softmax, symmetric
+      "club": {"per_step": True, "bounded": True},  # nats per feature, >= 0
+      "cpc": {"self_weight": 0.1, "normalize": True},  # nats per term
+      "infonce": {"temperature": 0.1, "symmetric": True, "floor": 1e-6},
+  }
+  config.weights = {
+      "fine_reconstruction": 1.0,
+      "coarse_reconstruction": 1.0,
+      "commitment": 1.0,
+      "cmcm": 1.0,
+      "club": 1.0,
+      "cpc": 1.0,
+      "infonce": 1.0,
+  }
+  config.optimizer = {
+      "learning_rate": 4e-4,
+      "warmup": 20,
+      "decay": "cosine",
+      "clip": 1.0,
+      "per_module": False,  # one global norm keeps the terms' proportions
+      "epsilon": 1e-8,
+  }
+
+
+def released(config: ConfigDict) -> None:
+  """What the published code computes, quirk by quirk."""
+  config.mask_padding = False
+  config.model.pool = "sum"
+  config.codebook.update({"bound": 1 / 400, "count": 0.0, "age": -1.0})
+  config.ema = {
+      "decay": 0.99,
+      "own_weight": 0.5,
+      "joint": False,
+      "epsilon": 1e-5,
+  }
+  config.restart = {
+      "source": "codes",
+      "limit": 300.0,
+      "active": 100.0,
+      "offset": -1 / 1024,
+  }
+  config.loss = {
+      "fine_reconstruction": {"normalize": False, "stop_target": False},
+      "coarse_reconstruction": {"normalize": False, "stop_target": False},
+      "commitment": {"own_weight": 0.5, "other_weight": 0.25},
+      "distribution": {"floor": 0.0},
+      "cmcm": {"paired": False, "epsilon": 1e-10},
+      "club": {"per_step": False, "bounded": False},
+      "cpc": {"self_weight": 0.1, "normalize": False},
+      "infonce": {"temperature": 0.1, "symmetric": False, "floor": 1e-12},
+  }
+  config.weights = {
+      "fine_reconstruction": 1.0,
+      "coarse_reconstruction": 1.0,
+      "commitment": 1.0,
+      "cmcm": 1.0,
+      "club": 1.0,
+      "cpc": 1.0,
+      "infonce": 1.0,
+  }
+  config.optimizer = {
+      "learning_rate": 4e-4,
+      "warmup": 0,
+      "decay": "constant",
+      "clip": 0.5,
+      "per_module": True,
+      "epsilon": 1e-8,
+  }
+
+
+def synthetic(config: ConfigDict) -> None:
+  """Procedural events, no files."""
+  config.data = {"source": "synthetic", "train_size": 4000, "test_size": 500}
+
+
+def digits(config: ConfigDict) -> None:
+  """Spoken and handwritten digits."""
+  config.data = {
+      "source": "digits",
+      "train_size": 4000,
+      "test_size": 500,
+      "fsdd": "",  # folder or zip of recordings; else $UNIREP_FSDD, else TFDS
+      "speaker_out": "",  # hold one speaker out instead of takes 0-4
+  }
+
+
+def arrays(config: ConfigDict) -> None:
+  """Your own features in one .npz, see `unirep.data.arrays`."""
+  config.data = {"source": "arrays", "path": "", "holdout": 0.1}
+
+
+def small(config: ConfigDict) -> None:
+  """For a laptop: as set above."""
+  del config
+
+
+def paper(config: ConfigDict) -> None:
+  """The published widths: four epochs of 40,801 clips."""
+  config.steps = 2040
+  config.codebook.size = 400
+  config.encoders.video.specific = 2048
+
+
+def tiny(config: ConfigDict) -> None:
+  """For tests: runs in seconds, learns little."""
+  config.steps = 2
+  config.batch_size = 8
+  config.log_every = 1
+  config.checkpoint_every = 1
+  config.model.update({"dim": 16, "heads": 2, "hidden": 16})
+  config.cpc.width = 16
+  config.club.hidden = 8
+  config.encoders.video.specific = 8
+  config.encoders.audio.specific = 16
+  config.encoders.text.specific = 16
+  config.codebook.size = 16
+  config.probe.steps = 2
+
+
+def parse(arg: str, choices: dict[str, tuple[str, ...]]) -> dict[str, str]:
+  """Reads "key=value,key=value"; the first choice of a key is its default."""
+  variant = {key: values[0] for key, values in choices.items()}
+  for item in filter(None, arg.split(",")):
+    key, _, value = item.partition("=")
+    if value not in choices.get(key, ()):
+      known = "; ".join(f"{k}={'|'.join(v)}" for k, v in choices.items())
+      raise ValueError(f"unknown variant {item!r}; known are {known}")
+    variant[key] = value
+  return variant

@@ -1,0 +1,1 @@
+"""One discrete code for audio, video and text, in JAX."""

@@ -1,0 +1,1 @@
+"""One free function per loss, and the objective that weighs them."""

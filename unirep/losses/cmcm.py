@@ -1,0 +1,79 @@
+"""CMCM: cross-modal code matching.
+
+Two modalities of one sample should spread over the codes alike. Liu et al.
+2021, "Cross-Modal Discrete Representation Learning".
+
+Dimensions: B batch rows of this device, G rows of all devices, K codes.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from unirep import collectives
+
+
+def code_distribution(distance_BxK: jax.Array, floor: float = 0.0) -> jax.Array:
+  """Softmax over codes of minus the distance: (B, K) squared -> (B, K).
+
+  Args:
+    distance_BxK: squared distances.
+    floor: clamps them. A square root has an infinite slope at 0, which a row
+      that sits on its code would turn into NaN; the released code does not
+      clamp and escapes by float64.
+  """
+  if floor:
+    distance_BxK = jnp.maximum(distance_BxK, floor)
+  return jax.nn.softmax(-jnp.sqrt(distance_BxK))
+
+
+def cmcm(
+  p_BxK: jax.Array,
+  q_BxK: jax.Array,
+  *,
+  paired: bool = True,
+  epsilon: float = 1e-10,
+  axis_name: str | None = None,
+) -> jax.Array:
+  """Contrasts the code distributions of two modalities over the batch.
+
+  S_ij = sum_k p_i log q_j + q_j log p_i is the negative symmetric
+  cross-entropy of the pair (i, j), and the loss is -mean_i log softmax_j(S)_ii,
+  averaged over both directions.
+
+  Args:
+    p_BxK: code distribution of one modality.
+    q_BxK: that of the other.
+    paired: False computes what the released code does: the second term is
+      q_i log p_j, only rows are contrasted, exp is shifted by the global
+      minimum and 1e-5 is added to the denominator.
+    epsilon: added inside the logarithms.
+    axis_name: the device axis over which the batch is spread.
+
+  Returns:
+    A scalar, log G when nothing is known.
+  """
+  row_B = collectives.local_rows(p_BxK.shape[0], axis_name)
+  log_p_BxK, log_q_BxK = jnp.log(p_BxK + epsilon), jnp.log(q_BxK + epsilon)
+  if not paired:
+    p_logq_BxG = _cross(p_BxK, log_q_BxK, axis_name)
+    S_BxG = p_logq_BxG + _cross(q_BxK, log_p_BxK, axis_name)
+    return collectives.pmean(_released(S_BxG, row_B, axis_name), axis_name)
+  S_BxG = _cross(p_BxK, log_q_BxK, axis_name)
+  S_BxG = S_BxG + _cross(log_p_BxK, q_BxK, axis_name)
+  R_BxG = _cross(q_BxK, log_p_BxK, axis_name)
+  R_BxG = R_BxG + _cross(log_q_BxK, p_BxK, axis_name)
+  both_2xBxG = jax.nn.log_softmax(jnp.stack([S_BxG, R_BxG]))
+  loss_2xB = -jnp.take_along_axis(both_2xBxG, row_B[None, :, None], 2)
+  return collectives.pmean(loss_2xB.mean(), axis_name)
+
+
+def _cross(a_BxK, b_BxK, axis_name):
+  b_GxK = collectives.gather(b_BxK, axis_name)
+  return jnp.matmul(a_BxK, b_GxK.T, precision="highest")
+
+
+def _released(S_BxG, row_B, axis_name):
+  shift = jnp.max(collectives.gather(jnp.max(-S_BxG)[None], axis_name))
+  G_BxG = jnp.exp(S_BxG + shift)
+  own_B = jnp.take_along_axis(G_BxG, row_B[:, None], 1)[:, 0]
+  return -jnp.log(own_B / (G_BxG.sum(1) + 1e-5)).mean()

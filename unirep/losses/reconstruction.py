@@ -1,0 +1,78 @@
+"""Losses between a tensor and what should be equal to it.
+
+Dimensions: B batch rows of this device, D code width; `...` any axes.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from unirep import collectives
+
+
+def reconstruction(
+  prediction: jax.Array,
+  target: jax.Array,
+  *,
+  normalize: bool = True,
+  stop_target: bool = True,
+  mask_BxT: jax.Array | None = None,
+  axis_name: str | None = None,
+) -> jax.Array:
+  """Mean squared error, by default in units of the target's variance.
+
+  Args:
+    prediction: (B, ...).
+    target: of the same shape.
+    normalize: divides by the variance of the global batch of targets (without
+      gradient), which makes the loss 1 for whoever predicts the mean and 0 for
+      a perfect decoder, whatever the features' scale.
+    stop_target: no gradient into the target, which would otherwise learn to be
+      easy to predict.
+    mask_BxT: False at padding; needs a time axis in the second place.
+    axis_name: the device axis over which the batch is spread.
+  """
+  if prediction.shape != target.shape:
+    raise ValueError(f"{prediction.shape} is compared with {target.shape}")
+  if stop_target:
+    target = jax.lax.stop_gradient(target)
+  weight = jnp.ones((), prediction.dtype)
+  if mask_BxT is not None:
+    weight = mask_BxT.reshape(mask_BxT.shape + (1,) * (target.ndim - 2))
+  error = collectives.masked_mean((prediction - target) ** 2, weight, axis_name)
+  if not normalize:
+    return error
+  center = collectives.masked_mean(target, weight, axis_name)
+  spread = collectives.masked_mean((target - center) ** 2, weight, axis_name)
+  return error / jax.lax.stop_gradient(jnp.maximum(spread, 1e-6))
+
+
+def commitment(
+  x: Mapping[str, jax.Array],
+  code: Mapping[str, jax.Array],
+  modalities: Sequence[str],
+  *,
+  own_weight: float = 0.5,
+  other_weight: float = 0.25,
+  axis_name: str | None = None,
+) -> dict[str, jax.Array]:
+  """Pulls each row towards its own code and towards the others' codes.
+
+  Args:
+    x: modality -> rows (B, D) before quantization.
+    code: modality -> (B, D) chosen codes; they get no gradient.
+    modalities: the order of the modalities.
+    own_weight: weight of the squared distance to the own code.
+    other_weight: weight that the other modalities' codes share equally.
+    axis_name: the device axis over which the batch is spread.
+  """
+  fixed = {m: jax.lax.stop_gradient(code[m]) for m in modalities}
+  loss = {}
+  for m in modalities:
+    others = [n for n in modalities if n != m]
+    error = own_weight * ((x[m] - fixed[m]) ** 2).mean()
+    for n in others:
+      error += other_weight / len(others) * ((x[m] - fixed[n]) ** 2).mean()
+    loss[m] = collectives.pmean(error, axis_name)
+  return loss

@@ -1,0 +1,1 @@
+"""Stateless layers: blocks, encoders, decoders."""

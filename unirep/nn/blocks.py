@@ -1,0 +1,189 @@
+"""Layers with PyTorch's initial distributions, which the method's numbers assume.
+
+Dimensions: B batch, T time, H/W grid, F features in, D features out, N heads.
+Every layer computes in `dtype` (None: as its input) and stores its parameters
+in float32, or in float64 when x64 is on.
+"""
+
+import math
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Dtype = jnp.dtype | type | None
+Initializer = Callable[..., jax.Array]
+
+
+def uniform(bound: float) -> Initializer:
+  """Draws from U(-bound, bound)."""
+
+  def init(key, shape, dtype=float):
+    return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+  return init
+
+
+class Linear(nn.Module):
+  """x @ kernel + bias, both drawn from U(±1/sqrt(fan_in))."""
+
+  width: int
+  use_bias: bool = True
+  bound: float | None = None
+  dtype: Dtype = None
+
+  @nn.compact
+  def __call__(self, x):
+    bound = self.bound or 1 / math.sqrt(x.shape[-1])
+    shape = (x.shape[-1], self.width)
+    kernel = self.param("kernel", uniform(bound), shape, float)
+    x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+    y = x @ kernel
+    if self.use_bias:
+      bias = self.param("bias", uniform(bound), (self.width,), float)
+      y += bias.astype(y.dtype)
+    return y
+
+
+class Conv(nn.Module):
+  """Stride-1 convolution over (..., H, W, F) with a square kernel.
+
+  `transposed=True` draws with PyTorch's fan-in for transposed convolutions
+  (the OUTPUT width); the arithmetic is an ordinary convolution, for which a
+  transposed one of width k is a convolution padded by k - 1.
+  """
+
+  width: int
+  size: int
+  padding: int = 0
+  use_bias: bool = True
+  transposed: bool = False
+  dtype: Dtype = None
+
+  @nn.compact
+  def __call__(self, x):
+    fan_in = self.width if self.transposed else x.shape[-1]
+    bound = 1 / math.sqrt(fan_in * self.size**2)
+    shape = (self.size, self.size, x.shape[-1], self.width)
+    kernel = self.param("kernel", uniform(bound), shape, float)
+    x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+    if self.size == 1:  # a matrix product, and much faster said so
+      y = x @ kernel[0, 0]
+    else:
+      y = jax.lax.conv_general_dilated(
+        x.reshape(-1, *x.shape[-3:]),
+        kernel,
+        window_strides=(1, 1),
+        padding=[(self.padding, self.padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+      )
+      y = y.reshape(*x.shape[:-3], *y.shape[-3:])
+    if self.use_bias:
+      bias = self.param("bias", uniform(bound), (self.width,), float)
+      y += bias.astype(y.dtype)
+    return y
+
+
+class ResidualBlock(nn.Module):
+  """relu(r + conv1x1(relu(conv3x3(r)))) with r = relu(x); no biases.
+
+  The skip carries relu(x), not x: the released code rectifies in place.
+  """
+
+  dtype: Dtype = None
+
+  @nn.compact
+  def __call__(self, x):
+    width = x.shape[-1]
+    r = nn.relu(x)
+    y = Conv(width, 3, padding=1, use_bias=False, dtype=self.dtype)(r)
+    y = Conv(width, 1, use_bias=False, dtype=self.dtype)(nn.relu(y))
+    return nn.relu(r + y)
+
+
+class SelfAttention(nn.Module):
+  """Multi-head self-attention over time with a packed q, k, v projection."""
+
+  heads: int = 4
+  dtype: Dtype = None
+
+  @nn.compact
+  def __call__(self, x_BxTxD, mask_BxT=None, drop=None):
+    B, T, D = x_BxTxD.shape
+    bound = math.sqrt(6 / (2 * D + 2 * D))  # Xavier over the packed (D, 3D)
+    kernel = self.param("in_kernel", uniform(bound), (D, 3 * D), float)
+    bias = self.param("in_bias", nn.initializers.zeros, (3 * D,), float)
+    x, kernel, bias = nn.dtypes.promote_dtype(
+      x_BxTxD, kernel, bias, dtype=self.dtype
+    )
+    qkv = (x @ kernel + bias).reshape(B, T, 3, self.heads, D // self.heads)
+    q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+    score = jnp.einsum("btnd,bsnd->bnts", q, k) / math.sqrt(D // self.heads)
+    score = score.astype(jnp.promote_types(score.dtype, jnp.float32))
+    if mask_BxT is not None:
+      low = jnp.finfo(score.dtype).min
+      score = jnp.where(mask_BxT[:, None, None, :], score, low)
+    weight = jax.nn.softmax(score).astype(x.dtype)
+    if drop is not None:
+      weight = drop(weight)
+    mixed = jnp.einsum("bnts,bsnd->btnd", weight, v).reshape(B, T, D)
+    out_bias = self.param("out_bias", nn.initializers.zeros, (D,), float)
+    y = Linear(D, use_bias=False, dtype=self.dtype, name="out")(mixed)
+    return y + out_bias.astype(y.dtype)
+
+
+def dropout(keys_B, rate: float, site: int) -> Callable | None:
+  """Returns the dropout of one `site`, or None where nothing is dropped.
+
+  Each sample draws from its own key, so that the mask of a sample does not
+  depend on the device that holds it.
+
+  Args:
+    keys_B: one PRNG key a sample, or None at evaluation.
+    rate: probability of a zero; kept entries are scaled by 1 / (1 - rate).
+    site: a number that sets this place apart from the others.
+  """
+  if keys_B is None or rate == 0:
+    return None
+
+  def mask(key, shape):
+    return jax.random.bernoulli(jax.random.fold_in(key, site), 1 - rate, shape)
+
+  def drop(x):
+    keep = jax.vmap(lambda key: mask(key, x.shape[1:]))(keys_B)
+    return jnp.where(keep, x / (1 - rate), 0).astype(x.dtype)
+
+  return drop
+
+
+class TransformerLayer(nn.Module):
+  """One post-norm encoder layer with four dropout sites, no positions."""
+
+  heads: int = 4
+  hidden: int = 1024
+  rate: float = 0.1
+  dtype: Dtype = None
+
+  @nn.compact
+  def __call__(self, x_BxTxD, mask_BxT=None, keys_B=None, layer: int = 0):
+    sites = [dropout(keys_B, self.rate, 4 * layer + i) for i in range(4)]
+    drop = [site or (lambda x: x) for site in sites]
+    D = x_BxTxD.shape[-1]
+    attention = SelfAttention(self.heads, self.dtype, name="attention")
+    attended = drop[1](attention(x_BxTxD, mask_BxT, sites[0]))
+    x = LayerNorm(self.dtype, name="norm1")(x_BxTxD + attended)
+    y = Linear(self.hidden, dtype=self.dtype, name="linear1")(x)
+    y = Linear(D, dtype=self.dtype, name="linear2")(drop[2](nn.relu(y)))
+    return LayerNorm(self.dtype, name="norm2")(x + drop[3](y))
+
+
+def LayerNorm(dtype: Dtype, name: str) -> nn.LayerNorm:
+  """Layer normalization over the last axis with PyTorch's epsilon."""
+  return nn.LayerNorm(
+    epsilon=1e-5,
+    dtype=dtype,
+    param_dtype=jnp.result_type(float),
+    use_fast_variance=False,
+    name=name,
+  )

@@ -1,0 +1,145 @@
+"""Encoders: raw features of one modality in, tokens and specific features out.
+
+Dimensions: B batch, T time, H/W grid, F raw feature width, D code width,
+S width of a modality's specific features. A frozen `nn.Module` here is only a
+description; `init(key, sample)` and `apply({"params": p}, x)` are pure.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from unirep.nn.blocks import (
+  Conv,
+  Dtype,
+  LayerNorm,
+  Linear,
+  ResidualBlock,
+  TransformerLayer,
+)
+
+
+class GridPool(nn.Module):
+  """Squeeze-and-excitation over channels, then a pool over the grid.
+
+  `pool="sum"` adds up the H*W positions, which is what the released attention
+  amounts to (its softmax runs over an axis of length one): H*W * mean * (1 +
+  gate). `pool="attention"` is the attention it was meant to be: a softmax over
+  the positions, rescaled by H*W so that both pools have the same magnitude.
+  """
+
+  pool: str = "sum"
+  reduction: int = 8
+  dtype: Dtype = None
+
+  @nn.compact
+  def __call__(self, x_BxTxHxWxF):
+    B, T, H, W, F = x_BxTxHxWxF.shape
+    bias_free = {"use_bias": False, "dtype": self.dtype}
+    mean = x_BxTxHxWxF.mean((2, 3))
+    gate = nn.relu(Linear(max(F // self.reduction, 1), **bias_free)(mean))
+    gate = 1 + nn.sigmoid(Linear(F, **bias_free)(gate))
+    if self.pool == "sum":
+      return H * W * mean * gate
+    x = (x_BxTxHxWxF * gate[:, :, None, None]).reshape(B, T, H * W, F)
+    query = nn.relu(Linear(F // 2, dtype=self.dtype, name="query")(mean))
+    key = nn.relu(Linear(F // 2, dtype=self.dtype, name="key")(x))
+    score = Linear(1, dtype=self.dtype, name="score")(key * query[:, :, None])
+    score = jnp.tanh(score).astype(jnp.promote_types(x.dtype, jnp.float32))
+    weight = jax.nn.softmax(score, axis=2).astype(x.dtype)
+    return H * W * (weight * x).sum(2)
+
+
+class Tokens(nn.Module):
+  """Raw features -> one token per time step: the general encoder.
+
+  `kind` is the shape of a time step: "grid" (T, H, W, F) is pooled to a vector
+  first; "sequence" (T, F) goes straight to the transformer, which attends over
+  time; "vector" (T, F) is encoded step by step, without attention.
+  """
+
+  kind: str
+  dim: int = 256
+  heads: int = 4
+  hidden: int = 1024
+  layers: int = 1
+  rate: float = 0.1
+  pool: str = "sum"
+  dtype: Dtype = None
+
+  @nn.compact
+  def __call__(self, x, mask_BxT=None, keys_B=None):
+    if self.kind == "grid":
+      x = GridPool(self.pool, dtype=self.dtype, name="pool")(x)
+    x = Linear(self.dim, dtype=self.dtype, name="embed")(x)
+    if self.kind == "vector":
+      y = Linear(self.hidden, dtype=self.dtype, name="linear1")(x)
+      y = Linear(self.dim, dtype=self.dtype, name="linear2")(nn.relu(y))
+      return LayerNorm(self.dtype, name="norm")(x + y)
+    for i in range(self.layers):
+      layer = TransformerLayer(
+        self.heads, self.hidden, self.rate, self.dtype, name=f"layer{i}"
+      )
+      x = layer(x, mask_BxT, keys_B, i)
+    return x
+
+
+class GridSpecific(nn.Module):
+  """Convolutional specific encoder: the grid shrinks by 4 in each direction.
+
+  Returns the map (B, T, H-4, W-4, S) and its pooled projection (B, T, F),
+  which stands for it in the mutual-information bound.
+  """
+
+  width: int
+  dtype: Dtype = None
+
+  @nn.compact
+  def __call__(self, x_BxTxHxWxF):
+    F, dtype = x_BxTxHxWxF.shape[-1], self.dtype
+    y = nn.relu(
+      Conv(self.width // 2, 3, dtype=dtype, name="conv0")(x_BxTxHxWxF)
+    )
+    y = nn.relu(Conv(self.width, 3, dtype=dtype, name="conv1")(y))
+    y = Conv(self.width, 1, dtype=dtype, name="conv2")(y)
+    y = ResidualBlock(dtype, name="residual")(y)
+    z = Linear(self.width // 2, dtype=dtype, name="linear1")(y.mean((2, 3)))
+    return y, Linear(F, dtype=dtype, name="linear2")(nn.relu(z))
+
+
+class LinearSpecific(nn.Module):
+  """relu(Linear(x)) per time step, returned twice as in `GridSpecific`."""
+
+  width: int
+  dtype: Dtype = None
+
+  @nn.compact
+  def __call__(self, x_BxTxF):
+    y = nn.relu(Linear(self.width, dtype=self.dtype, name="linear")(x_BxTxF))
+    return y, y
+
+
+def specific(kind: str, width: int, dtype: Dtype = None) -> nn.Module:
+  """The specific encoder of a modality of this `kind`."""
+  if kind == "grid":
+    return GridSpecific(width, dtype)
+  return LinearSpecific(width, dtype)
+
+
+class Head(nn.Module):
+  """relu(Linear(x)): from a coarse feature to the space of codes, or beside it."""
+
+  width: int
+  dtype: Dtype = None
+
+  @nn.compact
+  def __call__(self, x):
+    return nn.relu(Linear(self.width, dtype=self.dtype, name="linear")(x))
+
+
+def mean_over_time(x_BxTxD: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
+  """Mean of the valid time steps: (B, T, D), (B, T) bool -> (B, D)."""
+  if mask_BxT is None:
+    return x_BxTxD.mean(1)
+  weight = mask_BxT[:, :, None].astype(x_BxTxD.dtype)
+  return (x_BxTxD * weight).sum(1) / jnp.maximum(weight.sum(1), 1)

@@ -1,0 +1,1 @@
+"""What frozen codes are good for."""

@@ -1,0 +1,1 @@
+"""Mesh, optimizer, state, step, loop and checkpoints."""

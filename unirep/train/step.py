@@ -1,0 +1,196 @@
+"""One training step: (state, batch) -> (state, metrics).
+
+The step is a pure function of the global batch. `build` runs it in one
+`jax.shard_map` over the device axis: each device sees its rows, the losses
+gather what they must compare, and gradients come out already averaged, because
+the differentiated loss is the mean over the axis (so they are not averaged
+again).
+
+Dimensions: B batch rows of this device, T time, K codes, D code width.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh, PartitionSpec
+
+from unirep import codebook as codebook_lib
+from unirep import collectives
+from unirep.losses import club, objective
+from unirep.model import Outputs
+from unirep.train import mesh as mesh_lib
+from unirep.train.state import Batch, Recipe, TrainState
+
+Metrics = dict[str, jax.Array]
+
+
+def build(recipe: Recipe, mesh: Mesh, *, seed: int) -> Callable:
+  """Compiles `train_step` over `mesh`: (state, batch) -> (state, metrics).
+
+  The state is donated and equal on all devices; the batch is spread over them.
+  Keys are derived from `seed` and the step, so that a step can be repeated.
+  """
+
+  def local_step(state: TrainState, batch: Batch):
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    draw_key, dropout_key = jax.random.split(key)
+    features = batch["features"]
+    rows, time = features[recipe.model.order[0]].shape[:2]
+    if recipe.model.fine:
+      time = features[recipe.model.fine[0]].shape[1]
+    draws = objective.draw(
+      draw_key,
+      recipe.model,
+      batch=rows * mesh.size,
+      time=time,
+      codes=state.codebook.count_K.shape[0],
+    )
+    row_B = collectives.local_rows(rows, mesh_lib.AXIS)
+    keys_B = jax.vmap(jax.random.fold_in, (None, 0))(dropout_key, row_B)
+    return train_step(
+      state, batch, draws, keys_B, recipe=recipe, axis_name=mesh_lib.AXIS
+    )
+
+  everywhere, spread = PartitionSpec(), PartitionSpec(mesh_lib.AXIS)
+  sharded = jax.shard_map(
+    local_step,
+    mesh=mesh,
+    in_specs=(everywhere, spread),
+    out_specs=(everywhere, everywhere),
+    check_vma=True,
+  )
+  return jax.jit(sharded, donate_argnums=0)
+
+
+def train_step(
+  state: TrainState,
+  batch: Batch,
+  draws: objective.Draws,
+  keys_B: jax.Array | None,
+  *,
+  recipe: Recipe,
+  axis_name: str | None = None,
+) -> tuple[TrainState, Metrics]:
+  """Forward, CLUB fit, losses, gradients, Adam, codebook.
+
+  Args:
+    state: before the step.
+    batch: {"features": modality -> (B, T, ...), "lengths": modality -> (B,)}.
+    draws: see `objective.draw`.
+    keys_B: one dropout key a sample, or None for no dropout.
+    recipe: what to train and how.
+    axis_name: the device axis inside shard_map, or None on one device.
+  """
+  model, features = recipe.model, batch["features"]
+  mask = padding_mask(batch) if recipe.mask_padding else {}
+
+  def loss_fn(params):
+    outputs = model.forward(
+      params, state.codebook.code_KxD, features, mask, keys_B
+    )
+    nets, club_opt_state, gains = state.club, state.club_opt_state, {}
+    if nets:
+      pairs = objective.club_pairs(model, outputs, mask)
+      nets, club_opt_state, gains = club.fit(
+        nets,
+        club_opt_state,
+        pairs,
+        recipe.club_optimizer,
+        rounds=recipe.club_rounds,
+        axis_name=axis_name,
+      )
+    total, metrics = objective.objective(
+      model,
+      recipe.terms,
+      recipe.weights,
+      outputs,
+      features,
+      mask,
+      state.codebook.code_KxD,
+      params.get("cpc"),
+      nets,
+      draws,
+      axis_name=axis_name,
+    )
+    return total, (outputs, nets, club_opt_state, gains, metrics)
+
+  grads, aux = jax.grad(loss_fn, has_aux=True)(state.params)
+  outputs, nets, club_opt_state, gains, metrics = aux
+  updates, opt_state = recipe.optimizer.update(
+    grads, state.opt_state, state.params
+  )
+  codebook = update_codebook(
+    recipe, state.codebook, outputs, draws.restart, axis_name
+  )
+  for name, gain in gains.items():
+    metrics[f"club_log_likelihood/{name}"] = gain[-1]
+  metrics["grad_norm"] = optax.tree.norm(grads)
+  for name, module in grads.items():
+    metrics[f"grad_norm/{name}"] = optax.tree.norm(module)
+  metrics |= codebook_health(state.codebook, codebook, outputs, axis_name)
+  state = TrainState(
+    step=state.step + 1,
+    params=optax.apply_updates(state.params, updates),
+    codebook=codebook,
+    club=nets,
+    opt_state=opt_state,
+    club_opt_state=club_opt_state,
+  )
+  return state, metrics
+
+
+def padding_mask(batch: Batch) -> dict[str, jax.Array]:
+  """Modality -> (B, T) bool, False at padding, where lengths are given."""
+  mask = {}
+  for m, length_B in batch.get("lengths", {}).items():
+    time_T = jnp.arange(batch["features"][m].shape[1])
+    mask[m] = time_T < length_B[:, None]
+  return mask
+
+
+def update_codebook(
+  recipe: Recipe,
+  codebook: codebook_lib.Codebook,
+  outputs: Outputs,
+  draw: codebook_lib.RestartDraw,
+  axis_name: str | None,
+) -> codebook_lib.Codebook:
+  """Averages, ages, restarts."""
+  x = jax.lax.stop_gradient(outputs.general)
+  order, axis = recipe.model.order, {"axis_name": axis_name}
+  codebook = recipe.ema_update(codebook, x, outputs.idx, order, **axis)
+  codebook = codebook_lib.grow_older(codebook, outputs.idx, **axis)
+  return recipe.restart(codebook, x, draw, order, **axis)
+
+
+def codebook_health(
+  before: codebook_lib.Codebook,
+  after: codebook_lib.Codebook,
+  outputs: Outputs,
+  axis_name: str | None,
+) -> Metrics:
+  """Usage of this batch, running perplexity, agreement between modalities."""
+  size = before.count_K.shape[0]
+  hits: Mapping[str, jax.Array] = {
+    m: collectives.psum(codebook_lib.usage(idx, size), axis_name)
+    for m, idx in outputs.idx.items()
+  }
+  share_K = jnp.maximum(after.count_K, 0) / after.count_K.sum()
+  entropy = -jnp.where(share_K > 0, share_K * jnp.log(share_K), 0).sum()
+  metrics = {
+    "codebook/perplexity": jnp.exp(entropy),
+    "codebook/used": (sum(hits.values()) > 0).mean(),
+    "codebook/idle": codebook_lib.idle(after).max(),
+  }
+  for m, hit_K in hits.items():
+    metrics[f"codebook/used/{m}"] = (hit_K > 0).mean()
+  names = list(outputs.idx)
+  for i, m in enumerate(names):
+    for n in names[i + 1 :]:
+      same_B = (outputs.idx[m] == outputs.idx[n]).astype(jnp.float32)
+      metrics[f"codebook/agree/{m}-{n}"] = collectives.pmean(
+        same_B.mean(), axis_name
+      )
+  return metrics
