@@ -63,9 +63,9 @@ class Golden:
   def below(self, prefix):
     start = len(prefix) + 1
     return {
-        key[start:]: wide(self.data[key])
-        for key in self.data.files
-        if key.startswith(f"{prefix}/")
+      key[start:]: wide(self.data[key])
+      for key in self.data.files
+      if key.startswith(f"{prefix}/")
     }
 
 
@@ -112,21 +112,21 @@ def test_video_semantic_encoder():
   golden = Golden("video_semantic_encoder")
   pool = encoders.GridPool(reduction=int(golden["meta/reduction"]))
   check_vjp(
-      golden,
-      official.GRID_POOL,
-      run(pool),
-      ["video_feat"],
-      ["self_att_feat"],
+    golden,
+    official.GRID_POOL,
+    run(pool),
+    ["video_feat"],
+    ["self_att_feat"],
   )
 
 
 def test_temporal_relation():
   golden = Golden("temporal_relation")
   tokens = encoders.Tokens(
-      "sequence",
-      dim=int(golden["meta/d_model"]),
-      heads=int(golden["meta/nhead"]),
-      hidden=int(golden["meta/dim_feedforward"]),
+    "sequence",
+    dim=int(golden["meta/d_model"]),
+    heads=int(golden["meta/nhead"]),
+    hidden=int(golden["meta/dim_feedforward"]),
   )
 
   def time_first(params, x):
@@ -139,11 +139,11 @@ def test_temporal_relation():
 def test_video_specific_encoder():
   golden = Golden("video_specific_encoder")
   check_vjp(
-      golden,
-      official.GRID_SPECIFIC,
-      run(encoders.GridSpecific(int(golden["meta/hidden_dim"])), many=True),
-      ["video_feat"],
-      ["result", "mine_result"],
+    golden,
+    official.GRID_SPECIFIC,
+    run(encoders.GridSpecific(int(golden["meta/hidden_dim"])), many=True),
+    ["video_feat"],
+    ["result", "mine_result"],
   )
 
 
@@ -152,11 +152,11 @@ def test_audio_specific_encoder():
   width = golden["out/result"].shape[-1]
   fn = run(encoders.LinearSpecific(width), many=True)
   check_vjp(
-      golden,
-      official.AUDIO_SPECIFIC,
-      lambda params, x: fn(params, x)[:1],
-      ["audio_feat"],
-      ["result"],
+    golden,
+    official.AUDIO_SPECIFIC,
+    lambda params, x: fn(params, x)[:1],
+    ["audio_feat"],
+    ["result"],
   )
 
 
@@ -181,30 +181,30 @@ def test_video_decoder():
   golden = Golden("video_decoder")
   width = golden["out/video_recon_result"].shape[-1]
   check_vjp(
-      golden,
-      official.GRID_DECODER,
-      run(decoders.GridDecoder(width)),
-      ["video_vq", "video_encoder_result"],
-      ["video_recon_result"],
+    golden,
+    official.GRID_DECODER,
+    run(decoders.GridDecoder(width)),
+    ["video_vq", "video_encoder_result"],
+    ["video_recon_result"],
   )
 
 
 @pytest.mark.parametrize(
-    ("name", "names", "inputs", "output"),
-    [
-        (
-            "audio_decoder",
-            official.AUDIO_DECODER,
-            ["audio_vq", "audio_encoder_result"],
-            "audio_decoder_result",
-        ),
-        (
-            "simple_decoder",
-            official.COARSE_DECODER,
-            ["vq", "encoder_result"],
-            "decoder_result",
-        ),
-    ],
+  ("name", "names", "inputs", "output"),
+  [
+    (
+      "audio_decoder",
+      official.AUDIO_DECODER,
+      ["audio_vq", "audio_encoder_result"],
+      "audio_decoder_result",
+    ),
+    (
+      "simple_decoder",
+      official.COARSE_DECODER,
+      ["vq", "encoder_result"],
+      "decoder_result",
+    ),
+  ],
 )
 def test_linear_decoders(name, names, inputs, output):
   golden = Golden(name)
@@ -217,17 +217,17 @@ def test_decoder_losses():
   params = official.to_ours(official.DECODER, golden.below("param"))
   inputs = golden.below("in")
   mse = functools.partial(
-      reconstruction.reconstruction, **released().loss.fine_reconstruction
+    reconstruction.reconstruction, **released().loss.fine_reconstruction
   )
 
   def losses(params, x):
     grid = decoders.GridDecoder(x["video_feat"].shape[-1])
     line = decoders.LinearDecoder(x["audio_feat"].shape[-1])
     video = grid.apply(
-        {"params": params["fine"]["video"]}, x["f_v_vq"], x["v_spe_result"]
+      {"params": params["fine"]["video"]}, x["f_v_vq"], x["v_spe_result"]
     )
     audio = line.apply(
-        {"params": params["fine"]["audio"]}, x["f_a_vq"], x["a_spe_result"]
+      {"params": params["fine"]["audio"]}, x["f_a_vq"], x["a_spe_result"]
     )
     fine = mse(video, x["video_feat"]) + mse(audio, x["audio_feat"])
     coarse = 0.0
@@ -235,9 +235,9 @@ def test_decoder_losses():
       target = x[f"coarse_{letter}_result"]
       decoder = decoders.LinearDecoder(target.shape[-1])
       y = decoder.apply(
-          {"params": params["coarse"][m]},
-          x[f"c_{letter}_vq"][:, 0],
-          x[f"coarse_{letter}_spe_result"],
+        {"params": params["coarse"][m]},
+        x[f"c_{letter}_vq"][:, 0],
+        x[f"coarse_{letter}_spe_result"],
       )
       coarse += mse(y, target)
     return fine + coarse, (fine, coarse)
@@ -288,10 +288,10 @@ def quantizer(golden, prefix, order):
   age_K = jnp.asarray(golden[f"{prefix}/unactivated_count"], float)
   assert size == golden[f"{prefix}/embedding"].shape[0]
   return codebook_lib.Codebook(
-      jnp.asarray(golden[f"{prefix}/embedding"]),
-      jnp.asarray(golden[f"{prefix}/ema_count"]),
-      jnp.asarray(golden[f"{prefix}/ema_weight"]),
-      {m: age_K for m in order},
+    jnp.asarray(golden[f"{prefix}/embedding"]),
+    jnp.asarray(golden[f"{prefix}/ema_count"]),
+    jnp.asarray(golden[f"{prefix}/ema_weight"]),
+    {m: age_K for m in order},
   )
 
 
@@ -315,17 +315,17 @@ def quantize(golden, codebook, order, x):
     idx = {m: codebook_lib.assign(codebook.code_KxD, flat[m]) for m in order}
     code = {m: codebook.code_KxD[idx[m]] for m in order}
     quantized = {
-        m: codebook_lib.straight_through(flat[m], code[m]).reshape(x[m].shape)
-        for m in order
+      m: codebook_lib.straight_through(flat[m], code[m]).reshape(x[m].shape)
+      for m in order
     }
     commit = recipe.terms.commitment(flat, code, order)
     p = {
-        m: recipe.terms.distribution(
-            codebook_lib.distances(codebook.code_KxD, flat[m])
-        )
-        .reshape(*x[m].shape[:2], -1)
-        .mean(1)
-        for m in order
+      m: recipe.terms.distribution(
+        codebook_lib.distances(codebook.code_KxD, flat[m])
+      )
+      .reshape(*x[m].shape[:2], -1)
+      .mean(1)
+      for m in order
     }
     first, second, third = order
     pairs = [(first, second), (first, third), (third, second)]
@@ -356,7 +356,7 @@ def test_quantizer_step(case):
   while f"in/{case}/step{step}/audio_semantic" in golden:
     x = {m: golden[f"in/{case}/step{step}/{m}_semantic"] for m in NAMES}
     grads, (flat, idx, quantized, commit, matching) = quantize(
-        golden, codebook, NAMES, x
+      golden, codebook, NAMES, x
     )
     codebook = recipe.ema_update(codebook, flat, idx, NAMES)
     codebook = codebook_lib.grow_older(codebook, idx)
@@ -386,12 +386,12 @@ def test_quantizer_reset(case):
     place = f"{case}/step{step}"
     x = {m: golden[f"in/{place}/{m}_semantic"] for m in NAMES}
     _, (flat, idx, quantized, commit, matching) = quantize(
-        golden, codebook, NAMES, x
+      golden, codebook, NAMES, x
     )
     for m in NAMES:
       letter = LETTER[m]
       np.testing.assert_array_equal(
-          idx[m], golden[f"out/{place}/{letter}_indices"]
+        idx[m], golden[f"out/{place}/{letter}_indices"]
       )
       close(quantized[m], golden[f"out/{place}/{letter}_quantized"])
       close(commit[m], golden[f"out/{place}/{letter}_loss"])
@@ -452,7 +452,7 @@ def test_cross_cpc():
       return recipe.terms.cpc(params, z, jnp.asarray(t), ("video", "audio"))
 
     (value, accuracy), grads = jax.value_and_grad(
-        loss, argnums=(0, 1), has_aux=True
+      loss, argnums=(0, 1), has_aux=True
     )(params, z)
     close(value, golden[f"out/t{t}/nce"])
     for i, name in enumerate(matrices):
@@ -472,7 +472,7 @@ def test_infonce():
   for case in golden["meta/cases"]:
     query, key = golden[f"in/{case}/query"], golden[f"in/{case}/positive_key"]
     loss, grads = jax.value_and_grad(recipe.terms.infonce, argnums=(0, 1))(
-        query, key
+      query, key
     )
     close(loss, golden[f"out/{case}/loss"])
     close(grads[0], golden[f"grad/{case}/in/query"])
@@ -480,19 +480,19 @@ def test_infonce():
 
 
 NETS = {  # official CLUB network -> our pair, its recorded permutation
-    "Video_mi_net": ("fine/video", "perm_video", "mi_video_loss"),
-    "Audio_mi_net": ("fine/audio", "perm_audio", "mi_audio_loss"),
-    "AudioVisual_mi_net": (
-        "coarse/video+audio",
-        "perm_audiovisual",
-        "mi_audiovisual_loss",
-    ),
-    "Text_mi_net": ("coarse/text", "perm_text", "mi_text_loss"),
+  "Video_mi_net": ("fine/video", "perm_video", "mi_video_loss"),
+  "Audio_mi_net": ("fine/audio", "perm_audio", "mi_audio_loss"),
+  "AudioVisual_mi_net": (
+    "coarse/video+audio",
+    "perm_audiovisual",
+    "mi_audiovisual_loss",
+  ),
+  "Text_mi_net": ("coarse/text", "perm_text", "mi_text_loss"),
 }
 MODULES = {
-    "Encoder": ("encoder", official.ENCODER),
-    "CPC": ("cpc", official.CPC),
-    "Decoder": ("decoder", official.DECODER),
+  "Encoder": ("encoder", official.ENCODER),
+  "CPC": ("cpc", official.CPC),
+  "Decoder": ("decoder", official.DECODER),
 }
 
 
@@ -512,46 +512,45 @@ def golden_recipe(golden):
 
 def golden_state(recipe, params, golden):
   ours = {
-      name: jax.tree.map(jnp.asarray, official.to_ours(names, part))
-      for official_name, (name, names) in MODULES.items()
-      for part in [below(params, official_name)]
+    name: jax.tree.map(jnp.asarray, official.to_ours(names, part))
+    for official_name, (name, names) in MODULES.items()
+    for part in [below(params, official_name)]
   }
   nets = {
-      pair: official.to_ours(official.CLUB, below(params, name))
-      for name, (pair, *_) in NETS.items()
+    pair: official.to_ours(official.CLUB, below(params, name))
+    for name, (pair, *_) in NETS.items()
   }
   nets = jax.tree.map(jnp.asarray, nets)
   return state_lib.TrainState(
-      step=jnp.zeros((), jnp.int32),
-      params=ours,
-      codebook=quantizer(golden, "buf/init", ORDER),
-      club=nets,
-      opt_state=recipe.optimizer.init(ours),
-      club_opt_state=recipe.club_optimizer.init(nets),
+    step=jnp.zeros((), jnp.int32),
+    params=ours,
+    codebook=quantizer(golden, "buf/init", ORDER),
+    club=nets,
+    opt_state=recipe.optimizer.init(ours),
+    club_opt_state=recipe.club_optimizer.init(nets),
   )
 
 
 def below(params, prefix):
   start = len(prefix) + 1
   return {
-      key[start:]: x for key, x in params.items() if key.startswith(f"{prefix}/")
+    key[start:]: x for key, x in params.items() if key.startswith(f"{prefix}/")
   }
 
 
 def golden_inputs(golden, take):
   batch = {
-      "features": {m: jnp.asarray(take(f"in/{m}_feat")) for m in ORDER},
-      "lengths": {},
+    "features": {m: jnp.asarray(take(f"in/{m}_feat")) for m in ORDER},
+    "lengths": {},
   }
   draws = objective.Draws(
-      start=jnp.asarray(take("in/t_samples")),
-      permutation={
-          pair: jnp.asarray(take(f"in/{name}"))
-          for pair, name, _ in NETS.values()
-      },
-      restart=codebook_lib.draw_restart(
-          jax.random.key(0), int(golden["meta/n_emb"]), 256, 1
-      ),
+    start=jnp.asarray(take("in/t_samples")),
+    permutation={
+      pair: jnp.asarray(take(f"in/{name}")) for pair, name, _ in NETS.values()
+    },
+    restart=codebook_lib.draw_restart(
+      jax.random.key(0), int(golden["meta/n_emb"]), 256, 1
+    ),
   )
   return batch, draws
 
@@ -562,18 +561,18 @@ def named_losses(metrics, order):
 
   letters = ["video->video", "audio->audio"]
   return {
-      "fine_recon_loss": total("fine_reconstruction"),
-      "coarse_recon_loss": total("coarse_reconstruction"),
-      "c_embedding_loss": total("commitment"),
-      "c_cmcm_loss": total("cmcm"),
-      "cpc_loss": total("cpc"),
-      "infonce_loss": total("infonce"),
-      "total_loss_float64": metrics["loss"],
-      "acc1": metrics["cpc_accuracy/audio->video"],
-      "acc2": metrics["cpc_accuracy/video->audio"],
-      "acc3": metrics[f"cpc_accuracy/{letters[0]}"],
-      "acc4": metrics[f"cpc_accuracy/{letters[1]}"],
-      **{loss: metrics[f"club/{pair}"] for pair, _, loss in NETS.values()},
+    "fine_recon_loss": total("fine_reconstruction"),
+    "coarse_recon_loss": total("coarse_reconstruction"),
+    "c_embedding_loss": total("commitment"),
+    "c_cmcm_loss": total("cmcm"),
+    "cpc_loss": total("cpc"),
+    "infonce_loss": total("infonce"),
+    "total_loss_float64": metrics["loss"],
+    "acc1": metrics["cpc_accuracy/audio->video"],
+    "acc2": metrics["cpc_accuracy/video->audio"],
+    "acc3": metrics[f"cpc_accuracy/{letters[0]}"],
+    "acc4": metrics[f"cpc_accuracy/{letters[1]}"],
+    **{loss: metrics[f"club/{pair}"] for pair, _, loss in NETS.values()},
   }
 
 
@@ -600,7 +599,7 @@ def test_full_forward():
   batch, draws = golden_inputs(golden, golden.__getitem__)
 
   outputs = recipe.model.forward(
-      state.params, state.codebook.code_KxD, batch["features"]
+    state.params, state.codebook.code_KxD, batch["features"]
   )
   for m, letter in LETTER.items():
     out = "out/forward"
@@ -612,7 +611,7 @@ def test_full_forward():
     close(outputs.coarse[m], golden[f"{coarse}_result"], 1e-9)
     close(outputs.coarse_specific[m], golden[f"{coarse}_spe_result"], 1e-9)
     np.testing.assert_array_equal(
-        outputs.idx[m], golden[f"out/indices_{letter}"]
+      outputs.idx[m], golden[f"out/indices_{letter}"]
     )
     quantized = golden[f"{out}/c_{letter}_vq"][:, 0]
     close(outputs.code[m], quantized, 1e-9)
@@ -661,18 +660,18 @@ def test_train_curve():
 
     batch, draws = golden_inputs(golden, take)
     outputs = recipe.model.forward(
-        state.params, state.codebook.code_KxD, batch["features"]
+      state.params, state.codebook.code_KxD, batch["features"]
     )
     for m, letter in LETTER.items():
       np.testing.assert_array_equal(
-          outputs.idx[m], take(f"out/indices_{letter}")
+        outputs.idx[m], take(f"out/indices_{letter}")
       )
     state, metrics = step(state, batch, draws, None)
     check_metrics(metrics, golden, take, 1e-8)
   check_codebook(state.codebook, golden, "buf/final", 1e-8)
   trees = {
-      **{n: (state.params[m], names) for n, (m, names) in MODULES.items()},
-      **{n: (state.club[p], official.CLUB) for n, (p, *_) in NETS.items()},
+    **{n: (state.params[m], names) for n, (m, names) in MODULES.items()},
+    **{n: (state.club[p], official.CLUB) for n, (p, *_) in NETS.items()},
   }
   for name, (tree, names) in trees.items():
     for key, ours in official.to_official(names, tree).items():

@@ -25,17 +25,17 @@ DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 def build_model(config) -> Model:
   """The network that `config` describes."""
   return Model(
-      {
-          m: Modality(
-              kind=config.encoders[m].kind,
-              fine=m in config.fine,
-              specific=config.encoders[m].specific,
-          )
-          for m in config.modalities
-      },
-      dropout=config.dropout,
-      dtype=DTYPES[config.dtype],
-      **config.model,
+    {
+      m: Modality(
+        kind=config.encoders[m].kind,
+        fine=m in config.fine,
+        specific=config.encoders[m].specific,
+      )
+      for m in config.modalities
+    },
+    dropout=config.dropout,
+    dtype=DTYPES[config.dtype],
+    **config.model,
   )
 
 
@@ -44,46 +44,46 @@ def build_recipe(config) -> Recipe:
   bind, loss = functools.partial, config.loss
   restart = dict(config.restart)
   restarts = {
-      "rows": codebook.restart_from_rows,
-      "codes": codebook.restart_from_codes,
+    "rows": codebook.restart_from_rows,
+    "codes": codebook.restart_from_codes,
   }
   rate = optimizer.schedule(
-      config.optimizer.learning_rate,
-      steps=config.steps,
-      warmup=config.optimizer.warmup,
-      decay=config.optimizer.decay,
+    config.optimizer.learning_rate,
+    steps=config.steps,
+    warmup=config.optimizer.warmup,
+    decay=config.optimizer.decay,
   )
   return Recipe(
-      model=build_model(config),
-      terms=objective.Terms(
-          fine_reconstruction=bind(
-              reconstruction.reconstruction, **loss.fine_reconstruction
-          ),
-          coarse_reconstruction=bind(
-              reconstruction.reconstruction, **loss.coarse_reconstruction
-          ),
-          commitment=bind(reconstruction.commitment, **loss.commitment),
-          distribution=bind(cmcm.code_distribution, **loss.distribution),
-          cmcm=bind(cmcm.cmcm, **loss.cmcm),
-          club=bind(club.estimate, **loss.club),
-          cpc=bind(cpc.cpc, **loss.cpc),
-          infonce=bind(infonce.infonce, **loss.infonce),
+    model=build_model(config),
+    terms=objective.Terms(
+      fine_reconstruction=bind(
+        reconstruction.reconstruction, **loss.fine_reconstruction
       ),
-      weights=objective.Weights(**config.weights),
-      optimizer=optimizer.adam(
-          rate,
-          clip=config.optimizer.clip,
-          per_module=config.optimizer.per_module,
-          epsilon=config.optimizer.epsilon,
+      coarse_reconstruction=bind(
+        reconstruction.reconstruction, **loss.coarse_reconstruction
       ),
-      club_optimizer=optax.adam(config.club.learning_rate),
-      init_codebook=bind(codebook_from, **config.codebook),
-      ema_update=bind(codebook.ema_update, **config.ema),
-      restart=bind(restarts[restart.pop("source")], **restart),
-      init_cpc=bind(cpc.init, **config.cpc),
-      init_club=bind(club.init, hidden=config.club.hidden),
-      club_rounds=config.club.rounds,
-      mask_padding=config.mask_padding,
+      commitment=bind(reconstruction.commitment, **loss.commitment),
+      distribution=bind(cmcm.code_distribution, **loss.distribution),
+      cmcm=bind(cmcm.cmcm, **loss.cmcm),
+      club=bind(club.estimate, **loss.club),
+      cpc=bind(cpc.cpc, **loss.cpc),
+      infonce=bind(infonce.infonce, **loss.infonce),
+    ),
+    weights=objective.Weights(**config.weights),
+    optimizer=optimizer.adam(
+      rate,
+      clip=config.optimizer.clip,
+      per_module=config.optimizer.per_module,
+      epsilon=config.optimizer.epsilon,
+    ),
+    club_optimizer=optax.adam(config.club.learning_rate),
+    init_codebook=bind(codebook_from, **config.codebook),
+    ema_update=bind(codebook.ema_update, **config.ema),
+    restart=bind(restarts[restart.pop("source")], **restart),
+    init_cpc=bind(cpc.init, **config.cpc),
+    init_club=bind(club.init, hidden=config.club.hidden),
+    club_rounds=config.club.rounds,
+    mask_padding=config.mask_padding,
   )
 
 

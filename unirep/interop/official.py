@@ -4,8 +4,7 @@ Only names and layouts are translated: the arrays may be weights, gradients or
 anything else that is shaped like them. No PyTorch is needed.
 
 Layouts: Linear (out, in) -> (in, out); convolution (out, in, h, w) -> (h, w,
-in, out); transposed convolution (in, out, h, w) -> flipped (h, w, in, out), run
-as a padded convolution.
+in, out); transposed convolution (in, out, h, w) -> (h, w, in, out).
 """
 
 from collections.abc import Callable, Mapping
@@ -29,8 +28,7 @@ CONV = Layout(
   lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1)
 )
 TRANSPOSED = Layout(
-  lambda x: x[:, :, ::-1, ::-1].transpose(2, 3, 0, 1),
-  lambda x: x.transpose(2, 3, 0, 1)[:, :, ::-1, ::-1],
+  lambda x: x.transpose(2, 3, 0, 1), lambda x: x.transpose(2, 3, 0, 1)
 )
 
 Names = dict[str, tuple[str, Layout]]  # official name -> our path, layout

@@ -137,8 +137,9 @@ def cpc(
     guess_GxD[m] = collectives.gather(guess_BxTxD[:, start], axis_name)
     future[m] = z[m][:, start + 1]
   valid_B = jnp.ones(row_B.shape, bool)
-  for m in modalities if mask else ():
-    valid_B &= mask[m][:, start + 1]
+  for m in modalities:
+    if mask and m in mask:
+      valid_B &= mask[m][:, start + 1]
   valid_G = collectives.gather(valid_B, axis_name)
   total, weights, accuracy = 0.0, 0.0, {}
   for source, target in itertools.product(modalities, modalities):

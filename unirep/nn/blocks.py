@@ -49,9 +49,12 @@ class Linear(nn.Module):
 class Conv(nn.Module):
   """Stride-1 convolution over (..., H, W, F) with a square kernel.
 
-  `transposed=True` draws with PyTorch's fan-in for transposed convolutions
-  (the OUTPUT width); the arithmetic is an ordinary convolution, for which a
-  transposed one of width k is a convolution padded by k - 1.
+  The grids here are tiny and the features wide, so it is written as the one
+  matrix product that it mostly is: of gathered neighborhoods (an ordinary
+  convolution), or before products are spread over neighborhoods (a transposed
+  one, y[p + i, q + j] += x[p, q] @ kernel[i, j], which grows the grid by
+  size - 1). On CPU this is several times faster than the library's convolution
+  and its gradients, and the transposed form multiplies no padding.
   """
 
   width: int
@@ -63,26 +66,46 @@ class Conv(nn.Module):
 
   @nn.compact
   def __call__(self, x):
+    # PyTorch draws transposed convolutions by their OUTPUT width.
     fan_in = self.width if self.transposed else x.shape[-1]
     bound = 1 / math.sqrt(fan_in * self.size**2)
     shape = (self.size, self.size, x.shape[-1], self.width)
     kernel = self.param("kernel", uniform(bound), shape, float)
     x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-    if self.size == 1:  # a matrix product, and much faster said so
-      y = x @ kernel[0, 0]
-    else:
-      y = jax.lax.conv_general_dilated(
-        x.reshape(-1, *x.shape[-3:]),
-        kernel,
-        window_strides=(1, 1),
-        padding=[(self.padding, self.padding)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-      )
-      y = y.reshape(*x.shape[:-3], *y.shape[-3:])
+    y = (
+      _spread(x, kernel)
+      if self.transposed
+      else _gather(x, kernel, self.padding)
+    )
     if self.use_bias:
       bias = self.param("bias", uniform(bound), (self.width,), float)
       y += bias.astype(y.dtype)
     return y
+
+
+def _gather(x, kernel, padding: int):
+  size = kernel.shape[0]
+  pad = [(0, 0)] * (x.ndim - 3) + [(padding, padding)] * 2 + [(0, 0)]
+  x = jnp.pad(x, pad) if padding else x
+  H, W = x.shape[-3] - size + 1, x.shape[-2] - size + 1
+  near = [
+    x[..., i : i + H, j : j + W, :] for i in range(size) for j in range(size)
+  ]
+  return jnp.concatenate(near, -1) @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def _spread(x, kernel):
+  size, _, F, _ = kernel.shape
+  flat = kernel.transpose(2, 0, 1, 3).reshape(F, -1)
+  # A split, because its gradient is one concatenation; that of slices is not.
+  parts = jnp.split(x @ flat, size**2, -1)
+  edge = [(0, 0)] * (x.ndim - 3)
+  y = 0.0
+  for n, part in enumerate(parts):
+    i, j = divmod(n, size)
+    pad = [*edge, (i, size - 1 - i), (j, size - 1 - j), (0, 0)]
+    y += jnp.pad(part, pad)
+  return y
 
 
 class ResidualBlock(nn.Module):

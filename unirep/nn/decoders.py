@@ -11,10 +11,7 @@ from unirep.nn.blocks import Conv, Dtype, Linear, ResidualBlock
 
 
 class GridDecoder(nn.Module):
-  """(B, T, D) and (B, T, H-4, W-4, S) -> (B, T, H, W, F).
-
-  The transposed convolutions are written as the convolutions that they are.
-  """
+  """(B, T, D) and (B, T, H-4, W-4, S) -> (B, T, H, W, F)."""
 
   width: int
   dtype: Dtype = None
@@ -27,7 +24,7 @@ class GridDecoder(nn.Module):
     shape = (*specific_BxTxHxWxS.shape[:-1], code.shape[-1])
     x = jnp.broadcast_to(code, shape)
     x = jnp.concatenate([x, specific_BxTxHxWxS.astype(x.dtype)], -1)
-    grow = {"padding": 2, "transposed": True, "dtype": dtype}
+    grow = {"transposed": True, "dtype": dtype}
     x = Conv(S // 2, 3, name="conv0", **grow)(x)
     x = ResidualBlock(dtype, name="residual")(x)
     x = nn.relu(Conv(self.width, 3, name="conv1", **grow)(x))

@@ -1,0 +1,141 @@
+"""Cross-modal transfer: a head trained on one modality's codes, tested on another's.
+
+The encoders are frozen and every sample is a sequence of codes, so that a probe
+sees indices and the codebook, nothing else. The head is the field's clip probe:
+Linear, maximum over time, Linear.
+
+Dimensions: N samples, T time, K codes, D code width, C classes, S modalities.
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+Params = dict[str, dict[str, jax.Array]]
+
+
+def init(key: jax.Array, dim: int, classes: int) -> Params:
+  """Two linear layers, drawn from U(±1/sqrt(dim))."""
+  keys = jax.random.split(key, 4)
+
+  def draw(key, shape):
+    return jax.random.uniform(key, shape, float, -1, 1) / jnp.sqrt(dim)
+
+  return {
+    "hidden": {"kernel": draw(keys[0], (dim, dim)), "bias": draw(keys[1], dim)},
+    "classes": {
+      "kernel": draw(keys[2], (dim, classes)),
+      "bias": draw(keys[3], classes),
+    },
+  }
+
+
+def apply(params: Params, x_NxTxD: jax.Array) -> jax.Array:
+  """Scores of the classes: (N, C)."""
+  hidden, classes = params["hidden"], params["classes"]
+  y_NxD = (x_NxTxD @ hidden["kernel"] + hidden["bias"]).max(1)
+  return y_NxD @ classes["kernel"] + classes["bias"]
+
+
+def unit_variance(code_KxD: jax.Array, idx: jax.Array) -> jax.Array:
+  """The codes on one scale, by the mean and spread of those in `idx`."""
+  used = code_KxD[idx.reshape(-1)]
+  scale = jnp.sqrt(used.var(0).mean())
+  return (code_KxD - used.mean(0)) / jnp.maximum(scale, 1e-6)
+
+
+@functools.partial(jax.jit, static_argnames=("classes", "steps", "batch_size"))
+def fit(
+  key: jax.Array,
+  code_KxD: jax.Array,
+  idx_NxT: jax.Array,
+  label_N: jax.Array,
+  *,
+  classes: int,
+  steps: int,
+  batch_size: int,
+  learning_rate: float,
+) -> Params:
+  """Trains a probe by Adam on minibatches drawn with replacement."""
+  optimizer = optax.adam(learning_rate)
+  params = init(jax.random.fold_in(key, 0), code_KxD.shape[1], classes)
+
+  def step(carry, key):
+    params, opt_state = carry
+    pick = jax.random.randint(key, (batch_size,), 0, label_N.shape[0])
+
+    def loss_fn(params):
+      logits = apply(params, code_KxD[idx_NxT[pick]])
+      return optax.softmax_cross_entropy_with_integer_labels(
+        logits, label_N[pick]
+      ).mean()
+
+    updates, opt_state = optimizer.update(jax.grad(loss_fn)(params), opt_state)
+    return (optax.apply_updates(params, updates), opt_state), None
+
+  keys = jax.random.split(jax.random.fold_in(key, 1), steps)
+  (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), keys)
+  return params
+
+
+@jax.jit
+def accuracy(
+  params: Params, code_KxD: jax.Array, idx_NxT: jax.Array, label_N: jax.Array
+) -> jax.Array:
+  """Share of samples whose highest score is their class."""
+  return (apply(params, code_KxD[idx_NxT]).argmax(-1) == label_N).mean()
+
+
+def transfer(
+  key: jax.Array,
+  code_KxD: np.ndarray,
+  train_idx: Mapping[str, np.ndarray],
+  train_label_N: np.ndarray,
+  test_idx: Mapping[str, np.ndarray],
+  test_label_N: np.ndarray,
+  **options: Any,
+) -> dict[str, dict[str, float]]:
+  """Every ordered pair of modalities: train on the first, test on the second.
+
+  Args:
+    key: PRNG key.
+    code_KxD: the codebook.
+    train_idx: modality -> (N, T) codes of the training samples.
+    train_label_N: their classes.
+    test_idx: modality -> (M, T) codes of held-out samples.
+    test_label_N: their classes.
+    **options: of `fit`.
+
+  Returns:
+    "source->target" -> `accuracy` on the target, `ceiling` (a probe trained and
+    tested on the target itself) and `chance` (the most frequent class).
+  """
+  classes = int(max(train_label_N.max(), test_label_N.max())) + 1
+  chance = np.bincount(test_label_N).max() / test_label_N.size
+  every = jnp.concatenate(
+    [jnp.asarray(i).reshape(-1) for i in train_idx.values()]
+  )
+  code_KxD = unit_variance(jnp.asarray(code_KxD), every)
+  probes = {
+    m: fit(key, code_KxD, idx, train_label_N, classes=classes, **options)
+    for m, idx in train_idx.items()
+  }
+  score = {
+    (m, n): float(accuracy(probes[m], code_KxD, test_idx[n], test_label_N))
+    for m in probes
+    for n in probes
+  }
+  return {
+    f"{m}->{n}": {
+      "accuracy": score[m, n],
+      "ceiling": score[n, n],
+      "chance": float(chance),
+    }
+    for m, n in score
+    if m != n
+  }
