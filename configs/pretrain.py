@@ -13,9 +13,9 @@ leaf is a flag as well: `--config.codebook.size=256`.
 from ml_collections import ConfigDict
 
 CHOICES = {
-    "data": ("synthetic", "digits", "arrays"),
-    "preset": ("clean", "released"),
-    "size": ("small", "paper", "tiny"),
+  "data": ("synthetic", "digits", "arrays"),
+  "preset": ("clean", "released"),
+  "size": ("small", "paper", "tiny"),
 }
 
 
@@ -35,9 +35,9 @@ def get_config(arg: str = "") -> ConfigDict:
   config.modalities = ("video", "audio", "text")  # the codebook's order
   config.fine = ("video", "audio")  # these share a time axis
   config.encoders = {
-      "video": {"kind": "grid", "specific": 64},
-      "audio": {"kind": "sequence", "specific": 256},
-      "text": {"kind": "sequence", "specific": 256},
+    "video": {"kind": "grid", "specific": 64},
+    "audio": {"kind": "sequence", "specific": 256},
+    "text": {"kind": "sequence", "specific": 256},
   }
   config.model = {"dim": 256, "heads": 4, "hidden": 1024, "layers": 1}
   config.cpc = {"width": 256, "layers": 2}
@@ -46,9 +46,9 @@ def get_config(arg: str = "") -> ConfigDict:
   config.probe = {"steps": 400, "batch_size": 80, "learning_rate": 4e-3}
 
   {"clean": clean, "released": released}[variant["preset"]](config)
-  {"synthetic": synthetic, "digits": digits, "arrays": arrays}[
-      variant["data"]
-  ](config)
+  {"synthetic": synthetic, "digits": digits, "arrays": arrays}[variant["data"]](
+    config
+  )
   {"small": small, "paper": paper, "tiny": tiny}[variant["size"]](config)
   return config
 
@@ -57,51 +57,53 @@ def clean(config: ConfigDict) -> None:
   """The method with its defects mended; each line is one keyword."""
   config.mask_padding = True  # zeros behind a short text are not words
   config.model.pool = "sum"
-  config.codebook.update({
+  config.codebook.update(
+    {
       "bound": 1 / 400,
       "count": 1.0,  # unused codes neither explode nor vanish
       "age": 1e6,  # codes that step 0 misses start as samples of the data
-  })
+    }
+  )
   config.ema = {
-      "decay": 0.99,
-      "own_weight": 0.5,
-      "joint": True,  # one update for all modalities, whatever their order
-      "epsilon": 1e-5,
+    "decay": 0.99,
+    "own_weight": 0.5,
+    "joint": True,  # one update for all modalities, whatever their order
+    "epsilon": 1e-5,
   }
   config.restart = {
-      "source": "rows",  # dead codes become live samples ...
-      "limit": 100.0,
-      "rule": "any",
-      "count": 1.0,  # ... with counts and sums, so that they stay
-      "jitter": 0.01,
+    "source": "rows",  # dead codes become live samples ...
+    "limit": 100.0,
+    "rule": "any",
+    "count": 1.0,  # ... with counts and sums, so that they stay
+    "jitter": 0.01,
   }
   config.loss = {
-      # In units of the target's variance; targets can't make themselves easy.
-      "fine_reconstruction": {"normalize": True, "stop_target": True},
-      "coarse_reconstruction": {"normalize": True, "stop_target": True},
-      "commitment": {"own_weight": 0.5, "other_weight": 0.25},
-      "distribution": {"floor": 1e-6},  # the root's slope stays finite
-      "cmcm": {"paired": True, "epsilon": 1e-10},  # log-softmax, symmetric
-      "club": {"per_step": True, "bounded": True},  # nats per feature, >= 0
-      "cpc": {"self_weight": 0.1, "normalize": True},  # nats per term
-      "infonce": {"temperature": 0.1, "symmetric": True, "floor": 1e-6},
+    # In units of the target's variance; targets can't make themselves easy.
+    "fine_reconstruction": {"normalize": True, "stop_target": True},
+    "coarse_reconstruction": {"normalize": True, "stop_target": True},
+    "commitment": {"own_weight": 0.5, "other_weight": 0.25},
+    "distribution": {"floor": 1e-6},  # the root's slope stays finite
+    "cmcm": {"paired": True, "epsilon": 1e-10},  # log-softmax, symmetric
+    "club": {"per_step": True, "bounded": True},  # nats per feature, >= 0
+    "cpc": {"self_weight": 0.1, "normalize": True},  # nats per term
+    "infonce": {"temperature": 0.1, "symmetric": True, "floor": 1e-6},
   }
   config.weights = {
-      "fine_reconstruction": 1.0,
-      "coarse_reconstruction": 1.0,
-      "commitment": 1.0,
-      "cmcm": 1.0,
-      "club": 1.0,
-      "cpc": 1.0,
-      "infonce": 1.0,
+    "fine_reconstruction": 1.0,
+    "coarse_reconstruction": 1.0,
+    "commitment": 1.0,
+    "cmcm": 1.0,
+    "club": 1.0,
+    "cpc": 1.0,
+    "infonce": 1.0,
   }
   config.optimizer = {
-      "learning_rate": 4e-4,
-      "warmup": 20,
-      "decay": "cosine",
-      "clip": 1.0,
-      "per_module": False,  # one global norm keeps the terms' proportions
-      "epsilon": 1e-8,
+    "learning_rate": 4e-4,
+    "warmup": 20,
+    "decay": "cosine",
+    "clip": 1.0,
+    "per_module": False,  # one global norm keeps the terms' proportions
+    "epsilon": 1e-8,
   }
 
 
@@ -111,43 +113,43 @@ def released(config: ConfigDict) -> None:
   config.model.pool = "sum"
   config.codebook.update({"bound": 1 / 400, "count": 0.0, "age": -1.0})
   config.ema = {
-      "decay": 0.99,
-      "own_weight": 0.5,
-      "joint": False,
-      "epsilon": 1e-5,
+    "decay": 0.99,
+    "own_weight": 0.5,
+    "joint": False,
+    "epsilon": 1e-5,
   }
   config.restart = {
-      "source": "codes",
-      "limit": 300.0,
-      "active": 100.0,
-      "offset": -1 / 1024,
+    "source": "codes",
+    "limit": 300.0,
+    "active": 100.0,
+    "offset": -1 / 1024,
   }
   config.loss = {
-      "fine_reconstruction": {"normalize": False, "stop_target": False},
-      "coarse_reconstruction": {"normalize": False, "stop_target": False},
-      "commitment": {"own_weight": 0.5, "other_weight": 0.25},
-      "distribution": {"floor": 0.0},
-      "cmcm": {"paired": False, "epsilon": 1e-10},
-      "club": {"per_step": False, "bounded": False},
-      "cpc": {"self_weight": 0.1, "normalize": False},
-      "infonce": {"temperature": 0.1, "symmetric": False, "floor": 1e-12},
+    "fine_reconstruction": {"normalize": False, "stop_target": False},
+    "coarse_reconstruction": {"normalize": False, "stop_target": False},
+    "commitment": {"own_weight": 0.5, "other_weight": 0.25},
+    "distribution": {"floor": 0.0},
+    "cmcm": {"paired": False, "epsilon": 1e-10},
+    "club": {"per_step": False, "bounded": False},
+    "cpc": {"self_weight": 0.1, "normalize": False},
+    "infonce": {"temperature": 0.1, "symmetric": False, "floor": 1e-12},
   }
   config.weights = {
-      "fine_reconstruction": 1.0,
-      "coarse_reconstruction": 1.0,
-      "commitment": 1.0,
-      "cmcm": 1.0,
-      "club": 1.0,
-      "cpc": 1.0,
-      "infonce": 1.0,
+    "fine_reconstruction": 1.0,
+    "coarse_reconstruction": 1.0,
+    "commitment": 1.0,
+    "cmcm": 1.0,
+    "club": 1.0,
+    "cpc": 1.0,
+    "infonce": 1.0,
   }
   config.optimizer = {
-      "learning_rate": 4e-4,
-      "warmup": 0,
-      "decay": "constant",
-      "clip": 0.5,
-      "per_module": True,
-      "epsilon": 1e-8,
+    "learning_rate": 4e-4,
+    "warmup": 0,
+    "decay": "constant",
+    "clip": 0.5,
+    "per_module": True,
+    "epsilon": 1e-8,
   }
 
 
@@ -159,11 +161,11 @@ def synthetic(config: ConfigDict) -> None:
 def digits(config: ConfigDict) -> None:
   """Spoken and handwritten digits."""
   config.data = {
-      "source": "digits",
-      "train_size": 4000,
-      "test_size": 500,
-      "fsdd": "",  # folder or zip of recordings; else $UNIREP_FSDD, else TFDS
-      "speaker_out": "",  # hold one speaker out instead of takes 0-4
+    "source": "digits",
+    "train_size": 4000,
+    "test_size": 500,
+    "fsdd": "",  # folder or zip of recordings; else $UNIREP_FSDD, else TFDS
+    "speaker_out": "",  # hold one speaker out instead of takes 0-4
   }
 
 

@@ -1,28 +1,335 @@
 """Configuration in, results out: the only reader of a ConfigDict."""
 
 import functools
+import json
+import pathlib
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from ml_collections import ConfigDict
+from rich.console import Console
 
-from unirep import codebook
+from unirep import codebook, report
+from unirep.data import arrays, contract, pipeline
 from unirep.errors import InputError
-from unirep.losses import club
-from unirep.losses import cmcm
-from unirep.losses import cpc
-from unirep.losses import infonce
-from unirep.losses import objective
-from unirep.losses import reconstruction
-from unirep.model import Modality
-from unirep.model import Model
-from unirep.train import optimizer
-from unirep.train.state import Recipe
+from unirep.losses import club, cmcm, cpc, infonce, objective, reconstruction
+from unirep.model import Modality, Model
+from unirep.tasks import codes as codes_lib
+from unirep.tasks import probe
+from unirep.train import checkpoint, loop, optimizer
+from unirep.train import log as log_lib
+from unirep.train import mesh as mesh_lib
+from unirep.train import state as state_lib
+from unirep.train import step as step_lib
+from unirep.train.state import Recipe, TrainState
 
+CONFIG = "config.json"
+SUMMARY = "summary.json"
+REPORT = "report.png"
+FREE = ("log_every", "checkpoint_every", "checkpoints_kept", "workers")
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
+KINDS = ("grid", "sequence", "vector")
 
 
-def build_model(config) -> Model:
+def run(
+  config: ConfigDict, workdir: pathlib.Path, console: Console | None = None
+) -> dict[str, Any]:
+  """Trains, or goes on training, and evaluates.
+
+  Writes checkpoints, `metrics.jsonl`, TensorBoard files, `summary.json` and
+  `report.png` into `workdir`. A work directory that holds a checkpoint is
+  resumed.
+
+  Args:
+    config: as `configs/pretrain.py` gives it.
+    workdir: made if needed.
+    console: where to print.
+
+  Returns:
+    The summary.
+
+  Raises:
+    InputError: for anything that the user can mend.
+    NonFiniteError: if a metric is no longer finite; the state is in
+      `workdir/nonfinite`.
+  """
+  console = console or Console()
+  check(config)
+  settings = as_json(config)
+  mesh = mesh_lib.make(config.batch_size)
+  train_source, test_source = build_sources(config)
+  recipe = build_recipe(config)
+  sample = pipeline.stack([train_source[0]])
+  check_features(recipe.model, sample)
+  claim(workdir, settings)
+  console.print(describe(recipe.model, sample, mesh), highlight=False)
+
+  batches = pipeline.batches(
+    train_source,
+    batch_size=config.batch_size,
+    seed=config.seed,
+    num_workers=config.workers,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+  manager = checkpoint.open_manager(
+    workdir / "checkpoints", config.checkpoints_kept
+  )
+  everywhere = mesh_lib.replicated(mesh)
+  init = functools.partial(state_lib.init, recipe, batch=sample)
+  key = jax.random.key(config.seed)
+  restored = checkpoint.restore(manager, jax.eval_shape(init, key), everywhere)
+  if restored:
+    state, position = restored
+    batches.set_state(position)
+    console.print(f"resuming {workdir} after step {int(state.step)}")
+  else:
+    state = jax.jit(init, out_shardings=everywhere)(key)
+
+  def save(state: TrainState) -> None:
+    checkpoint.save(manager, state, settings, batches.get_state())
+
+  start, began = int(state.step), time.perf_counter()
+  with log_lib.Log(workdir, config.steps, start, console) as log:
+    try:
+      state = loop.run(
+        step_lib.build(recipe, mesh, seed=config.seed),
+        state,
+        on_devices(batches, mesh),
+        steps=config.steps,
+        log=log,
+        log_every=config.log_every,
+        save=save,
+        save_every=config.checkpoint_every,
+      )
+    except loop.NonFiniteError as error:
+      broken = checkpoint.open_manager(workdir / "nonfinite", 1)
+      checkpoint.save(broken, error.state, settings, batches.get_state())
+      raise
+    finally:
+      batches.close()
+  seconds = time.perf_counter() - began
+  summary = {
+    "steps": int(state.step),
+    "seconds": round(seconds, 2),
+    "steps_this_session": int(state.step) - start,
+    "config": settings,
+    **evaluate(config, recipe, state, train_source, test_source, workdir),
+  }
+  write_json(workdir / SUMMARY, summary)
+  console.print(report.table(summary))
+  console.print(f"{workdir / SUMMARY} and {workdir / REPORT} are written")
+  return summary
+
+
+def evaluate(
+  config: ConfigDict,
+  recipe: Recipe,
+  state: TrainState,
+  train_source: contract.Source,
+  test_source: contract.Source,
+  workdir: pathlib.Path,
+) -> dict[str, Any]:
+  """Cross-modal transfer and code usage of a trained state; draws the report."""
+  params, code_KxD = jax.device_get((state.params, state.codebook.code_KxD))
+  train, test = (
+    codes_lib.encode(
+      recipe.model, params, code_KxD, source, mask_padding=recipe.mask_padding
+    )
+    for source in (train_source, test_source)
+  )
+  cross_modal = {}
+  if "class" in train.labels:
+    cross_modal = probe.transfer(
+      jax.random.key(config.seed),
+      code_KxD,
+      train.idx,
+      train.labels["class"],
+      test.idx,
+      test.labels["class"],
+      **config.probe,
+    )
+  size = code_KxD.shape[0]
+  usage = {
+    m: np.bincount(idx.reshape(-1), minlength=size)
+    for m, idx in train.idx.items()
+  }
+  count_K = sum(usage.values())
+  share_K = count_K[count_K > 0] / count_K.sum()
+  used = int((count_K > 0).sum())
+  report.picture(
+    workdir / REPORT, log_lib.read(workdir / log_lib.METRICS), usage
+  )
+  return {
+    "cross_modal": cross_modal,
+    "codebook": {
+      "size": size,
+      "usage": used,
+      "dead": size - used,
+      "perplexity": float(np.exp(-(share_K * np.log(share_K)).sum())),
+      "usage_by_modality": {m: int((c > 0).sum()) for m, c in usage.items()},
+    },
+  }
+
+
+def build_sources(config: ConfigDict) -> tuple[Any, Any]:
+  """Training and held-out samples.
+
+  Raises:
+    InputError: if the data is missing or broken.
+  """
+  options = dict(config.data)
+  kind = options.pop("source")
+  if kind == "arrays":
+    path, holdout = options["path"], options["holdout"]
+    if not path:
+      raise InputError("data.path is empty; name an .npz file of features")
+    whole = arrays.load_npz(path, modalities=config.modalities)
+    sources = arrays.split(whole, holdout, config.seed)
+  else:
+    sizes = options.pop("train_size"), options.pop("test_size")
+    # Imported here: each needs packages that the other does without.
+    if kind == "digits":
+      from unirep.data.digits import Digits as source
+    else:
+      from unirep.data.synthetic import SyntheticEvents as source
+    sources = tuple(
+      source(split=split, size=size, **options)
+      for split, size in zip(("train", "test"), sizes, strict=True)
+    )
+  for source, split in zip(sources, ("train", "test"), strict=True):
+    contract.check_source(source, f"data.source={kind}, {split} split")
+  return sources
+
+
+def on_devices(batches: pipeline.BatchIterator, mesh) -> Iterator[Any]:
+  """Features and lengths as arrays over the mesh; labels stay behind."""
+  for batch in batches:
+    inputs = {part: batch[part] for part in ("features", "lengths")}
+    yield mesh_lib.put_batch(mesh, inputs)
+
+
+def check(config: ConfigDict) -> None:
+  """Raises InputError for values that no part below would explain."""
+  order, fine = tuple(config.modalities), tuple(config.fine)
+  if len(set(order)) < 2 or len(set(order)) < len(order):
+    raise InputError(
+      f"modalities={order}: a shared codebook needs two or more, each once"
+    )
+  for m in order:
+    if "/" in m or m not in config.encoders:
+      raise InputError(f"modalities: {m!r} has no entry encoders.{m}")
+    if config.encoders[m].kind not in KINDS:
+      raise InputError(
+        f"encoders.{m}.kind={config.encoders[m].kind!r} is not one of {KINDS}"
+      )
+  if not set(fine) <= set(order) or len(fine) == 1:
+    raise InputError(
+      f"fine={fine} must be none, or two or more, of modalities={order}"
+    )
+  if config.dtype not in DTYPES:
+    raise InputError(f"dtype={config.dtype!r} is not one of {tuple(DTYPES)}")
+  if config.model.dim % config.model.heads:
+    raise InputError(
+      f"model.dim={config.model.dim} is not divisible by "
+      f"model.heads={config.model.heads}"
+    )
+  positive = ("steps", "batch_size", "log_every", "checkpoint_every")
+  for key in (*positive, "checkpoints_kept"):
+    if config[key] < 1:
+      raise InputError(f"{key}={config[key]} must be at least 1")
+  if not 0 <= config.dropout < 1:
+    raise InputError(f"dropout={config.dropout} must lie in [0, 1)")
+
+
+def check_features(model: Model, sample: contract.Batch) -> None:
+  """Raises InputError where features do not fit the encoders named for them."""
+  features = sample["features"]
+  for m, spec in model.modalities.items():
+    if m not in features:
+      raise InputError(f"the data has no modality {m!r}; it has {[*features]}")
+    shape, rank = features[m].shape[1:], 4 if spec.kind == "grid" else 2
+    if len(shape) != rank:
+      raise InputError(
+        f"encoders.{m}.kind={spec.kind!r} wants (T, {'H, W, ' * (rank == 4)}F) "
+        f"features, but {m!r} has shape {shape}"
+      )
+    if spec.fine and spec.kind == "grid" and min(shape[1:3]) < 5:
+      raise InputError(f"{m!r}: a grid needs 5 x 5 positions, got {shape[1:3]}")
+  times = {m: features[m].shape[1] for m in model.fine}
+  if len(set(times.values())) > 1:
+    raise InputError(f"fine-aligned modalities differ in time steps: {times}")
+
+
+def describe(model: Model, sample: contract.Batch, mesh) -> str:
+  """One paragraph on what is about to be trained, and where."""
+  shapes = ", ".join(
+    f"{m} {sample['features'][m].shape[1:]}" for m in model.order
+  )
+  text = f"{shapes} on {mesh.size} {mesh.devices.flat[0].device_kind} device(s)"
+  features = {m: sample["features"][m] for m in model.order}
+  if len(model.fine) > 1 and not state_lib.aligns_in_time(model, features):
+    text += (
+      f"\n{' and '.join(model.fine)} have fewer than 3 time steps: InfoNCE "
+      "aligns them in the place of CPC"
+    )
+  return text
+
+
+def claim(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
+  """Makes the work directory ours, or checks that it is.
+
+  Raises:
+    InputError: if it holds a run with another configuration.
+  """
+  path = workdir / CONFIG
+  if path.exists():
+    try:
+      old = json.loads(path.read_text())
+    except ValueError as error:
+      raise InputError(f"{path} is not JSON ({error})") from error
+    for key, values in sorted(differences(old, settings).items()):
+      if key not in FREE:
+        raise InputError(
+          f"{workdir} holds a run with {key}={values[0]!r}, not {values[1]!r}; "
+          "name another --workdir or delete it"
+        )
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(path, settings)
+  except OSError as error:
+    raise InputError(f"cannot write to {workdir}: {error.strerror}") from error
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> dict[str, tuple]:
+  """Leaves that differ: dotted key -> (old, new)."""
+  if not (isinstance(old, dict) and isinstance(new, dict)):
+    return {} if old == new else {prefix: (old, new)}
+  found = {}
+  for key in {*old, *new}:
+    name = f"{prefix}.{key}" if prefix else key
+    found |= differences(old.get(key), new.get(key), name)
+  return found
+
+
+def as_json(config: ConfigDict) -> dict[str, Any]:
+  """The configuration as plain JSON values."""
+  return json.loads(config.to_json())
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Writes a whole file or none."""
+  part = path.with_suffix(".part")
+  part.write_text(json.dumps(value, indent=1) + "\n")
+  part.replace(path)
+
+
+def build_model(config: ConfigDict) -> Model:
   """The network that `config` describes."""
   return Model(
     {
@@ -39,7 +346,7 @@ def build_model(config) -> Model:
   )
 
 
-def build_recipe(config) -> Recipe:
+def build_recipe(config: ConfigDict) -> Recipe:
   """Model, losses and optimizers, with every keyword from `config`."""
   bind, loss = functools.partial, config.loss
   restart = dict(config.restart)

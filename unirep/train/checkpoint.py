@@ -1,0 +1,168 @@
+"""Checkpoints: what downstream reads, what training needs, and where the data was.
+
+Each step is one Orbax checkpoint with the items `model` (parameters and
+codebook), `config` (JSON), `train` (step, CLUB networks, optimizers) and `data`
+(the iterator's position, JSON). Orbax writes to a temporary name and renames, so
+that a killed run leaves whole checkpoints only; digests of the written files
+catch those that were cut short or changed afterwards.
+"""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+from jax.sharding import Sharding
+
+from unirep.errors import InputError
+from unirep.train.state import TrainState
+
+DIGESTS = "digests.json"
+
+
+def open_manager(directory: pathlib.Path, keep: int) -> ocp.CheckpointManager:
+  """Manages the checkpoints below `directory`, of which the last `keep` stay."""
+  options = ocp.CheckpointManagerOptions(
+    max_to_keep=keep,
+    enable_async_checkpointing=False,
+    cleanup_tmp_directories=True,
+  )
+  items = ("model", "config", "train", "data")
+  return ocp.CheckpointManager(
+    directory.resolve(), options=options, item_names=items
+  )
+
+
+def save(
+  manager: ocp.CheckpointManager,
+  state: TrainState,
+  config: Mapping[str, Any],
+  data: Mapping[str, Any],
+) -> None:
+  """Writes one checkpoint, named by the state's step, and its digests."""
+  step = int(state.step)
+  model, train = _items(state)
+  manager.save(
+    step,
+    args=ocp.args.Composite(
+      model=ocp.args.StandardSave(model),
+      config=ocp.args.JsonSave(dict(config)),
+      train=ocp.args.StandardSave(train),
+      data=ocp.args.JsonSave(dict(data)),
+    ),
+    force=True,
+  )
+  manager.wait_until_finished()
+  if jax.process_index() == 0:
+    _write_digests(pathlib.Path(str(manager.directory)), manager.all_steps())
+
+
+def restore(
+  manager: ocp.CheckpointManager, like: TrainState, sharding: Sharding
+) -> tuple[TrainState, dict[str, Any]] | None:
+  """The newest checkpoint that is whole, or None where there is none.
+
+  Args:
+    manager: from `open_manager`.
+    like: a state of the same shapes and types (arrays or their descriptions).
+    sharding: where the restored arrays shall live; the number of devices may
+      differ from that of the run that saved.
+
+  Returns:
+    The state and the data iterator's position.
+
+  Raises:
+    InputError: if there are checkpoints, but none can be read.
+  """
+
+  def place(x):
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+  model, train = _items(jax.tree.map(place, like))
+  root = pathlib.Path(str(manager.directory))
+  steps = sorted(manager.all_steps(), reverse=True)
+  fault, damaged = "", []
+  for step in steps:
+    fault = _damage(root, step)
+    if not fault:
+      try:
+        items = manager.restore(
+          step,
+          args=ocp.args.Composite(
+            model=ocp.args.StandardRestore(model),
+            train=ocp.args.StandardRestore(train),
+            data=ocp.args.JsonRestore(),
+          ),
+        )
+      except Exception as error:  # whatever a broken file raises in Orbax
+        fault = str(error).splitlines()[0]
+      else:
+        for newer in damaged:  # the run will write these steps again
+          manager.delete(newer)
+        return _state(items["model"], items["train"]), items["data"]
+    logging.warning(
+      "checkpoint %s is damaged (%s); trying the one before",
+      root / str(step),
+      fault,
+    )
+    damaged.append(step)
+  if steps:
+    raise InputError(
+      f"{root}: none of the checkpoints {sorted(steps)} can be read ({fault}); "
+      "start in a new work directory"
+    )
+  return None
+
+
+def _items(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
+  train = state._asdict()
+  model = {"params": train.pop("params"), "codebook": train.pop("codebook")}
+  return model, train
+
+
+def _state(model: Mapping[str, Any], train: Mapping[str, Any]) -> TrainState:
+  return TrainState(**model, **train)
+
+
+def _write_digests(root: pathlib.Path, steps: list[int]) -> None:
+  path = root / DIGESTS
+  known = json.loads(path.read_text()) if path.exists() else {}
+  kept = {str(step): known.get(str(step)) for step in steps}
+  for step, digests in kept.items():
+    kept[step] = digests or _digests(root / step)
+  part = path.with_suffix(".part")
+  part.write_text(json.dumps(kept, indent=1))
+  part.replace(path)
+
+
+def _digests(directory: pathlib.Path) -> dict[str, str]:
+  return {
+    str(path.relative_to(directory)): _digest(path)
+    for path in sorted(directory.rglob("*"))
+    if path.is_file()
+  }
+
+
+def _digest(path: pathlib.Path) -> str:
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _damage(root: pathlib.Path, step: int) -> str:
+  """Names the first file that is not as it was written, or returns ""."""
+  path = root / DIGESTS
+  try:
+    known = json.loads(path.read_text()) if path.exists() else {}
+  except ValueError:
+    return ""  # the digests themselves are damaged: let Orbax judge
+  for name, digest in (known.get(str(step)) or {}).items():
+    file = root / str(step) / name
+    if not file.exists():
+      return f"{name} is missing"
+    if _digest(file) != digest:
+      return f"{name} has changed since it was written"
+  return ""

@@ -1,0 +1,114 @@
+"""The training loop: quiet, late, and never waiting for the host.
+
+Metrics of a step are fetched after the next one has been dispatched, so that
+the devices always have work.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from unirep.train.log import Log
+from unirep.train.state import Batch, TrainState
+
+Metrics = dict[str, jax.Array]
+
+
+class NonFiniteError(FloatingPointError):
+  """A metric became NaN or infinite.
+
+  Attributes:
+    state: the state after the step at fault, or one step later.
+  """
+
+  def __init__(self, step: int, metric: str, value: float, state: TrainState):
+    super().__init__(f"step {step}: {metric} is {value}")
+    self.state = state
+
+
+def run(
+  step_fn: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
+  state: TrainState,
+  batches: Iterator[Batch],
+  *,
+  steps: int,
+  log: Log,
+  log_every: int,
+  save: Callable[[TrainState], None],
+  save_every: int,
+) -> TrainState:
+  """Trains until `steps` steps are done in all.
+
+  Args:
+    step_fn: from `step.build`; it donates the state.
+    state: where to start; its `step` says how many steps are done.
+    batches: batches on the devices, from that place of the stream on.
+    steps: number of the last step.
+    log: where metrics go.
+    log_every: steps between two logged ones; the last one is logged too.
+    save: writes a checkpoint.
+    save_every: steps between two checkpoints; the last state is saved too.
+
+  Returns:
+    The last state.
+
+  Raises:
+    NonFiniteError: naming the step and the first metric that is not finite.
+  """
+  first = int(state.step)
+  pending: tuple[int, Metrics] | None = None
+  clock = Clock()
+  with jax.transfer_guard("disallow"):
+    for step in range(first + 1, steps + 1):
+      state, metrics = step_fn(state, next(batches))
+      if pending:
+        _report(*pending, state, log, log_every, steps, clock)
+      pending = (step, metrics)
+      if step % save_every == 0 or step == steps:
+        _report(*pending, state, log, log_every, steps, clock)
+        pending = None
+        save(state)
+  return state
+
+
+class Clock:
+  """Steps per second since the last look, without the first (compiling) one."""
+
+  def __init__(self):
+    self._last: tuple[int, float] | None = None
+    self.speed = 0.0
+
+  def tick(self, step: int) -> None:
+    """Notes that `step` is done; looks at most twice a second."""
+    now = time.perf_counter()
+    if self._last is None:
+      self._last = (step, now)
+    elif now - self._last[1] > 0.5:
+      self.speed = (step - self._last[0]) / (now - self._last[1])
+      self._last = (step, now)
+
+
+def _report(
+  step: int,
+  metrics: Metrics,
+  state: TrainState,
+  log: Log,
+  log_every: int,
+  steps: int,
+  clock: Clock,
+) -> None:
+  values: dict[str, Any] = {
+    name: float(value) for name, value in jax.device_get(metrics).items()
+  }
+  bad = [name for name, value in values.items() if not math.isfinite(value)]
+  if bad:
+    # A single term says more than the sums that it spoils.
+    name = next((name for name in bad if "/" in name), bad[0])
+    raise NonFiniteError(step, name, values[name], state)
+  clock.tick(step)
+  log.show(step, values["loss"], clock.speed)
+  if step % log_every == 0 or step == steps:
+    log.write(step, values | {"steps_per_second": clock.speed})
