@@ -28,12 +28,25 @@ from unirep.train import state as state_lib
 from unirep.train import step as step_lib
 from unirep.train.state import Recipe, TrainState
 
+DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
+KINDS = ("grid", "sequence", "vector")
 CONFIG = "config.json"
 SUMMARY = "summary.json"
 REPORT = "report.png"
+CHOICES = {  # leaf -> what it may be
+  "dtype": tuple(DTYPES),
+  "restart.source": ("rows", "codes"),
+  "model.pool": ("sum", "attention"),
+  "optimizer.decay": ("constant", "cosine"),
+}
+POSITIVE = (
+  *("steps", "batch_size", "log_every", "checkpoint_every", "checkpoints_kept"),
+  *("model.dim", "model.heads", "model.hidden", "model.layers"),
+  *("cpc.width", "cpc.layers", "club.hidden", "codebook.size"),
+  *("probe.steps", "probe.batch_size"),
+)
+# Leaves that change no result, and so may change when a run goes on.
 FREE = ("log_every", "checkpoint_every", "checkpoints_kept", "workers")
-DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
-KINDS = ("grid", "sequence", "vector")
 
 
 def run(
@@ -66,9 +79,6 @@ def run(
   recipe = build_recipe(config)
   sample = pipeline.stack([train_source[0]])
   check_features(recipe.model, sample)
-  claim(workdir, settings)
-  console.print(describe(recipe.model, sample, mesh), highlight=False)
-
   batches = pipeline.batches(
     train_source,
     batch_size=config.batch_size,
@@ -77,6 +87,9 @@ def run(
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )
+  claim(workdir, settings)
+  console.print(describe(recipe.model, sample, mesh), highlight=False)
+
   manager = checkpoint.open_manager(
     workdir / "checkpoints", config.checkpoints_kept
   )
@@ -135,13 +148,14 @@ def evaluate(
   test_source: contract.Source,
   workdir: pathlib.Path,
 ) -> dict[str, Any]:
-  """Cross-modal transfer and code usage of a trained state; draws the report."""
+  """Cross-modal transfer and code usage of a state; draws the report."""
   params, code_KxD = jax.device_get((state.params, state.codebook.code_KxD))
-  train, test = (
-    codes_lib.encode(
-      recipe.model, params, code_KxD, source, mask_padding=recipe.mask_padding
-    )
-    for source in (train_source, test_source)
+  train, test = codes_lib.encode(
+    recipe.model,
+    params,
+    code_KxD,
+    (train_source, test_source),
+    mask_padding=recipe.mask_padding,
   )
   cross_modal = {}
   if "class" in train.labels:
@@ -232,19 +246,28 @@ def check(config: ConfigDict) -> None:
     raise InputError(
       f"fine={fine} must be none, or two or more, of modalities={order}"
     )
-  if config.dtype not in DTYPES:
-    raise InputError(f"dtype={config.dtype!r} is not one of {tuple(DTYPES)}")
+  for key, choices in CHOICES.items():
+    value = leaf(config, key)
+    if value not in choices:
+      raise InputError(f"{key}={value!r} is not one of {choices}")
   if config.model.dim % config.model.heads:
     raise InputError(
       f"model.dim={config.model.dim} is not divisible by "
       f"model.heads={config.model.heads}"
     )
-  positive = ("steps", "batch_size", "log_every", "checkpoint_every")
-  for key in (*positive, "checkpoints_kept"):
-    if config[key] < 1:
-      raise InputError(f"{key}={config[key]} must be at least 1")
+  for key in POSITIVE:
+    if leaf(config, key) < 1:
+      raise InputError(f"{key}={leaf(config, key)} must be at least 1")
+  for m in order:
+    if config.encoders[m].specific < 2:
+      raise InputError(f"encoders.{m}.specific must be at least 2")
   if not 0 <= config.dropout < 1:
     raise InputError(f"dropout={config.dropout} must lie in [0, 1)")
+
+
+def leaf(config: ConfigDict, key: str) -> Any:
+  """The value at a dotted key."""
+  return functools.reduce(lambda part, name: part[name], key.split("."), config)
 
 
 def check_features(model: Model, sample: contract.Batch) -> None:

@@ -1,16 +1,17 @@
 """Encoders, codebook and decoders wired as FCID wires them.
 
-FCID (fine- and coarse-grained cross-modal information disentangling), "Enhancing
-Multimodal Unified Representations for Cross Modal Generalization", ACL 2025
-Findings. Fine-aligned modalities share a time axis and one set of coarse heads;
-every other modality joins at the coarse level with heads of its own. All of
-them share one codebook.
+FCID (fine- and coarse-grained cross-modal information disentangling) is the
+method of "Enhancing Multimodal Unified Representations for Cross Modal
+Generalization", ACL 2025 Findings. Fine-aligned modalities share a time axis
+and one set of coarse heads; every other modality joins at the coarse level with
+heads of its own. All of them share one codebook.
 
 Dimensions: B batch, T time, D code width, K codes, F raw feature width, S width
 of specific features. Features, codes and parameters are mappings from modality.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 
 from unirep import codebook
 from unirep.nn import decoders, encoders
-from unirep.nn.blocks import Dtype, Linear
+from unirep.nn.blocks import Dtype, Linear, draw
 
 Arrays = Mapping[str, jax.Array]
 Params = Mapping[str, Any]
@@ -110,13 +111,12 @@ class Model:
     def make(path, module, *inputs):
       if path in sites:  # a head that modalities share
         return module.apply({"params": sites[path]}, *inputs)
-      site = jax.random.fold_in(key, len(sites))
-      y, variables = module.init_with_output(site, *inputs)
+      y, variables = module.init_with_output(key, *inputs)
       sites[path] = variables["params"]
       return y
 
     self._run(make, codes=None, features=rows, mask={}, keys_B=None)
-    return nest(sites)
+    return draw(key, nest(sites))
 
   def forward(
     self,
@@ -153,10 +153,10 @@ class Model:
     the modalities.
     """
     run, mask, general = self._apply(params), mask or {}, {}
-    for i, m in enumerate(self.order):
+    for m in self.order:
       if m not in features:
         continue
-      z_BxTxD = self._tokens(run, i, m, features[m], mask.get(m), None)
+      z_BxTxD = self._tokens(run, m, features[m], mask.get(m))
       if m not in self.fine:
         z_BxTxD = encoders.mean_over_time(z_BxTxD, mask.get(m))[:, None]
       g = self.group(m)
@@ -180,10 +180,14 @@ class Model:
   def _run(self, run, codes, features, mask, keys_B) -> Outputs:
     tokens, specific, summary, fine_reconstruction = {}, {}, {}, {}
     coarse, general, coarse_specific = {}, {}, {}
-    for i, m in enumerate(self.order):
+    keys: list[jax.Array | None] = [None] * len(self.order)
+    if keys_B is not None:
+      split = functools.partial(jax.random.split, num=len(self.order))
+      keys = list(jax.vmap(split, out_axes=1)(keys_B))
+    for m, own_keys_B in zip(self.order, keys, strict=True):
       spec, x, g = self.modalities[m], features[m], self.group(m)
       x = x if self.dtype is None else x.astype(self.dtype)
-      z = self._tokens(run, i, m, x, mask.get(m), keys_B)
+      z = self._tokens(run, m, x, mask.get(m), own_keys_B)
       if spec.fine:
         encoder = encoders.specific(spec.kind, spec.specific, self.dtype)
         tokens[m] = z
@@ -224,7 +228,7 @@ class Model:
       coarse_reconstruction,
     )
 
-  def _tokens(self, run, i, m, x, mask_BxT, keys_B):
+  def _tokens(self, run, m, x, mask_BxT, keys_B=None):
     encoder = encoders.Tokens(
       kind=self.modalities[m].kind,
       dim=self.dim,
@@ -235,8 +239,6 @@ class Model:
       pool=self.pool,
       dtype=self.dtype,
     )
-    if keys_B is not None:
-      keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, i)
     return run(f"encoder/tokens/{m}", encoder, x, mask_BxT, keys_B)
 
   def _linear(self):

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from unirep import collectives
-from unirep.nn.blocks import Linear
+from unirep.nn.blocks import Linear, draw
 
 Params = Mapping[str, Any]
 
@@ -67,11 +67,11 @@ def init(
 ) -> dict[str, Params]:
   """One network a pair, sized by its features."""
   nets = {}
-  for i, (name, pair) in enumerate(sorted(pairs.items())):
+  for name, pair in pairs.items():
     net = Gaussian(pair.y[0].shape[-1], hidden)
     x = jnp.zeros((1, pair.x[0].shape[-1]))
-    nets[name] = net.init(jax.random.fold_in(key, i), x)["params"]
-  return nets
+    nets[name] = net.init(key, x)["params"]
+  return draw(key, nets)
 
 
 def log_likelihood(

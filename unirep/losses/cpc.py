@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep import collectives
-from unirep.nn.blocks import Linear, uniform
+from unirep.nn.blocks import Linear, draw, uniform
 
 Params = Mapping[str, Any]
 
@@ -84,10 +84,8 @@ def init(
   """One predictor a modality for tokens of width `dim`."""
   net = Predictor(width, layers)
   z = jnp.zeros((1, 2, dim))
-  return {
-    m: net.init(jax.random.fold_in(key, i), z)["params"]
-    for i, m in enumerate(modalities)
-  }
+  declared = net.init(key, z)["params"]
+  return draw(key, dict.fromkeys(modalities, declared))
 
 
 def predict(params: Params, z_BxTxD: jax.Array) -> jax.Array:

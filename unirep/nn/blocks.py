@@ -1,12 +1,15 @@
-"""Layers with PyTorch's initial distributions, which the method's numbers assume.
+"""Layers with the initial distributions that the method's numbers assume.
 
 Dimensions: B batch, T time, H/W grid, F features in, D features out, N heads.
 Every layer computes in `dtype` (None: as its input) and stores its parameters
 in float32, or in float64 when x64 is on.
 """
 
+import functools
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -17,12 +20,35 @@ Initializer = Callable[..., jax.Array]
 
 
 def uniform(bound: float) -> Initializer:
-  """Draws from U(-bound, bound)."""
+  """Declares U(-bound, bound): the half width everywhere, see `draw`."""
 
   def init(key, shape, dtype=float):
-    return jax.random.uniform(key, shape, dtype, -bound, bound)
+    del key
+    return jnp.full(shape, bound, dtype)
 
   return init
+
+
+def draw(key: jax.Array, declared: Any) -> Any:
+  """Turns declared half widths into draws; scales of norms stay as they are.
+
+  Layers only declare their distributions, and a whole tree is filled from one
+  long draw: that compiles in a second, where one draw for every parameter took
+  half a minute.
+
+  Args:
+    key: PRNG key.
+    declared: parameters as the layers' own `init` returns them.
+  """
+  leaves, treedef = jax.tree_util.tree_flatten_with_path(declared)
+  sizes = [leaf.size for _, leaf in leaves]
+  noise = jax.random.uniform(key, (sum(sizes),), float, -1, 1)
+  parts = jnp.split(noise, list(itertools.accumulate(sizes))[:-1])
+  drawn = [
+    leaf if path[-1].key == "scale" else leaf * part.reshape(leaf.shape)
+    for (path, leaf), part in zip(leaves, parts, strict=True)
+  ]
+  return jax.tree_util.tree_unflatten(treedef, drawn)
 
 
 class Linear(nn.Module):
@@ -132,7 +158,7 @@ class SelfAttention(nn.Module):
   dtype: Dtype = None
 
   @nn.compact
-  def __call__(self, x_BxTxD, mask_BxT=None, drop=None):
+  def __call__(self, x_BxTxD, mask_BxT=None, drop=lambda x: x):
     B, T, D = x_BxTxD.shape
     bound = math.sqrt(6 / (2 * D + 2 * D))  # Xavier over the packed (D, 3D)
     kernel = self.param("in_kernel", uniform(bound), (D, 3 * D), float)
@@ -147,37 +173,43 @@ class SelfAttention(nn.Module):
     if mask_BxT is not None:
       low = jnp.finfo(score.dtype).min
       score = jnp.where(mask_BxT[:, None, None, :], score, low)
-    weight = jax.nn.softmax(score).astype(x.dtype)
-    if drop is not None:
-      weight = drop(weight)
+    weight = drop(jax.nn.softmax(score).astype(x.dtype))
     mixed = jnp.einsum("bnts,bsnd->btnd", weight, v).reshape(B, T, D)
     out_bias = self.param("out_bias", nn.initializers.zeros, (D,), float)
     y = Linear(D, use_bias=False, dtype=self.dtype, name="out")(mixed)
     return y + out_bias.astype(y.dtype)
 
 
-def dropout(keys_B, rate: float, site: int) -> Callable | None:
-  """Returns the dropout of one `site`, or None where nothing is dropped.
+def dropout(
+  keys_B: jax.Array, rate: float, shapes: Sequence[tuple[int, ...]]
+) -> list[Callable[[jax.Array], jax.Array]]:
+  """One dropout function for each shape (without the batch axis).
 
-  Each sample draws from its own key, so that the mask of a sample does not
-  depend on the device that holds it.
+  Each sample draws from its own key, so that what it loses does not depend on
+  the device that holds it; all places share one draw, which compiles faster.
 
   Args:
-    keys_B: one PRNG key a sample, or None at evaluation.
+    keys_B: one PRNG key a sample.
     rate: probability of a zero; kept entries are scaled by 1 / (1 - rate).
-    site: a number that sets this place apart from the others.
+    shapes: of the arrays that will be dropped from.
   """
-  if keys_B is None or rate == 0:
-    return None
+  sizes = [math.prod(shape) for shape in shapes]
 
-  def mask(key, shape):
-    return jax.random.bernoulli(jax.random.fold_in(key, site), 1 - rate, shape)
+  def draw(key):
+    return jax.random.bernoulli(key, 1 - rate, (sum(sizes),))
 
-  def drop(x):
-    keep = jax.vmap(lambda key: mask(key, x.shape[1:]))(keys_B)
+  keep_BxN = jax.vmap(draw)(keys_B)
+  cuts = list(itertools.accumulate(sizes))[:-1]
+
+  def drop(keep, shape, x):
+    keep = keep.reshape(-1, *shape)
     return jnp.where(keep, x / (1 - rate), 0).astype(x.dtype)
 
-  return drop
+  parts = jnp.split(keep_BxN, cuts, 1)
+  return [
+    functools.partial(drop, keep, shape)
+    for keep, shape in zip(parts, shapes, strict=True)
+  ]
 
 
 class TransformerLayer(nn.Module):
@@ -189,12 +221,14 @@ class TransformerLayer(nn.Module):
   dtype: Dtype = None
 
   @nn.compact
-  def __call__(self, x_BxTxD, mask_BxT=None, keys_B=None, layer: int = 0):
-    sites = [dropout(keys_B, self.rate, 4 * layer + i) for i in range(4)]
-    drop = [site or (lambda x: x) for site in sites]
-    D = x_BxTxD.shape[-1]
+  def __call__(self, x_BxTxD, mask_BxT=None, keys_B=None):
+    _, T, D = x_BxTxD.shape
+    drop = [lambda x: x] * 4
+    if keys_B is not None and self.rate > 0:
+      shapes = [(self.heads, T, T), (T, D), (T, self.hidden), (T, D)]
+      drop = dropout(keys_B, self.rate, shapes)
     attention = SelfAttention(self.heads, self.dtype, name="attention")
-    attended = drop[1](attention(x_BxTxD, mask_BxT, sites[0]))
+    attended = drop[1](attention(x_BxTxD, mask_BxT, drop[0]))
     x = LayerNorm(self.dtype, name="norm1")(x_BxTxD + attended)
     y = Linear(self.hidden, dtype=self.dtype, name="linear1")(x)
     y = Linear(D, dtype=self.dtype, name="linear2")(drop[2](nn.relu(y)))

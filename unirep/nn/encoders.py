@@ -80,7 +80,9 @@ class Tokens(nn.Module):
       layer = TransformerLayer(
         self.heads, self.hidden, self.rate, self.dtype, name=f"layer{i}"
       )
-      x = layer(x, mask_BxT, keys_B, i)
+      if i and keys_B is not None:
+        keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, i)
+      x = layer(x, mask_BxT, keys_B)
     return x
 
 
@@ -127,7 +129,7 @@ def specific(kind: str, width: int, dtype: Dtype = None) -> nn.Module:
 
 
 class Head(nn.Module):
-  """relu(Linear(x)): from a coarse feature to the space of codes, or beside it."""
+  """relu(Linear(x)): from a coarse feature to a general or a specific one."""
 
   width: int
   dtype: Dtype = None

@@ -1,6 +1,6 @@
 """Frozen codes of a whole source, computed once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -28,25 +28,28 @@ def encode(
   model: Model,
   params: Mapping[str, Any],
   code_KxD: np.ndarray,
-  source: Source,
+  sources: Sequence[Source],
   *,
   mask_padding: bool,
   batch_size: int = 250,
-) -> Codes:
-  """Codes of every sample of `source`, in order, without dropout."""
+) -> list[Codes]:
+  """Codes of every sample of each source, in order, without dropout."""
 
   @jax.jit
   def run(params, code_KxD, batch):
     mask = padding_mask(batch) if mask_padding else {}
     return model.encode(params, code_KxD, batch["features"], mask)
 
-  batches, labels = [], []
-  for batch, valid in pipeline.in_order(source, batch_size):
-    inputs = {part: batch[part] for part in ("features", "lengths")}
-    idx = jax.device_get(run(params, code_KxD, inputs))
-    batches.append({m: rows[:valid] for m, rows in idx.items()})
-    labels.append({n: rows[:valid] for n, rows in batch["labels"].items()})
-  return Codes(_join(batches), _join(labels))
+  results = []
+  for source in sources:
+    batches, labels = [], []
+    for batch, valid in pipeline.in_order(source, batch_size):
+      inputs = {part: batch[part] for part in ("features", "lengths")}
+      idx = jax.device_get(run(params, code_KxD, inputs))
+      batches.append({m: rows[:valid] for m, rows in idx.items()})
+      labels.append({n: rows[:valid] for n, rows in batch["labels"].items()})
+    results.append(Codes(_join(batches), _join(labels)))
+  return results
 
 
 def _join(parts):

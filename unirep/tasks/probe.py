@@ -1,4 +1,4 @@
-"""Cross-modal transfer: a head trained on one modality's codes, tested on another's.
+"""Cross-modal transfer: trained on one modality's codes, tested on another's.
 
 The encoders are frozen and every sample is a sequence of codes, so that a probe
 sees indices and the codebook, nothing else. The head is the field's clip probe:
@@ -7,7 +7,6 @@ Linear, maximum over time, Linear.
 Dimensions: N samples, T time, K codes, D code width, C classes, S modalities.
 """
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -49,7 +48,6 @@ def unit_variance(code_KxD: jax.Array, idx: jax.Array) -> jax.Array:
   return (code_KxD - used.mean(0)) / jnp.maximum(scale, 1e-6)
 
 
-@functools.partial(jax.jit, static_argnames=("classes", "steps", "batch_size"))
 def fit(
   key: jax.Array,
   code_KxD: jax.Array,
@@ -83,7 +81,6 @@ def fit(
   return params
 
 
-@jax.jit
 def accuracy(
   params: Params, code_KxD: jax.Array, idx_NxT: jax.Array, label_N: jax.Array
 ) -> jax.Array:
@@ -115,20 +112,30 @@ def transfer(
     "source->target" -> `accuracy` on the target, `ceiling` (a probe trained and
     tested on the target itself) and `chance` (the most frequent class).
   """
+  names = list(train_idx)
   classes = int(max(train_label_N.max(), test_label_N.max())) + 1
   chance = np.bincount(test_label_N).max() / test_label_N.size
-  every = jnp.concatenate(
-    [jnp.asarray(i).reshape(-1) for i in train_idx.values()]
-  )
-  code_KxD = unit_variance(jnp.asarray(code_KxD), every)
-  probes = {
-    m: fit(key, code_KxD, idx, train_label_N, classes=classes, **options)
-    for m, idx in train_idx.items()
-  }
+  train_SxNxT, test_SxMxT = _stack(train_idx), _stack(test_idx)
+  labels = jnp.asarray(train_label_N), jnp.asarray(test_label_N)
+  code_KxD = unit_variance(jnp.asarray(code_KxD), train_SxNxT)
+  keys = jax.random.split(key, len(names))
+
+  @jax.jit
+  def run(code_KxD, train_SxNxT, test_SxMxT, train_label_N, test_label_N):
+    params = jax.vmap(
+      lambda key, idx: fit(
+        key, code_KxD, idx, train_label_N, classes=classes, **options
+      )
+    )(keys, train_SxNxT)
+    over_targets = jax.vmap(accuracy, (None, None, 0, None))
+    over_both = jax.vmap(over_targets, (0, None, None, None))
+    return over_both(params, code_KxD, test_SxMxT, test_label_N)
+
+  score_SxS = jax.device_get(run(code_KxD, train_SxNxT, test_SxMxT, *labels))
   score = {
-    (m, n): float(accuracy(probes[m], code_KxD, test_idx[n], test_label_N))
-    for m in probes
-    for n in probes
+    (m, n): float(score_SxS[i, j])
+    for i, m in enumerate(names)
+    for j, n in enumerate(names)
   }
   return {
     f"{m}->{n}": {
@@ -139,3 +146,16 @@ def transfer(
     for m, n in score
     if m != n
   }
+
+
+def _stack(idx: Mapping[str, np.ndarray]) -> jax.Array:
+  """All modalities with equal T; the probe's maximum ignores repetitions."""
+  time = max(rows.shape[1] for rows in idx.values())
+  return jnp.stack(
+    [
+      np.concatenate(
+        [rows, np.repeat(rows[:, -1:], time - rows.shape[1], 1)], 1
+      )
+      for rows in idx.values()
+    ]
+  )

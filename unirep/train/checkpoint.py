@@ -1,9 +1,9 @@
-"""Checkpoints: what downstream reads, what training needs, and where the data was.
+"""Checkpoints: for downstream, for training, and for the place in the data.
 
 Each step is one Orbax checkpoint with the items `model` (parameters and
 codebook), `config` (JSON), `train` (step, CLUB networks, optimizers) and `data`
-(the iterator's position, JSON). Orbax writes to a temporary name and renames, so
-that a killed run leaves whole checkpoints only; digests of the written files
+(the iterator's position, JSON). Orbax writes to a temporary name and renames,
+so that a killed run leaves whole checkpoints only; digests of the written files
 catch those that were cut short or changed afterwards.
 """
 
@@ -25,7 +25,7 @@ DIGESTS = "digests.json"
 
 
 def open_manager(directory: pathlib.Path, keep: int) -> ocp.CheckpointManager:
-  """Manages the checkpoints below `directory`, of which the last `keep` stay."""
+  """Manages the checkpoints below `directory`; the last `keep` of them stay."""
   options = ocp.CheckpointManagerOptions(
     max_to_keep=keep,
     enable_async_checkpointing=False,

@@ -1,4 +1,4 @@
-"""What a run is made of: a `Recipe` that stays and a `TrainState` that moves."""
+"""What a run is made of: a `Recipe` that stays, a `TrainState` that moves."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
