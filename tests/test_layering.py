@@ -1,0 +1,106 @@
+"""Imports point one way, and the heavy ones stay where they belong."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LEAVES = {"errors", "collectives"}  # for everyone
+MAY = {  # room -> what it may import besides itself and the leaves
+  "errors": set(),
+  "collectives": set(),
+  "toc": set(),
+  "data": set(),
+  "nn": set(),
+  "codebook": set(),
+  "model": {"nn", "codebook"},
+  "losses": set(),
+  "losses/club": {"nn"},  # these two own networks
+  "losses/cpc": {"nn"},
+  "losses/objective": {"losses", "model", "codebook"},
+  "train": {"model", "losses", "codebook", "data"},
+  "tasks": {"model", "codebook", "toc", "data", "train"},
+  "interop": {"model", "codebook"},
+  "report": set(),
+  "experiment": {"*"},
+  "main": {"experiment", "train"},
+}
+FLAX = {"nn", "losses/club", "losses/cpc", "model"}
+COLLECTIONS = {"experiment", "main"}
+
+
+def modules():
+  for path in sorted((ROOT / "unirep").rglob("*.py")):
+    yield path.relative_to(ROOT / "unirep").with_suffix("").as_posix(), path
+
+
+def room(name):
+  if name in MAY:
+    return name
+  return name.split("/")[0]
+
+
+def imports(path):
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      for alias in node.names:
+        yield alias.name
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, f"{path}: relative import"
+      for alias in node.names:
+        yield f"{node.module}.{alias.name}"
+
+
+def owner(imported):
+  """`unirep.losses.cpc.init` -> `losses/cpc`; None for other packages."""
+  parts = imported.split(".")
+  if parts[0] != "unirep" or len(parts) == 1:
+    return None
+  name = parts[1]
+  if len(parts) > 2 and f"{name}/{parts[2]}" in dict(modules()):
+    return f"{name}/{parts[2]}"
+  return name
+
+
+@pytest.mark.parametrize(("name", "path"), list(modules()))
+def test_imports_point_one_way(name, path):
+  if name.endswith("__init__"):
+    assert list(imports(path)) in ([], list(imports(path)))
+    return
+  here = room(name)
+  allowed = MAY[here]
+  for imported in imports(path):
+    target = owner(imported)
+    if target is None:
+      continue
+    other = room(target)
+    fine = (
+      target in LEAVES
+      or "*" in allowed
+      or other.split("/")[0] in allowed
+      or (other == here and here not in {"losses", "losses/club", "losses/cpc"})
+    )
+    assert fine, f"{name} must not import {imported}"
+
+
+@pytest.mark.parametrize(("name", "path"), list(modules()))
+def test_heavy_packages_stay_in_their_rooms(name, path):
+  for imported in imports(path):
+    package = imported.split(".")[0]
+    assert package not in {"tensorflow", "torch"}, name
+    if package == "flax":
+      assert room(name) in FLAX
+    if package == "ml_collections":
+      assert name in COLLECTIONS
+    if package == "jax":
+      assert not name.startswith("data/"), "data is NumPy only"
+    if package in {"configs", "launch", "tests", "benchmarks"}:
+      raise AssertionError(f"{name} imports {package}")
+    assert imported != "unirep.experiment" or name == "main"
+
+
+def test_configs_are_plain():
+  for path in (ROOT / "configs").glob("*.py"):
+    packages = {name.split(".")[0] for name in imports(path)}
+    assert packages <= {"ml_collections", "configs"}, path

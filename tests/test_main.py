@@ -1,0 +1,320 @@
+"""The command line as a user meets it: it trains, resumes, refuses."""
+
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from unirep.train import checkpoint
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TINY = "configs/pretrain.py:size=tiny"
+QUICK = ("--config.data.train_size=32", "--config.data.test_size=16")
+
+
+def command(*arguments, config=TINY):
+  return [sys.executable, "-m", "unirep.main", f"--config={config}", *arguments]
+
+
+def environment(devices=1):
+  flag = f"--xla_force_host_platform_device_count={devices}"
+  return os.environ | {"XLA_FLAGS": flag, "PYTHONPATH": str(ROOT)}
+
+
+def run(*arguments, config=TINY, devices=1, cwd=ROOT):
+  return subprocess.run(
+    command(*arguments, config=config),
+    capture_output=True,
+    text=True,
+    cwd=cwd,
+    env=environment(devices),
+    timeout=600,
+    check=False,
+  )
+
+
+def refused(*arguments, config=TINY, devices=1):
+  """Runs what must fail and returns its one line."""
+  done = run(*arguments, config=config, devices=devices)
+  assert done.returncode == 2, done.stdout + done.stderr
+  lines = [x for x in done.stderr.splitlines() if x.startswith("unirep: ")]
+  assert len(lines) == 1, done.stderr
+  assert "Traceback" not in done.stderr
+  return lines[0]
+
+
+def final_state(workdir):
+  """Every array of the newest checkpoint, by its file's place in the tree."""
+  import orbax.checkpoint as ocp
+
+  manager = checkpoint.open_manager(workdir / "checkpoints", 2)
+  step = manager.latest_step()
+  items = manager.restore(
+    step,
+    args=ocp.args.Composite(
+      model=ocp.args.StandardRestore(), train=ocp.args.StandardRestore()
+    ),
+  )
+  import jax
+
+  leaves = jax.tree_util.tree_leaves_with_path(
+    {"model": items["model"], "train": items["train"]}
+  )
+  return step, {jax.tree_util.keystr(k): np.asarray(v) for k, v in leaves}
+
+
+def assert_equal_runs(one, other):
+  step, ours = final_state(one)
+  other_step, theirs = final_state(other)
+  assert step == other_step
+  assert ours.keys() == theirs.keys()
+  for name in ours:
+    np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  """A run of six tiny steps with a checkpoint after each."""
+  workdir = tmp_path_factory.mktemp("finished") / "run"
+  arguments = (*QUICK, "--config.steps=6", "--config.checkpoints_kept=4")
+  done = run(*arguments, f"--workdir={workdir}")
+  assert done.returncode == 0, done.stdout + done.stderr
+  return workdir, arguments
+
+
+def test_writes_what_it_promises(finished):
+  workdir, _ = finished
+  summary = json.loads((workdir / "summary.json").read_text())
+  assert summary["steps"] == 6
+  assert summary["seconds"] > 0
+  assert summary["config"]["codebook"]["size"] == 16
+  pair = summary["cross_modal"]["audio->video"]
+  assert {"accuracy", "ceiling", "chance"} <= set(pair)
+  assert {"usage", "perplexity", "dead"} <= set(summary["codebook"])
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  assert [json.loads(x)["step"] for x in lines] == [1, 2, 3, 4, 5, 6]
+  assert (workdir / "report.png").stat().st_size > 10_000
+  assert list((workdir / "tensorboard").iterdir())
+
+
+def test_kill_and_resume_is_bit_exact(finished, tmp_path):
+  """kill -9 once at a random moment of training, then go on."""
+  reference, arguments = finished
+  workdir = tmp_path / "run"
+  process = subprocess.Popen(
+    command(*arguments, f"--workdir={workdir}"),
+    cwd=ROOT,
+    env=environment(),
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.DEVNULL,
+  )
+  metrics, stop_after = workdir / "metrics.jsonl", random.randint(1, 4)
+  while process.poll() is None:
+    if metrics.exists() and metrics.read_text().count("\n") >= stop_after:
+      time.sleep(random.random() * 0.3)  # also inside a checkpoint's writing
+      process.send_signal(signal.SIGKILL)
+      break
+    time.sleep(0.01)
+  process.wait()
+  done = run(*arguments, f"--workdir={workdir}")
+  assert done.returncode == 0, done.stdout + done.stderr
+  assert_equal_runs(reference, workdir)
+  ours, theirs = (
+    [
+      {k: v for k, v in json.loads(x).items() if k != "steps_per_second"}
+      for x in (place / "metrics.jsonl").read_text().splitlines()
+    ]
+    for place in (reference, workdir)
+  )
+  assert ours == theirs
+
+
+def rewind(finished, tmp_path, steps=2):
+  """A copy of the finished run without its last checkpoints."""
+  workdir = tmp_path / "run"
+  shutil.copytree(finished[0], workdir)
+  kept = sorted(int(x.name) for x in checkpoints(workdir))
+  for step in kept[-steps:]:
+    shutil.rmtree(workdir / "checkpoints" / str(step))
+  return workdir, kept[-steps - 1]
+
+
+def checkpoints(workdir):
+  return [x for x in (workdir / "checkpoints").iterdir() if x.is_dir()]
+
+
+def test_cut_checkpoint_falls_back_to_the_one_before(finished, tmp_path):
+  workdir = tmp_path / "run"
+  shutil.copytree(finished[0], workdir)
+  newest = max(checkpoints(workdir), key=lambda x: int(x.name))
+  files = [x for x in (newest / "train").rglob("*") if x.is_file()]
+  largest = max(files, key=lambda x: x.stat().st_size)
+  with largest.open("r+b") as file:
+    file.truncate(largest.stat().st_size // 2)
+  done = run(*finished[1], f"--workdir={workdir}")
+  assert done.returncode == 0, done.stdout + done.stderr
+  assert "is damaged" in done.stderr
+  assert largest.name in done.stderr
+  assert "after step 5" in done.stdout
+  assert_equal_runs(finished[0], workdir)
+
+
+def test_only_damaged_checkpoints_are_refused(finished, tmp_path):
+  workdir = tmp_path / "run"
+  shutil.copytree(finished[0], workdir)
+  for place in checkpoints(workdir):
+    shutil.rmtree(place / "model")
+  line = refused(*finished[1], f"--workdir={workdir}")
+  assert "none of the checkpoints" in line
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_restores_on_another_number_of_devices(finished, tmp_path, devices):
+  workdir, last = rewind(finished, tmp_path)
+  done = run(*finished[1], f"--workdir={workdir}", devices=devices)
+  assert done.returncode == 0, done.stdout + done.stderr
+  assert f"after step {last}" in done.stdout
+  assert f"{devices} cpu" in done.stdout
+  _, ours = final_state(workdir)
+  _, theirs = final_state(finished[0])
+  for name, value in theirs.items():
+    if "model" in name:
+      np.testing.assert_allclose(ours[name], value, atol=1e-4, err_msg=name)
+
+
+def test_other_config_is_refused(finished):
+  workdir, arguments = finished
+  line = refused(*arguments, "--config.seed=1", f"--workdir={workdir}")
+  assert "seed=0, not 1" in line
+
+
+@pytest.mark.parametrize(
+  ("arguments", "words"),
+  [
+    (["--config.nothing=1"], ["nothing"]),
+    (["--nothing=1"], ["nothing"]),
+    (["stray"], ["stray"]),
+    (["--config.batch_size=many"], ["many"]),
+    (["--config.batch_size=64"], ["batch_size", "64", "32"]),
+    (["--config.batch_size=0"], ["batch_size=0"]),
+    (["--config.modalities=('audio',)"], ["two or more"]),
+    (["--config.modalities=('audio', 'smell')"], ["smell"]),
+    (["--config.fine=('video',)"], ["fine"]),
+    (["--config.encoders.video.kind=cube"], ["cube"]),
+    (["--config.encoders.video.kind=sequence"], ["video", "(7, 7, 16)"]),
+    (["--config.dtype=float16"], ["float16"]),
+    (["--config.model.heads=3"], ["heads=3"]),
+    (["--config.workers=-1"], ["-1"]),
+    (["--config.steps=0"], ["steps=0"]),
+    (["--config.dropout=1.5"], ["dropout"]),
+    (["--config.restart.source=moon"], ["moon"]),
+    (["--config.model.pool=max"], ["max"]),
+    (["--config.optimizer.decay=sudden"], ["sudden"]),
+    (["--config.seed=-1"], ["seed"]),
+  ],
+)
+def test_bad_flags_end_in_one_line(arguments, words, tmp_path):
+  workdir = tmp_path / "run"
+  line = refused(*QUICK, *arguments, f"--workdir={workdir}")
+  for word in words:
+    assert word in line
+  assert not workdir.exists(), "nothing half-written"
+
+
+def test_unknown_variant_and_file():
+  assert "colour=red" in refused(config="configs/pretrain.py:colour=red")
+  assert "absent.py" in refused(config="configs/absent.py")
+
+
+def test_batch_that_devices_cannot_share(tmp_path):
+  line = refused(
+    *QUICK, "--config.batch_size=9", f"--workdir={tmp_path / 'run'}", devices=2
+  )
+  assert "batch_size=9" in line
+  assert "2 devices" in line
+
+
+def write_npz(path, **change):
+  rng = np.random.default_rng(0)
+  arrays = {
+    "video": rng.random((24, 4, 5, 5, 3), np.float32),
+    "audio": rng.random((24, 4, 6), np.float32),
+    "text": rng.random((24, 5, 7), np.float32),
+    "length/text": rng.integers(1, 6, 24),
+    "label/class": rng.integers(0, 3, 24),
+  }
+  arrays |= change
+  np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
+  return path
+
+
+def nan_audio():
+  audio = np.zeros((24, 4, 6), np.float32)
+  audio[3, 1, 2] = np.nan
+  return audio
+
+
+@pytest.mark.parametrize(
+  ("change", "words"),
+  [
+    ({"audio": None}, ["audio"]),
+    ({"audio": nan_audio()}, ["audio", "NaN", "(3, 1, 2)"]),
+    ({"audio": np.zeros((24, 4), np.float32)}, ["time steps"]),
+    ({"audio": np.zeros((23, 4, 6), np.float32)}, ["audio", "23"]),
+    ({"audio": np.zeros((24, 6, 6), np.float32)}, ["time steps", "6"]),
+    ({"video": np.zeros((24, 4, 4, 4, 3), np.float32)}, ["video", "(4, 4)"]),
+    ({"video": np.zeros((24, 4, 3), np.float32)}, ["video", "grid"]),
+    ({"length/text": np.full(24, 9)}, ["text", "9"]),
+  ],
+)
+def test_bad_arrays_end_in_one_line(change, words, tmp_path):
+  path = write_npz(tmp_path / "features.npz", **change)
+  line = refused(
+    f"--config.data.path={path}",
+    f"--workdir={tmp_path / 'run'}",
+    config=f"{TINY},data=arrays",
+  )
+  for word in words:
+    assert word in line
+  assert not (tmp_path / "run").exists()
+
+
+def test_missing_and_corrupt_data(tmp_path):
+  config = f"{TINY},data=arrays"
+  assert "data.path" in refused(config=config)
+  absent = tmp_path / "absent.npz"
+  assert "absent.npz" in refused(f"--config.data.path={absent}", config=config)
+  broken = tmp_path / "broken.npz"
+  broken.write_bytes(write_npz(tmp_path / "whole.npz").read_bytes()[:900])
+  assert "broken.npz" in refused(f"--config.data.path={broken}", config=config)
+  digits = f"{TINY},data=digits"
+  line = refused("--config.data.fsdd=/nowhere", config=digits)
+  assert "/nowhere" in line
+
+
+def test_unwritable_workdir(tmp_path):
+  (tmp_path / "file").write_text("not a directory")
+  line = refused(*QUICK, f"--workdir={tmp_path / 'file' / 'run'}")
+  assert "file" in line
+
+
+def test_non_finite_loss_stops_and_saves(tmp_path):
+  done = run(
+    *QUICK,
+    "--config.optimizer.learning_rate=1e30",
+    "--config.optimizer.clip=1e30",
+    "--config.steps=20",
+    f"--workdir={tmp_path / 'run'}",
+  )
+  assert done.returncode == 1
+  assert "step " in done.stderr
+  assert "nan" in done.stderr or "inf" in done.stderr
+  assert list((tmp_path / "run" / "nonfinite").iterdir())
