@@ -55,6 +55,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def clean(config: ConfigDict) -> None:
   """The method with its defects mended; each line is one keyword."""
+  config.club.negatives = "derangement"  # no sample is its own negative
   config.mask_padding = True  # zeros behind a short text are not words
   config.model.pool = "sum"
   config.codebook.update(
@@ -109,6 +110,7 @@ def clean(config: ConfigDict) -> None:
 
 def released(config: ConfigDict) -> None:
   """What the published code computes, quirk by quirk."""
+  config.club.negatives = "permutation"
   config.mask_padding = False
   config.model.pool = "sum"
   config.codebook.update({"bound": 1 / 400, "count": 0.0, "age": -1.0})

@@ -7,10 +7,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [ -z "${VIRTUAL_ENV:-}" ]; then
-  venv=.venv
-  python=$(command -v python3.12 || command -v python3.11 || command -v python3)
-  [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-  export PATH="$PWD/$venv/bin:$PATH" VIRTUAL_ENV="$PWD/$venv"
+  VIRTUAL_ENV="$PWD/.venv"
+  [ -x "$VIRTUAL_ENV/bin/python" ] || "${PYTHON:-python3}" -m venv "$VIRTUAL_ENV"
+  export VIRTUAL_ENV PATH="$VIRTUAL_ENV/bin:$PATH"
 fi
 python -m pip install --quiet --editable '.[test]'
 

@@ -33,9 +33,14 @@ KINDS = ("grid", "sequence", "vector")
 CONFIG = "config.json"
 SUMMARY = "summary.json"
 REPORT = "report.png"
+PERMUTE = {
+  "derangement": club.derangement,
+  "permutation": jax.random.permutation,
+}
 CHOICES = {  # leaf -> what it may be
   "dtype": tuple(DTYPES),
   "restart.source": ("rows", "codes"),
+  "club.negatives": tuple(PERMUTE),
   "model.pool": ("sum", "attention"),
   "optimizer.decay": ("constant", "cosine"),
 }
@@ -412,6 +417,7 @@ def build_recipe(config: ConfigDict) -> Recipe:
     restart=bind(restarts[restart.pop("source")], **restart),
     init_cpc=bind(cpc.init, **config.cpc),
     init_club=bind(club.init, hidden=config.club.hidden),
+    permute=PERMUTE[config.club.negatives],
     club_rounds=config.club.rounds,
     mask_padding=config.mask_padding,
   )

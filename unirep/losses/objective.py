@@ -80,21 +80,32 @@ class Draws(NamedTuple):
 
 
 def draw(
-  key: jax.Array, model: Model, *, batch: int, time: int, codes: int
+  key: jax.Array,
+  model: Model,
+  *,
+  batch: int,
+  time: int,
+  codes: int,
+  permute: Callable = club_lib.derangement,
 ) -> Draws:
   """Draws for a global batch of `batch` samples with `time` fine steps.
 
-  Negatives are derangements here; the released code's permutations may pair a
-  sample with itself, which biases its estimate towards zero.
+  Args:
+    key: PRNG key, equal on every device.
+    model: names and groups of the modalities.
+    batch: global batch size.
+    time: steps of the fine-aligned modalities.
+    codes: size of the codebook.
+    permute: (key, rows) -> the row of each row's negative. The released code
+      takes any permutation, which may pair a sample with itself and so pulls
+      its estimate towards zero.
   """
   keys = iter(jax.random.split(key, 2 + len(model.order) + len(model.groups)))
   start = jax.random.randint(next(keys), (), 1, max(time - 1, 2))
   rows = {f"fine/{m}": batch for m in model.fine}
   for group, members in model.groups.items():
     rows[f"coarse/{group}"] = batch * len(members)
-  permutation = {
-    pair: club_lib.derangement(next(keys), rows[pair]) for pair in rows
-  }
+  permutation = {pair: permute(next(keys), rows[pair]) for pair in rows}
   restart = codebook.draw_restart(
     next(keys), codes, model.dim, batch * len(model.order)
   )

@@ -30,6 +30,7 @@ class Recipe(NamedTuple):
     restart: `codebook.restart_from_rows` or `codebook.restart_from_codes`.
     init_cpc: see `cpc.init`.
     init_club: see `club.init`.
+    permute: (key, rows) -> for each row, the row of its CLUB negative.
     club_rounds: CLUB updates a step; 0 leaves the CLUB terms out.
     mask_padding: whether padded steps are left out, where lengths are known.
   """
@@ -44,6 +45,7 @@ class Recipe(NamedTuple):
   restart: Callable = codebook_lib.restart_from_rows
   init_cpc: Callable = cpc.init
   init_club: Callable = club.init
+  permute: Callable = club.derangement
   club_rounds: int = 5
   mask_padding: bool = True
 

@@ -46,6 +46,7 @@ def build(recipe: Recipe, mesh: Mesh, *, seed: int) -> Callable:
       batch=rows * mesh.size,
       time=time,
       codes=state.codebook.count_K.shape[0],
+      permute=recipe.permute,
     )
     row_B = collectives.local_rows(rows, mesh_lib.AXIS)
     keys_B = jax.vmap(jax.random.fold_in, (None, 0))(dropout_key, row_B)
