@@ -209,7 +209,7 @@ def test_other_config_is_refused(finished):
     (["--config.modalities=('audio', 'smell')"], ["smell"]),
     (["--config.fine=('video',)"], ["fine"]),
     (["--config.encoders.video.kind=cube"], ["cube"]),
-    (["--config.encoders.video.kind=sequence"], ["video", "(7, 7, 16)"]),
+    (["--config.encoders.video.kind=sequence"], ["video", "(10, 7, 7, 16)"]),
     (["--config.dtype=float16"], ["float16"]),
     (["--config.model.heads=3"], ["heads=3"]),
     (["--config.workers=-1"], ["-1"]),

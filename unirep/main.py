@@ -50,12 +50,17 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> list[str]:
-  """Absl's parser, with one line and exit code 2 for what it refuses."""
+  """absl's parser, with one line and exit code 2 for what it refuses."""
   try:
-    return flags.FLAGS(argv)
-  except (flags.Error, ValueError, TypeError, KeyError, OSError) as error:
-    sys.stderr.write(f"unirep: {str(error).splitlines()[0]}\n")
-    raise SystemExit(2) from None
+    rest = flags.FLAGS(argv)
+    _ = CONFIG.value.keys()  # a file that is missing says so only when read
+    return rest
+  except (flags.Error, ValueError, TypeError, OSError) as error:
+    line = str(error).splitlines()[-1].strip()  # after any traceback
+  except (AttributeError, KeyError) as error:  # how ml_collections says it
+    line = f"the configuration has no key {str(error).strip(chr(34))}"
+  sys.stderr.write(f"unirep: {line}\n")
+  raise SystemExit(2)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,98 @@
+"""What the README shows works."""
+
+import pathlib
+import re
+import shlex
+import subprocess
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from unirep import experiment
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+  return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+  import jax
+
+  devices = jax.devices()[:1]
+  monkeypatch.setattr(jax, "devices", lambda: devices)
+
+
+def shrink(config):
+  """Two quick steps of whatever is configured."""
+  config.update({"steps": 2, "batch_size": 8, "log_every": 1})
+  config.model.update({"dim": 16, "heads": 2, "hidden": 16})
+  config.cpc.width = config.club.hidden = 8
+  config.codebook.size = 16
+  config.probe.steps = 2
+  for encoder in config.encoders.values():
+    encoder.specific = 8
+  return config
+
+
+def test_your_data_in_ten_lines(tmp_path, monkeypatch, one_device):
+  monkeypatch.chdir(tmp_path)
+  code = blocks("python")[0]
+  assert len(code.strip().splitlines()) <= 11
+  exec(code, {})
+  command = next(c for c in blocks("sh") if "data=arrays" in c)
+  flags = dict(f[2:].split("=", 1) for f in shlex.split(command)[3:])
+  from configs import pretrain
+
+  config = pretrain.get_config(flags["config"].split(":", 1)[1])
+  config.data.path = flags["config.data.path"]
+  summary = experiment.run(
+    shrink(config), pathlib.Path(flags["workdir"]), Console(quiet=True)
+  )
+  assert summary["cross_modal"]["audio->video"]["chance"] > 0
+
+
+def test_modalities_of_your_own(tmp_path, monkeypatch, one_device):
+  monkeypatch.chdir(tmp_path)
+  rng = np.random.default_rng(0)
+  np.savez(
+    "sensors.npz",
+    lidar=rng.random((24, 4, 6, 6, 3), np.float32),
+    radar=rng.random((24, 4, 5), np.float32),
+    note=rng.random((24, 7), np.float32),
+  )
+  names = {}
+  exec(blocks("python")[1], names)
+  config = shrink(names["get_config"]())
+  summary = experiment.run(config, tmp_path / "run", Console(quiet=True))
+  assert summary["steps"] == 2
+  assert summary["cross_modal"] == {}  # no labels, no evaluation
+
+
+def test_every_config_in_a_command_loads():
+  commands = [
+    line
+    for block in blocks("sh")
+    for line in block.splitlines()
+    if "--config=" in line
+  ]
+  assert len(commands) >= 5
+  from configs import pretrain
+
+  for line in commands:
+    name = re.search(r"--config=(\S+)", line).group(1)
+    path, _, arg = name.partition(":")
+    assert (ROOT / path).exists()
+    pretrain.get_config(arg)
+
+
+def test_check_script_is_a_script():
+  script = ROOT / "launch" / "check.sh"
+  subprocess.run(["bash", "-n", script], check=True)
+  for step in ("ruff format --check", "ruff check", "basedpyright", "pytest"):
+    assert step in script.read_text()
+  assert "launch/check.sh" in (ROOT / ".ci" / "run").read_text()
