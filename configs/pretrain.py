@@ -10,6 +10,8 @@ For example `--config=configs/pretrain.py:data=digits,preset=released`. Every
 leaf is a flag as well: `--config.codebook.size=256`.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 CHOICES = {
@@ -21,7 +23,7 @@ CHOICES = {
 
 def get_config(arg: str = "") -> ConfigDict:
   variant = parse(arg, CHOICES)
-  config = ConfigDict()
+  config: Any = ConfigDict()  # its type stubs know no leaves
   config.seed = 0
   config.steps = 400
   config.batch_size = 80
@@ -53,7 +55,7 @@ def get_config(arg: str = "") -> ConfigDict:
   return config
 
 
-def clean(config: ConfigDict) -> None:
+def clean(config: Any) -> None:
   """The method with its defects mended; each line is one keyword."""
   config.club.negatives = "derangement"  # no sample is its own negative
   config.mask_padding = True  # zeros behind a short text are not words
@@ -108,7 +110,7 @@ def clean(config: ConfigDict) -> None:
   }
 
 
-def released(config: ConfigDict) -> None:
+def released(config: Any) -> None:
   """What the published code computes, quirk by quirk."""
   config.club.negatives = "permutation"
   config.mask_padding = False
@@ -155,12 +157,12 @@ def released(config: ConfigDict) -> None:
   }
 
 
-def synthetic(config: ConfigDict) -> None:
+def synthetic(config: Any) -> None:
   """Procedural events, no files."""
   config.data = {"source": "synthetic", "train_size": 4000, "test_size": 500}
 
 
-def digits(config: ConfigDict) -> None:
+def digits(config: Any) -> None:
   """Spoken and handwritten digits."""
   config.data = {
     "source": "digits",
@@ -171,24 +173,24 @@ def digits(config: ConfigDict) -> None:
   }
 
 
-def arrays(config: ConfigDict) -> None:
+def arrays(config: Any) -> None:
   """Your own features in one .npz, see `unirep.data.arrays`."""
   config.data = {"source": "arrays", "path": "", "holdout": 0.1}
 
 
-def small(config: ConfigDict) -> None:
+def small(config: Any) -> None:
   """For a laptop: as set above."""
   del config
 
 
-def paper(config: ConfigDict) -> None:
+def paper(config: Any) -> None:
   """The published widths: four epochs of 40,801 clips."""
   config.steps = 2040
   config.codebook.size = 400
   config.encoders.video.specific = 2048
 
 
-def tiny(config: ConfigDict) -> None:
+def tiny(config: Any) -> None:
   """For tests: runs in seconds, learns little."""
   config.steps = 2
   config.batch_size = 8

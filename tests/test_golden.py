@@ -17,17 +17,8 @@ from configs import pretrain
 from unirep import codebook as codebook_lib
 from unirep import experiment
 from unirep.interop import official
-from unirep.losses import club
-from unirep.losses import cmcm
-from unirep.losses import cpc
-from unirep.losses import infonce
-from unirep.losses import objective
-from unirep.losses import reconstruction
-from unirep.model import Modality
-from unirep.model import nest
-from unirep.nn import blocks
-from unirep.nn import decoders
-from unirep.nn import encoders
+from unirep.losses import club, objective, reconstruction
+from unirep.nn import blocks, decoders, encoders
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib
 
@@ -59,6 +50,9 @@ class Golden:
 
   def __contains__(self, key):
     return key in self.data.files
+
+  def get(self, key):
+    return self[key] if key in self else None
 
   def below(self, prefix):
     start = len(prefix) + 1
@@ -291,7 +285,7 @@ def quantizer(golden, prefix, order):
     jnp.asarray(golden[f"{prefix}/embedding"]),
     jnp.asarray(golden[f"{prefix}/ema_count"]),
     jnp.asarray(golden[f"{prefix}/ema_weight"]),
-    {m: age_K for m in order},
+    dict.fromkeys(order, age_K),
   )
 
 
@@ -339,8 +333,7 @@ def quantize(golden, codebook, order, x):
 
 
 def golden_weight(golden, m):
-  key = f"in/{golden.case}/quantized_weight_{LETTER[m]}"
-  return golden[key] if key in golden else None
+  return golden.get(f"in/{golden.case}/quantized_weight_{LETTER[m]}")
 
 
 NAMES = ("audio", "video", "text")

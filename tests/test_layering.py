@@ -103,4 +103,4 @@ def test_heavy_packages_stay_in_their_rooms(name, path):
 def test_configs_are_plain():
   for path in (ROOT / "configs").glob("*.py"):
     packages = {name.split(".")[0] for name in imports(path)}
-    assert packages <= {"ml_collections", "configs"}, path
+    assert packages <= {"typing", "ml_collections", "configs"}, path

@@ -287,7 +287,7 @@ def _fetch(x, pick_K, modalities, axis_name):
   x_MxBxD = jnp.stack([x[m] for m in modalities])
   M, B, _ = x_MxBxD.shape
   row_B = collectives.local_rows(B, axis_name)
-  batch = collectives.psum(B, axis_name)
+  batch = collectives.global_rows(B, axis_name)
   mine_KxB = (pick_K % batch)[:, None] == row_B
   m_K = pick_K // batch
   onehot_KxMxB = jax.nn.one_hot(m_K, M)[:, :, None] * mine_KxB[:, None, :]

@@ -26,6 +26,11 @@ def pmean(x: jax.Array, axis_name: str | None) -> jax.Array:
   return x if axis_name is None else jax.lax.pmean(x, axis_name)
 
 
+def global_rows(rows_B: int, axis_name: str | None) -> int:
+  """Rows of the global batch, of which every device holds `rows_B`."""
+  return rows_B if axis_name is None else rows_B * jax.lax.axis_size(axis_name)
+
+
 def local_rows(rows_B: int, axis_name: str | None) -> jax.Array:
   """Global batch indices of this device's rows: (B_local,) int32."""
   start = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows_B

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from ml_collections import ConfigDict
 from rich.console import Console
 
 from unirep import codebook, report
@@ -27,6 +26,8 @@ from unirep.train import mesh as mesh_lib
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib
 from unirep.train.state import Recipe, TrainState
+
+Config = Any  # a ConfigDict, whose type stubs know no leaves
 
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 KINDS = ("grid", "sequence", "vector")
@@ -55,7 +56,7 @@ FREE = ("log_every", "checkpoint_every", "checkpoints_kept", "workers")
 
 
 def run(
-  config: ConfigDict, workdir: pathlib.Path, console: Console | None = None
+  config: Config, workdir: pathlib.Path, console: Console | None = None
 ) -> dict[str, Any]:
   """Trains, or goes on training, and evaluates.
 
@@ -146,7 +147,7 @@ def run(
 
 
 def evaluate(
-  config: ConfigDict,
+  config: Config,
   recipe: Recipe,
   state: TrainState,
   train_source: contract.Source,
@@ -178,7 +179,7 @@ def evaluate(
     m: np.bincount(idx.reshape(-1), minlength=size)
     for m, idx in train.idx.items()
   }
-  count_K = sum(usage.values())
+  count_K = np.sum(list(usage.values()), 0)
   share_K = count_K[count_K > 0] / count_K.sum()
   used = int((count_K > 0).sum())
   report.picture(
@@ -196,7 +197,7 @@ def evaluate(
   }
 
 
-def build_sources(config: ConfigDict) -> tuple[Any, Any]:
+def build_sources(config: Config) -> tuple[Any, Any]:
   """Training and held-out samples.
 
   Raises:
@@ -209,7 +210,7 @@ def build_sources(config: ConfigDict) -> tuple[Any, Any]:
     if not path:
       raise InputError("data.path is empty; name an .npz file of features")
     whole = arrays.load_npz(path, modalities=config.modalities)
-    sources = arrays.split(whole, holdout, config.seed)
+    sources: Any = arrays.split(whole, holdout, config.seed)
   else:
     sizes = options.pop("train_size"), options.pop("test_size")
     # Imported here: each needs packages that the other does without.
@@ -233,7 +234,7 @@ def on_devices(batches: pipeline.BatchIterator, mesh) -> Iterator[Any]:
     yield mesh_lib.put_batch(mesh, inputs)
 
 
-def check(config: ConfigDict) -> None:
+def check(config: Config) -> None:
   """Raises InputError for values that no part below would explain."""
   order, fine = tuple(config.modalities), tuple(config.fine)
   if len(set(order)) < 2 or len(set(order)) < len(order):
@@ -270,7 +271,7 @@ def check(config: ConfigDict) -> None:
     raise InputError(f"dropout={config.dropout} must lie in [0, 1)")
 
 
-def leaf(config: ConfigDict, key: str) -> Any:
+def leaf(config: Config, key: str) -> Any:
   """The value at a dotted key."""
   return functools.reduce(lambda part, name: part[name], key.split("."), config)
 
@@ -345,7 +346,7 @@ def differences(old: Any, new: Any, prefix: str = "") -> dict[str, tuple]:
   return found
 
 
-def as_json(config: ConfigDict) -> dict[str, Any]:
+def as_json(config: Config) -> dict[str, Any]:
   """The configuration as plain JSON values."""
   return json.loads(config.to_json())
 
@@ -357,7 +358,7 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   part.replace(path)
 
 
-def build_model(config: ConfigDict) -> Model:
+def build_model(config: Config) -> Model:
   """The network that `config` describes."""
   return Model(
     {
@@ -374,7 +375,7 @@ def build_model(config: ConfigDict) -> Model:
   )
 
 
-def build_recipe(config: ConfigDict) -> Recipe:
+def build_recipe(config: Config) -> Recipe:
   """Model, losses and optimizers, with every keyword from `config`."""
   bind, loss = functools.partial, config.loss
   restart = dict(config.restart)

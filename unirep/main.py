@@ -33,7 +33,7 @@ def default_workdir(settings: str) -> pathlib.Path:
 
 def main(argv: list[str]) -> int:
   """Runs the experiment; 2 means that the user can mend it."""
-  console = Console()
+  console, workdir = Console(), ""
   try:
     if len(argv) > 1:
       raise InputError(f"unknown arguments: {' '.join(argv[1:])}")
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
 
 
 def parse(argv: list[str]) -> list[str]:
-  """absl's parser, with one line and exit code 2 for what it refuses."""
+  """Absl's parser, with one line and exit code 2 for what it refuses."""
   try:
     rest = flags.FLAGS(argv)
     _ = CONFIG.value.keys()  # a file that is missing says so only when read

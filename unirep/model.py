@@ -156,7 +156,7 @@ class Model:
     for m in self.order:
       if m not in features:
         continue
-      z_BxTxD = self._tokens(run, m, features[m], mask.get(m))
+      z_BxTxD: Any = self._tokens(run, m, features[m], mask.get(m))
       if m not in self.fine:
         z_BxTxD = encoders.mean_over_time(z_BxTxD, mask.get(m))[:, None]
       g = self.group(m)

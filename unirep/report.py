@@ -60,7 +60,7 @@ def picture(
   top.set_yscale("symlog", linthresh=0.1)
   top.legend(ncols=3, fontsize="small")
   share = {m: count / max(count.sum(), 1) for m, count in usage.items()}
-  total = sum(share.values())
+  total = np.sum(list(share.values()), 0)
   order = np.argsort(-total, kind="stable")
   base = np.zeros(len(order))
   for m, value in share.items():

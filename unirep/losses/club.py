@@ -59,7 +59,8 @@ def apply(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Mean and log-variance of y given x, shapes (..., Y)."""
   width = params["mean3"]["bias"].shape[0]
   hidden = params["mean0"]["bias"].shape[0]
-  return Gaussian(width, hidden).apply({"params": params}, x)
+  net: Any = Gaussian(width, hidden)
+  return net.apply({"params": params}, x)
 
 
 def init(
@@ -119,8 +120,10 @@ def fit(
     updates, opt_state = optimizer.update(grads, opt_state, params)
     return (optax.apply_updates(params, updates), opt_state), gain
 
-  carry, gains = jax.lax.scan(one_round, (params, opt_state), length=rounds)
-  return *carry, gains
+  start: Any = (params, opt_state)
+  fitted: Any
+  fitted, gains = jax.lax.scan(one_round, start, length=rounds)
+  return *fitted, gains
 
 
 def estimate(
@@ -158,10 +161,8 @@ def estimate(
     gap = (own + ((mean - other) ** 2).mean(1) * precision) / 2
     if y.ndim == 2:
       return collectives.psum(gap.sum(), axis_name)
-    parts = len(pair.x)
-    return collectives.psum(gap.sum(), axis_name) / (
-      collectives.psum(pair.x[0].shape[0], axis_name) * parts
-    )
+    rows = collectives.global_rows(y.shape[0], axis_name)
+    return collectives.psum(gap.sum(), axis_name) / rows
   gap = ((mean - other) ** 2 - (mean - y) ** 2) / (2 * jnp.exp(log_variance))
   weight = jnp.ones(())
   if pair.mask is not None:

@@ -92,7 +92,8 @@ def predict(params: Params, z_BxTxD: jax.Array) -> jax.Array:
   """Predictions of the next token after each step: (B, T, D)."""
   layers = sum(name.startswith("lstm") for name in params)
   width = params["lstm0"]["state_kernel"].shape[0]
-  return Predictor(width, layers).apply({"params": params}, z_BxTxD)
+  net: Any = Predictor(width, layers)
+  return net.apply({"params": params}, z_BxTxD)
 
 
 def cpc(
@@ -139,7 +140,7 @@ def cpc(
     if mask and m in mask:
       valid_B &= mask[m][:, start + 1]
   valid_G = collectives.gather(valid_B, axis_name)
-  total, weights, accuracy = 0.0, 0.0, {}
+  total, weights, accuracy = jnp.zeros(()), 0.0, {}
   for source, target in itertools.product(modalities, modalities):
     score_BxG = jnp.matmul(
       future[target], guess_GxD[source].T, precision="highest"

@@ -14,6 +14,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 
 Dtype = jnp.dtype | type | None
 Initializer = Callable[..., jax.Array]
@@ -64,7 +65,7 @@ class Linear(nn.Module):
     bound = self.bound or 1 / math.sqrt(x.shape[-1])
     shape = (x.shape[-1], self.width)
     kernel = self.param("kernel", uniform(bound), shape, float)
-    x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+    x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
     y = x @ kernel
     if self.use_bias:
       bias = self.param("bias", uniform(bound), (self.width,), float)
@@ -97,7 +98,7 @@ class Conv(nn.Module):
     bound = 1 / math.sqrt(fan_in * self.size**2)
     shape = (self.size, self.size, x.shape[-1], self.width)
     kernel = self.param("kernel", uniform(bound), shape, float)
-    x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+    x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
     y = (
       _spread(x, kernel)
       if self.transposed
@@ -126,7 +127,7 @@ def _spread(x, kernel):
   # A split, because its gradient is one concatenation; that of slices is not.
   parts = jnp.split(x @ flat, size**2, -1)
   edge = [(0, 0)] * (x.ndim - 3)
-  y = 0.0
+  y = jnp.zeros((), parts[0].dtype)
   for n, part in enumerate(parts):
     i, j = divmod(n, size)
     pad = [*edge, (i, size - 1 - i), (j, size - 1 - j), (0, 0)]
@@ -163,9 +164,7 @@ class SelfAttention(nn.Module):
     bound = math.sqrt(6 / (2 * D + 2 * D))  # Xavier over the packed (D, 3D)
     kernel = self.param("in_kernel", uniform(bound), (D, 3 * D), float)
     bias = self.param("in_bias", nn.initializers.zeros, (3 * D,), float)
-    x, kernel, bias = nn.dtypes.promote_dtype(
-      x_BxTxD, kernel, bias, dtype=self.dtype
-    )
+    x, kernel, bias = promote_dtype(x_BxTxD, kernel, bias, dtype=self.dtype)
     qkv = (x @ kernel + bias).reshape(B, T, 3, self.heads, D // self.heads)
     q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
     score = jnp.einsum("btnd,bsnd->bnts", q, k) / math.sqrt(D // self.heads)

@@ -77,8 +77,10 @@ def fit(
     return (optax.apply_updates(params, updates), opt_state), None
 
   keys = jax.random.split(jax.random.fold_in(key, 1), steps)
-  (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), keys)
-  return params
+  start: Any = (params, optimizer.init(params))
+  fitted: Any
+  fitted, _ = jax.lax.scan(step, start, keys)
+  return fitted[0]
 
 
 def accuracy(
@@ -90,7 +92,7 @@ def accuracy(
 
 def transfer(
   key: jax.Array,
-  code_KxD: np.ndarray,
+  code_KxD: np.ndarray | jax.Array,
   train_idx: Mapping[str, np.ndarray],
   train_label_N: np.ndarray,
   test_idx: Mapping[str, np.ndarray],

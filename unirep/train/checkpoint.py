@@ -10,7 +10,7 @@ catch those that were cut short or changed afterwards.
 import hashlib
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -128,7 +128,7 @@ def _state(model: Mapping[str, Any], train: Mapping[str, Any]) -> TrainState:
   return TrainState(**model, **train)
 
 
-def _write_digests(root: pathlib.Path, steps: list[int]) -> None:
+def _write_digests(root: pathlib.Path, steps: Sequence[int]) -> None:
   path = root / DIGESTS
   known = json.loads(path.read_text()) if path.exists() else {}
   kept = {str(step): known.get(str(step)) for step in steps}

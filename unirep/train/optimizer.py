@@ -20,7 +20,7 @@ def clip_by_module_norm(max_norm: float) -> optax.GradientTransformation:
     del params
     return {name: clip(module) for name, module in updates.items()}, state
 
-  return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+  return optax.GradientTransformation(optax.init_empty_state, update)
 
 
 def schedule(

@@ -10,6 +10,7 @@ Dimensions: B batch rows of this device, T time, K codes, D code width.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -122,6 +123,7 @@ def train_step(
   updates, opt_state = recipe.optimizer.update(
     grads, state.opt_state, state.params
   )
+  params: Any = optax.apply_updates(state.params, updates)
   codebook = update_codebook(
     recipe, state.codebook, outputs, draws.restart, axis_name
   )
@@ -133,7 +135,7 @@ def train_step(
   metrics |= codebook_health(state.codebook, codebook, outputs, axis_name)
   state = TrainState(
     step=state.step + 1,
-    params=optax.apply_updates(state.params, updates),
+    params=params,
     codebook=codebook,
     club=nets,
     opt_state=opt_state,
@@ -182,7 +184,7 @@ def codebook_health(
   entropy = -jnp.where(share_K > 0, share_K * jnp.log(share_K), 0).sum()
   metrics = {
     "codebook/perplexity": jnp.exp(entropy),
-    "codebook/used": (sum(hits.values()) > 0).mean(),
+    "codebook/used": (jnp.stack([*hits.values()]).sum(0) > 0).mean(),
     "codebook/idle": codebook_lib.idle(after).max(),
   }
   for m, hit_K in hits.items():
