@@ -52,7 +52,9 @@ class Golden:
     return key in self.data.files
 
   def get(self, key):
-    return self[key] if key in self else None
+    if key not in self:
+      return None
+    return self[key]
 
   def below(self, prefix):
     start = len(prefix) + 1
