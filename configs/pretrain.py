@@ -75,7 +75,7 @@ def clean(config: Any) -> None:
   }
   config.restart = {
     "source": "rows",  # dead codes become live samples ...
-    "limit": 100.0,
+    "limit": 30.0,  # soon: matching codes can't start while most are dead
     "rule": "any",
     "count": 1.0,  # ... with counts and sums, so that they stay
     "jitter": 0.01,
@@ -159,11 +159,13 @@ def released(config: Any) -> None:
 
 def synthetic(config: Any) -> None:
   """Procedural events, no files."""
+  config.steps = 200
   config.data = {"source": "synthetic", "train_size": 4000, "test_size": 500}
 
 
 def digits(config: Any) -> None:
   """Spoken and handwritten digits."""
+  config.steps = 300
   config.data = {
     "source": "digits",
     "train_size": 4000,
