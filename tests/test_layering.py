@@ -23,6 +23,7 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "tasks": {"model", "codebook", "toc", "data", "train"},
   "interop": {"model", "codebook"},
   "report": set(),
+  "workdir": set(),
   "experiment": {"*"},
   "main": {"experiment", "train"},
 }

@@ -4,16 +4,18 @@ import functools
 import json
 import pathlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from rich.console import Console
 
 from unirep import codebook, report
+from unirep import workdir as workdir_lib
 from unirep.data import arrays, contract, pipeline
 from unirep.errors import InputError
 from unirep.losses import club, cmcm, cpc, infonce, objective, reconstruction
@@ -31,9 +33,6 @@ Config = Any  # a ConfigDict, whose type stubs know no leaves
 
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 KINDS = ("grid", "sequence", "vector")
-CONFIG = "config.json"
-SUMMARY = "summary.json"
-REPORT = "report.png"
 PERMUTE = {
   "derangement": club.derangement,
   "permutation": jax.random.permutation,
@@ -51,8 +50,6 @@ POSITIVE = (
   *("cpc.width", "cpc.layers", "club.hidden", "codebook.size"),
   *("probe.steps", "probe.batch_size"),
 )
-# Leaves that change no result, and so may change when a run goes on.
-FREE = ("log_every", "checkpoint_every", "checkpoints_kept", "workers")
 
 
 def run(
@@ -84,7 +81,7 @@ def run(
   train_source, test_source = build_sources(config)
   recipe = build_recipe(config)
   sample = pipeline.stack([train_source[0]])
-  check_features(recipe.model, sample)
+  recipe.model.check(sample["features"])
   batches = pipeline.batches(
     train_source,
     batch_size=config.batch_size,
@@ -93,11 +90,11 @@ def run(
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )
-  claim(workdir, settings)
+  workdir_lib.claim(workdir, settings)
   console.print(describe(recipe.model, sample, mesh), highlight=False)
 
   manager = checkpoint.open_manager(
-    workdir / "checkpoints", config.checkpoints_kept
+    workdir / workdir_lib.CHECKPOINTS, config.checkpoints_kept
   )
   everywhere = mesh_lib.replicated(mesh)
   init = functools.partial(state_lib.init, recipe, batch=sample)
@@ -116,18 +113,9 @@ def run(
   start, began = int(state.step), time.perf_counter()
   with log_lib.Log(workdir, config.steps, start, console) as log:
     try:
-      state = loop.run(
-        step_lib.build(recipe, mesh, seed=config.seed),
-        state,
-        on_devices(batches, mesh),
-        steps=config.steps,
-        log=log,
-        log_every=config.log_every,
-        save=save,
-        save_every=config.checkpoint_every,
-      )
+      state = train(config, recipe, mesh, state, batches, log, save)
     except loop.NonFiniteError as error:
-      broken = checkpoint.open_manager(workdir / "nonfinite", 1)
+      broken = checkpoint.open_manager(workdir / workdir_lib.NONFINITE, 1)
       checkpoint.save(broken, error.state, settings, batches.get_state())
       raise
     finally:
@@ -140,10 +128,33 @@ def run(
     "config": settings,
     **evaluate(config, recipe, state, train_source, test_source, workdir),
   }
-  write_json(workdir / SUMMARY, summary)
+  workdir_lib.write_json(workdir / workdir_lib.SUMMARY, summary)
   console.print(report.table(summary))
-  console.print(f"{workdir / SUMMARY} and {workdir / REPORT} are written")
+  written = f"{workdir_lib.SUMMARY} and {workdir_lib.REPORT}"
+  console.print(f"{written} are in {workdir}", highlight=False)
   return summary
+
+
+def train(
+  config: Config,
+  recipe: Recipe,
+  mesh: Mesh,
+  state: TrainState,
+  batches: pipeline.BatchIterator,
+  log: log_lib.Log,
+  save: Callable[[TrainState], None],
+) -> TrainState:
+  """The loop, with its numbers from `config`."""
+  return loop.run(
+    step_lib.build(recipe, mesh, seed=config.seed),
+    state,
+    on_devices(batches, mesh),
+    steps=config.steps,
+    log=log,
+    log_every=config.log_every,
+    save=save,
+    save_every=config.checkpoint_every,
+  )
 
 
 def evaluate(
@@ -183,7 +194,7 @@ def evaluate(
   share_K = count_K[count_K > 0] / count_K.sum()
   used = int((count_K > 0).sum())
   report.picture(
-    workdir / REPORT, log_lib.read(workdir / log_lib.METRICS), usage
+    workdir / workdir_lib.REPORT, log_lib.read(workdir / log_lib.METRICS), usage
   )
   return {
     "cross_modal": cross_modal,
@@ -227,7 +238,7 @@ def build_sources(config: Config) -> tuple[Any, Any]:
   return sources
 
 
-def on_devices(batches: pipeline.BatchIterator, mesh) -> Iterator[Any]:
+def on_devices(batches: pipeline.BatchIterator, mesh: Mesh) -> Iterator[Any]:
   """Features and lengths as arrays over the mesh; labels stay behind."""
   for batch in batches:
     inputs = {part: batch[part] for part in ("features", "lengths")}
@@ -276,26 +287,7 @@ def leaf(config: Config, key: str) -> Any:
   return functools.reduce(lambda part, name: part[name], key.split("."), config)
 
 
-def check_features(model: Model, sample: contract.Batch) -> None:
-  """Raises InputError where features do not fit the encoders named for them."""
-  features = sample["features"]
-  for m, spec in model.modalities.items():
-    if m not in features:
-      raise InputError(f"the data has no modality {m!r}; it has {[*features]}")
-    shape, rank = features[m].shape[1:], 4 if spec.kind == "grid" else 2
-    if len(shape) != rank:
-      raise InputError(
-        f"encoders.{m}.kind={spec.kind!r} wants (T, {'H, W, ' * (rank == 4)}F) "
-        f"features, but {m!r} has shape {shape}"
-      )
-    if spec.fine and spec.kind == "grid" and min(shape[1:3]) < 5:
-      raise InputError(f"{m!r}: a grid needs 5 x 5 positions, got {shape[1:3]}")
-  times = {m: features[m].shape[1] for m in model.fine}
-  if len(set(times.values())) > 1:
-    raise InputError(f"fine-aligned modalities differ in time steps: {times}")
-
-
-def describe(model: Model, sample: contract.Batch, mesh) -> str:
+def describe(model: Model, sample: contract.Batch, mesh: Mesh) -> str:
   """One paragraph on what is about to be trained, and where."""
   shapes = ", ".join(
     f"{m} {sample['features'][m].shape[1:]}" for m in model.order
@@ -310,52 +302,9 @@ def describe(model: Model, sample: contract.Batch, mesh) -> str:
   return text
 
 
-def claim(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
-  """Makes the work directory ours, or checks that it is.
-
-  Raises:
-    InputError: if it holds a run with another configuration.
-  """
-  path = workdir / CONFIG
-  if path.exists():
-    try:
-      old = json.loads(path.read_text())
-    except ValueError as error:
-      raise InputError(f"{path} is not JSON ({error})") from error
-    for key, values in sorted(differences(old, settings).items()):
-      if key not in FREE:
-        raise InputError(
-          f"{workdir} holds a run with {key}={values[0]!r}, not {values[1]!r}; "
-          "name another --workdir or delete it"
-        )
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    write_json(path, settings)
-  except OSError as error:
-    raise InputError(f"cannot write to {workdir}: {error.strerror}") from error
-
-
-def differences(old: Any, new: Any, prefix: str = "") -> dict[str, tuple]:
-  """Leaves that differ: dotted key -> (old, new)."""
-  if not (isinstance(old, dict) and isinstance(new, dict)):
-    return {} if old == new else {prefix: (old, new)}
-  found = {}
-  for key in {*old, *new}:
-    name = f"{prefix}.{key}" if prefix else key
-    found |= differences(old.get(key), new.get(key), name)
-  return found
-
-
 def as_json(config: Config) -> dict[str, Any]:
   """The configuration as plain JSON values."""
   return json.loads(config.to_json())
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-  """Writes a whole file or none."""
-  part = path.with_suffix(".part")
-  part.write_text(json.dumps(value, indent=1) + "\n")
-  part.replace(path)
 
 
 def build_model(config: Config) -> Model:

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep import codebook
+from unirep.errors import InputError
 from unirep.nn import decoders, encoders
 from unirep.nn.blocks import Dtype, Linear, draw
 
@@ -102,6 +103,25 @@ class Model:
   def group(self, modality: str) -> str:
     """The coarse head of a modality."""
     return next(g for g, ms in self.groups.items() if modality in ms)
+
+  def check(self, features: Mapping[str, Any]) -> None:
+    """Raises InputError where features (B, T, ...) do not fit the encoders."""
+    for m, spec in self.modalities.items():
+      if m not in features:
+        raise InputError(f"no modality {m!r} in the data, only {[*features]}")
+      shape, grid = features[m].shape[1:], spec.kind == "grid"
+      if len(shape) != (4 if grid else 2):
+        raise InputError(
+          f"encoders.{m}.kind={spec.kind!r} wants (T, {'H, W, ' * grid}F) "
+          f"features, but {m!r} has shape {shape}"
+        )
+      if spec.fine and grid and min(shape[1:3]) < 5:
+        raise InputError(
+          f"{m!r}: a grid needs 5 x 5 positions, got {shape[1:3]}"
+        )
+    times = {m: features[m].shape[1] for m in self.fine}
+    if len(set(times.values())) > 1:
+      raise InputError(f"fine-aligned modalities differ in time steps: {times}")
 
   def init(self, key: jax.Array, features: Arrays) -> dict[str, Params]:
     """Parameters {"encoder": ..., "decoder": ...} for features (B, T, ...)."""

@@ -1,0 +1,59 @@
+"""The directory of one run: whose it is, and what it holds."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from unirep.errors import InputError
+
+CONFIG = "config.json"
+SUMMARY = "summary.json"
+REPORT = "report.png"
+CHECKPOINTS = "checkpoints"
+NONFINITE = "nonfinite"
+# Leaves that change no result, and so may change when a run goes on.
+FREE = ("log_every", "checkpoint_every", "checkpoints_kept", "workers")
+
+
+def claim(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
+  """Makes the work directory ours, or checks that it is.
+
+  Raises:
+    InputError: if it holds a run with another configuration.
+  """
+  path = workdir / CONFIG
+  if path.exists():
+    try:
+      old = json.loads(path.read_text())
+    except ValueError as error:
+      raise InputError(f"{path} is not JSON ({error})") from error
+    for key, values in sorted(differences(old, settings).items()):
+      if key not in FREE:
+        raise InputError(
+          f"{workdir} holds a run with {key}={values[0]!r}, not {values[1]!r}; "
+          "name another --workdir or delete it"
+        )
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(path, settings)
+  except OSError as error:
+    raise InputError(f"cannot write to {workdir}: {error.strerror}") from error
+
+
+def differences(old: Any, new: Any, prefix: str = "") -> dict[str, tuple]:
+  """Leaves that differ: dotted key -> (old, new)."""
+  if not (isinstance(old, dict) and isinstance(new, dict)):
+    return {} if old == new else {prefix: (old, new)}
+  found = {}
+  for key in {*old, *new}:
+    name = f"{prefix}.{key}" if prefix else key
+    found |= differences(old.get(key), new.get(key), name)
+  return found
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Writes a whole file or none."""
+  part = path.with_suffix(".part")
+  part.write_text(json.dumps(value, indent=1) + "\n")
+  part.replace(path)
