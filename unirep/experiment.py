@@ -91,7 +91,7 @@ def run(
     process_count=jax.process_count(),
   )
   workdir_lib.claim(workdir, settings)
-  console.print(describe(recipe.model, sample, mesh), highlight=False)
+  console.print(describe(recipe.model, sample, mesh), soft_wrap=True)
 
   manager = checkpoint.open_manager(
     workdir / workdir_lib.CHECKPOINTS, config.checkpoints_kept
@@ -103,7 +103,9 @@ def run(
   if restored:
     state, position = restored
     batches.set_state(position)
-    console.print(f"resuming {workdir} after step {int(state.step)}")
+    console.print(
+      f"resuming {workdir} after step {int(state.step)}", soft_wrap=True
+    )
   else:
     state = jax.jit(init, out_shardings=everywhere)(key)
 
@@ -131,7 +133,7 @@ def run(
   workdir_lib.write_json(workdir / workdir_lib.SUMMARY, summary)
   console.print(report.table(summary))
   written = f"{workdir_lib.SUMMARY} and {workdir_lib.REPORT}"
-  console.print(f"{written} are in {workdir}", highlight=False)
+  console.print(f"{written} are in {workdir}", soft_wrap=True)
   return summary
 
 

@@ -33,7 +33,7 @@ def default_workdir(settings: str) -> pathlib.Path:
 
 def main(argv: list[str]) -> int:
   """Runs the experiment; 2 means that the user can mend it."""
-  console, workdir = Console(), ""
+  console, workdir = Console(highlight=False), ""
   try:
     if len(argv) > 1:
       raise InputError(f"unknown arguments: {' '.join(argv[1:])}")

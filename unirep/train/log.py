@@ -78,7 +78,8 @@ class Log:
     if not self._console.is_terminal:
       self._console.print(
         f"step {step}/{self._steps} loss {metrics['loss']:.3f} "
-        f"({metrics['steps_per_second']:.2f} steps/s)"
+        f"({metrics['steps_per_second']:.2f} steps/s)",
+        soft_wrap=True,
       )
 
   def _keep_until(self, step: int) -> None:
