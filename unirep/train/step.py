@@ -129,6 +129,10 @@ def train_step(
   )
   for name, gain in gains.items():
     metrics[f"club_log_likelihood/{name}"] = gain[-1]
+    # As a share of the best that bounded log-variances allow: 1 is a perfect
+    # fit, and far below 0 the bound means nothing.
+    width = nets[name]["mean3"]["bias"].shape[0]
+    metrics[f"club_fit/{name}"] = gain[-1] / (width / 2)
   metrics["grad_norm"] = optax.tree.norm(grads)
   for name, module in grads.items():
     metrics[f"grad_norm/{name}"] = optax.tree.norm(module)
