@@ -1,0 +1,431 @@
+"""Modalities of any number and kind through the same lines."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from unirep import codebook as codebook_lib
+from unirep.losses import club as club_lib
+from unirep.losses import cpc, objective
+from unirep.model import Modality, Model
+from unirep.nn import decoders
+from unirep.train import state as state_lib
+from unirep.train import step as step_lib
+
+B, D, K = 6, 8, 12
+SIZES = {"dim": D, "heads": 2, "hidden": 16, "dropout": 0.0}
+MODELS = {
+  "two": {
+    "image": Modality("grid", True, 16),
+    "spectrum": Modality("vector", True, 8),
+  },
+  "three": {
+    "video": Modality("grid", True, 16),
+    "audio": Modality("sequence", True, 8),
+    "text": Modality("sequence", False),
+  },
+  "five": {
+    "touch": Modality("vector", False),
+    "audio": Modality("vector", True, 8),
+    "video": Modality("grid", True, 16),
+    "motion": Modality("vector", True, 6),
+    "text": Modality("sequence", False),
+  },
+  "plain": {  # compiles fast
+    "left": Modality("vector", True, 6),
+    "right": Modality("vector", True, 6),
+    "text": Modality("vector", False),
+  },
+}
+SHAPES = {
+  "image": (1, 5, 6, 6),
+  "spectrum": (1, 7),
+  "video": (4, 5, 5, 6),
+  "audio": (4, 7),
+  "motion": (4, 5),
+  "text": (3, 9),
+  "touch": (1, 3),
+  "left": (4, 3),
+  "right": (4, 5),
+}
+TRAINED = ["two", "three", "five"]
+LENGTHS = {  # where padding is known
+  "video": [2, 4, 4, 4, 3, 4],
+  "audio": [4, 3, 4, 4, 4, 4],
+  "text": [3, 1, 2, 3, 2, 1],
+}
+
+
+def model_of(name, **changes):
+  return Model(MODELS[name], **(SIZES | changes))
+
+
+def batch_of(model, seed=0):
+  rng = np.random.default_rng(seed)
+  features = {
+    m: rng.normal(size=(B, *SHAPES[m])).astype(np.float32) for m in model.order
+  }
+  lengths = {
+    m: np.array(LENGTHS[m], np.int32) for m in model.order if m in LENGTHS
+  }
+  return {"features": features, "lengths": lengths}
+
+
+def recipe_of(model):
+  """The clean defaults, with descent: a step is the gradient itself.
+
+  CLUB is left unbounded, or what only it trains might stand still.
+  """
+  club = functools.partial(club_lib.estimate, bounded=False)
+  return state_lib.Recipe(
+    model=model,
+    terms=objective.Terms(club=club),
+    weights=objective.Weights(),
+    optimizer=optax.sgd(1.0),
+    club_optimizer=optax.sgd(1e-3),
+    init_codebook=lambda key, dim, names: codebook_lib.init(
+      key, K, dim, names, bound=1.0, count=1.0
+    ),
+    init_cpc=functools.partial(cpc.init, width=6, layers=1),
+    init_club=functools.partial(club_lib.init, hidden=6),
+    club_rounds=2,
+  )
+
+
+@functools.cache
+def compiled(name):
+  """Recipe, first state, batch, draws and the compiled step."""
+  model = model_of(name)
+  recipe, batch = recipe_of(model), batch_of(model)
+  state = jax.jit(functools.partial(state_lib.init, recipe, batch=batch))(
+    jax.random.key(0)
+  )
+  draw = jax.jit(
+    lambda key: objective.draw(
+      key, model, batch=B, time=SHAPES[model.fine[0]][0], codes=K
+    )
+  )
+  step = jax.jit(functools.partial(step_lib.train_step, recipe=recipe))
+  draws = draw(jax.random.key(1))
+  step = step.lower(state, batch, draws, None).compile(
+    compiler_options={
+      "xla_backend_optimization_level": 0,
+      "xla_llvm_disable_expensive_passes": True,
+    }
+  )
+  return recipe, state, batch, draws, step
+
+
+def stepped(name):
+  recipe, state, batch, draws, step = compiled(name)
+  after, metrics = step(state, batch, draws, None)
+  return recipe, state, after, metrics
+
+
+def flat(tree):
+  pairs = jax.tree_util.tree_leaves_with_path(tree)
+  return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in pairs}
+
+
+# Training steps.
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_step_trains_every_parameter(name):
+  recipe, before, after, metrics = stepped(name)
+  for key, value in metrics.items():
+    assert np.isfinite(value), key
+  assert after.step == 1
+  old, new = flat(before.params), flat(after.params)
+  assert old.keys() == new.keys()
+  for key, leaf in new.items():
+    assert np.isfinite(leaf).all(), key
+    if key.startswith("['cpc']") and "['predict']['bias']" in key:
+      continue  # its true gradient is zero: the softmax does not see it
+    assert np.abs(leaf - old[key]).max() > 0, f"{key} is not trained"
+  for part in ("codebook", "club"):
+    moved, still = flat(getattr(after, part)), flat(getattr(before, part))
+    assert all(np.isfinite(leaf).all() for leaf in moved.values())
+    assert any((moved[k] != still[k]).any() for k in moved)
+  norms = [np.linalg.norm(old[k] - new[k]) for k in old]
+  np.testing.assert_allclose(
+    metrics["grad_norm"], np.linalg.norm(norms), rtol=1e-4
+  )
+  losses = [k for k in metrics if k.split("/")[0] in objective.Weights._fields]
+  np.testing.assert_allclose(
+    metrics["loss"], sum(metrics[k] for k in losses), rtol=1e-5
+  )
+  assert set(recipe.model.order) == set(after.codebook.age)
+
+
+def test_what_is_compared_with_what():
+  """Fine pairs by CPC or, without time, InfoNCE; all other pairs by InfoNCE."""
+
+  def terms(name):
+    metrics = stepped(name)[3]
+    return {k for k in metrics if k.startswith(("cpc/", "infonce/"))}
+
+  assert terms("two") == {"infonce/fine/image-spectrum"}
+  assert "cpc" not in compiled("two")[1].params
+  assert terms("three") == {
+    "cpc/video+audio",
+    "infonce/video-text",
+    "infonce/audio-text",
+  }
+  assert terms("five") == {
+    "cpc/audio+video+motion",
+    "infonce/touch-audio",
+    "infonce/touch-video",
+    "infonce/touch-motion",
+    "infonce/touch-text",
+    "infonce/audio-text",
+    "infonce/video-text",
+    "infonce/motion-text",
+  }
+  metrics = stepped("five")[3]
+  assert len([k for k in metrics if k.startswith("cmcm/")]) == 10
+  assert len([k for k in metrics if k.startswith("cpc_accuracy/")]) == 9
+  assert {k for k in metrics if k.startswith("club/")} == {
+    "club/fine/audio",
+    "club/fine/video",
+    "club/fine/motion",
+    "club/coarse/audio+video+motion",
+    "club/coarse/touch",
+    "club/coarse/text",
+  }
+
+
+@pytest.mark.parametrize(("steps", "aligned"), [(1, 0), (2, 0), (3, 1)])
+def test_cpc_needs_three_steps(steps, aligned):
+  model = model_of("three")
+  features = batch_of(model)["features"]
+  short = {m: x[:, :steps] for m, x in features.items()}
+  init = functools.partial(state_lib.init, recipe_of(model))
+  state = jax.eval_shape(init, jax.random.key(0), {"features": short})
+  assert ("cpc" in state.params) == aligned
+
+
+def test_padding_content_is_irrelevant_to_a_whole_step():
+  _, state, batch, draws, step = compiled("three")
+  rng = np.random.default_rng(9)
+  garbage = {}
+  for m, x in batch["features"].items():
+    pad = np.arange(x.shape[1]) >= batch["lengths"][m][:, None]
+    assert pad.any()
+    garbage[m] = x.copy()
+    garbage[m][pad] = 5 * rng.normal(size=garbage[m][pad].shape)
+  after, metrics = step(state, batch, draws, None)
+  other, others = step(state, {**batch, "features": garbage}, draws, None)
+  for key, value in metrics.items():
+    np.testing.assert_allclose(others[key], value, 1e-4, 1e-6, err_msg=key)
+  expected = flat((after.params, after.codebook, after.club))
+  for key, leaf in flat((other.params, other.codebook, other.club)).items():
+    np.testing.assert_allclose(leaf, expected[key], 1e-3, 2e-5, err_msg=key)
+  # Lengths do matter.
+  full = {m: np.full_like(n, 3) for m, n in batch["lengths"].items()}
+  _, longer = step(state, {**batch, "lengths": full}, draws, None)
+  assert abs(longer["loss"] - metrics["loss"]) > 1e-3
+
+
+def test_a_step_keeps_structure_shapes_and_types():
+  _, state, batch, draws, _ = compiled("three")
+  for dtype in (None, jnp.bfloat16):
+    recipe = recipe_of(model_of("three", dtype=dtype))
+    after, metrics = jax.eval_shape(
+      functools.partial(step_lib.train_step, recipe=recipe),
+      state,
+      batch,
+      draws,
+      None,
+    )
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    for new, old in zip(
+      jax.tree.leaves(after), jax.tree.leaves(state), strict=True
+    ):
+      assert (new.shape, new.dtype) == (old.shape, old.dtype)
+    assert all(m.shape == () for m in metrics.values())
+    assert metrics["loss"].dtype == jnp.float32
+
+
+# Forward.
+
+
+@functools.cache
+def plain(time=4):
+  """Compiled forward of (params, codes), parameters, codes, features, mask."""
+  model = model_of("plain")
+  batch = batch_of(model)
+  features = {m: x[:, :time] for m, x in batch["features"].items()}
+  mask = step_lib.padding_mask(batch) if time == 4 else {}
+  params = jax.jit(model.init)(jax.random.key(0), features)
+  codes = jax.random.uniform(jax.random.key(1), (K, D), float, -1, 1)
+  run = jax.jit(lambda p, c: model.forward(p, c, features, mask))
+  return run, params, codes, features, mask
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_shapes(name):
+  model = model_of(name)
+  features = batch_of(model)["features"]
+  codes = jnp.zeros((K, D))
+  params = jax.eval_shape(model.init, jax.random.key(0), features)
+  out = jax.eval_shape(model.forward, params, codes, features)
+  for m in model.order:
+    assert out.general[m].shape == (B, D)
+    assert out.coarse_reconstruction[m].shape == (B, D)
+    assert (out.idx[m].shape, out.idx[m].dtype) == ((B,), jnp.int32)
+  assert set(out.tokens) == set(out.summary) == set(model.fine)
+  for m in model.fine:
+    assert out.tokens[m].shape == (B, SHAPES[m][0], D)
+    assert out.fine_reconstruction[m].shape == features[m].shape
+  narrow = model_of(name, dtype=jnp.bfloat16)
+  again = jax.eval_shape(narrow.init, jax.random.key(0), features)
+  assert {p.dtype for p in jax.tree.leaves(again)} == {jnp.dtype("float32")}
+  half = jax.eval_shape(narrow.forward, again, codes, features)
+  same = jax.tree.map(
+    lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), out, half
+  )
+  assert all(jax.tree.leaves(same))  # outputs are float32 either way
+  general = jax.eval_shape(narrow.general, again, features)
+  assert {x.dtype for x in general.values()} == {jnp.dtype("float32")}
+
+
+def test_codes_are_the_nearest_of_what_is_never_negative():
+  run, params, codes, _, _ = plain()
+  out = run(params, codes)
+  for m, x in out.general.items():
+    assert (np.asarray(x) >= 0).all()
+    distance = ((np.asarray(x)[:, None] - np.asarray(codes)) ** 2).sum(-1)
+    np.testing.assert_array_equal(out.idx[m], distance.argmin(1))
+    np.testing.assert_array_equal(out.code[m], codes[out.idx[m]])
+
+
+def test_fine_modalities_share_heads_and_others_have_their_own():
+  run, params, codes, _, _ = plain()
+  for part in ("coarse", "general", "specific_head"):
+    assert set(params["encoder"][part]) == {"left+right", "text"}
+  before = run(params, codes)
+  for group in ("left+right", "text"):
+    changed = jax.tree.map(lambda x: x, params)
+    head = changed["encoder"]["general"][group]["linear"]
+    head["bias"] = head["bias"] + 1
+    after = run(changed, codes)
+    for m in MODELS["plain"]:
+      same = (after.general[m] == before.general[m]).all()
+      assert same == (m not in group.split("+"))
+
+
+def test_codes_get_no_gradient_but_matter():
+  run, params, codes, _, _ = plain()
+
+  @jax.jit
+  @jax.value_and_grad
+  def total(codes):
+    return sum(
+      jnp.sum(leaf**2)
+      for leaf in jax.tree.leaves(run(params, codes))
+      if jnp.issubdtype(leaf.dtype, jnp.floating)
+    )
+
+  value, grad = total(codes)
+  assert not grad.any()
+  assert abs(total(codes + 0.1)[0] - value) > 1e-3
+
+
+def test_the_straight_through_gradient_is_that_of_the_code_itself():
+  """d loss / d general = d loss / d code at the code, as if they were one."""
+  run, params, codes, _, _ = plain()
+  w = np.random.default_rng(3).normal(size=(B, D)).astype(np.float32)
+  out = run(params, codes)
+  assert np.abs(out.code["text"] - out.general["text"]).max() > 0.1
+
+  @jax.jit
+  @jax.grad
+  def to_bias(bias):
+    changed = jax.tree.map(lambda x: x, params)
+    changed["encoder"]["general"]["text"]["linear"]["bias"] = bias
+    return (w * run(changed, codes).coarse_reconstruction["text"] ** 2).sum()
+
+  @jax.jit
+  @jax.grad
+  def to_code(code):
+    decoder = decoders.LinearDecoder(D)
+    own = {"params": params["decoder"]["coarse"]["text"]}
+    return (
+      w * decoder.apply(own, code, out.coarse_specific["text"]) ** 2
+    ).sum()
+
+  active = np.asarray(out.general["text"]) > 0  # the head's rectifier
+  expected = (np.asarray(to_code(out.code["text"])) * active).sum(0)
+  assert np.abs(expected).max() > 1e-3
+  ours = to_bias(params["encoder"]["general"]["text"]["linear"]["bias"])
+  np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_encode_gives_a_code_a_step_or_a_clip():
+  run, params, codes, features, mask = plain()
+  encode = jax.jit(model_of("plain").encode)
+  idx = encode(params, codes, features, mask)
+  shapes = {m: i.shape for m, i in idx.items()}
+  assert shapes == {"left": (B, 4), "right": (B, 4), "text": (B, 1)}
+  assert all(i.dtype == jnp.int32 for i in idx.values())
+  # A clip's code is that of pretraining; a part of the modalities suffices.
+  np.testing.assert_array_equal(
+    idx["text"][:, 0], run(params, codes).idx["text"]
+  )
+  alone = encode(params, codes, {"right": features["right"]}, mask)
+  assert set(alone) == {"right"}
+  np.testing.assert_array_equal(alone["right"], idx["right"])
+  assert len(np.unique(idx["right"])) > 1
+
+
+def test_with_one_step_downstream_sees_what_pretraining_saw():
+  run, params, codes, features, _ = plain(time=1)
+  out = run(params, codes)
+  general = jax.jit(model_of("plain").general)(params, features)
+  for m, x in general.items():
+    np.testing.assert_allclose(x[:, 0], out.general[m], 1e-5, 1e-6)
+
+
+@functools.cache
+def twins(rate):
+  """Two sequence modalities with equal features and equal parameters."""
+  spec = Modality("sequence", False)
+  model = Model({"a": spec, "b": spec}, **(SIZES | {"dropout": rate}))
+  x = np.random.default_rng(0).normal(size=(1, 3, 7)).astype(np.float32)
+  features = dict.fromkeys("ab", np.repeat(x, 2, 0))  # and two equal samples
+  params = jax.jit(model.init)(jax.random.key(0), features)
+  for part in ("tokens", "coarse", "general"):
+    params["encoder"][part]["b"] = params["encoder"][part]["a"]
+  return model, params, features
+
+
+def test_padded_text_is_the_short_text():
+  model, params, features = twins(0.0)
+  general = jax.jit(model.general)
+  x = features["a"]
+  padded = general(params, {"a": x}, {"a": np.arange(3) < [[2], [2]]})["a"]
+  short = general(params, {"a": x[:, :2]})["a"]
+  np.testing.assert_allclose(padded, short, rtol=1e-4, atol=1e-5)
+  assert np.abs(general(params, {"a": x})["a"] - short).max() > 1e-3
+
+
+def test_dropout_needs_keys_and_differs_between_modalities_and_samples():
+  model, params, features = twins(0.5)
+  fold = jax.vmap(jax.random.fold_in, (None, 0))
+
+  @jax.jit
+  def coarse(keys):
+    codes = jnp.zeros((K, D))
+    return model.forward(params, codes, features, None, keys).coarse
+
+  plain, dropped = coarse(None), coarse(fold(jax.random.key(1), jnp.arange(2)))
+  np.testing.assert_array_equal(plain["a"], plain["b"])
+  np.testing.assert_allclose(plain["a"][0], plain["a"][1], atol=1e-6)
+  assert np.abs(dropped["a"] - plain["a"]).max() > 1e-3
+  assert np.abs(dropped["a"] - dropped["b"]).max() > 1e-3
+  assert np.abs(dropped["a"][0] - dropped["a"][1]).max() > 1e-3

@@ -1,0 +1,199 @@
+"""One device equals many: whole training steps over 1, 2, 4 and 8 devices.
+
+Everything that crosses devices takes part: padding masks, CLUB negatives across
+devices and parts, both restarts, both presets, dropout in the clean one.
+
+Two leaves are compared apart. The softmax of attention does not see its key
+bias and that of CPC not its predictor's bias, so their true gradient is zero;
+what is computed is rounding noise, and Adam turns noise of any size into steps
+of up to its learning rate. All that can be asked of them is to stay small.
+"""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from configs import pretrain
+from unirep import experiment
+from unirep.train import mesh as mesh_lib
+from unirep.train import state as state_lib
+from unirep.train import step as step_lib
+
+B, T, STEPS, DIM, CODES = 16, 6, 5, 16, 16
+SHAPES = {"video": (T, 6), "audio": (T, 7), "text": (T, 9)}
+FAST_TO_COMPILE = {
+  "xla_backend_optimization_level": 0,
+  "xla_llvm_disable_expensive_passes": True,
+}
+# (tolerance, absolute bound on the noise of leaves without a true gradient)
+LIMITS = {"float64": (1e-10, 1e-9), "float32": (1e-5, 2 * STEPS * 4e-4)}
+
+
+def recipe_of(preset, **changes):
+  config = pretrain.get_config(f"size=tiny,preset={preset}")
+  config.update({"dropout": 0.0, "mask_padding": True})
+  config.restart.limit = 1.0
+  config.cpc.layers = 1
+  config.encoders.video.kind = config.encoders.audio.kind = "vector"
+  assert (config.model.dim, config.codebook.size) == (DIM, CODES)
+  config.update(changes)
+  return experiment.build_recipe(config)
+
+
+def batches(dtype):
+  rng = np.random.default_rng(0)
+  for _ in range(STEPS):
+    features = {
+      m: rng.normal(size=(B, *shape)).astype(dtype)
+      for m, shape in SHAPES.items()
+    }
+    lengths = {m: rng.integers(2, T + 1, B).astype(np.int32) for m in SHAPES}
+    yield {"features": features, "lengths": lengths}
+
+
+def train(recipe, dtype, count):
+  """Metrics and codebook of each step, and the last state, as NumPy arrays."""
+  with jax.enable_x64(dtype == "float64"):
+    mesh = mesh_lib.make(B, jax.devices()[:count])
+    init = jax.jit(functools.partial(state_lib.init, recipe))
+    state = init(jax.random.key(1), next(batches(dtype)))
+    state = jax.device_put(state, mesh_lib.replicated(mesh))
+    step = step_lib.build(recipe, mesh, seed=3)
+    batch = mesh_lib.put_batch(mesh, next(batches(dtype)))
+    step = step.lower(state, batch).compile(compiler_options=FAST_TO_COMPILE)
+    history = []
+    for batch in batches(dtype):
+      state, metrics = step(state, mesh_lib.put_batch(mesh, batch))
+      history.append(jax.device_get((metrics, state.codebook)))
+    return history, jax.device_get(state)
+
+
+@functools.cache
+def run(preset, dtype, count):
+  with jax.enable_x64(dtype == "float64"):
+    return train(recipe_of(preset), dtype, count)
+
+
+def leaves(state):
+  """(comparable leaves, leaves whose true gradient is zero), by path."""
+  real, noise = {}, {}
+  for part in ("params", "codebook", "club"):
+    flat = jax.tree_util.tree_leaves_with_path(getattr(state, part))
+    for path, leaf in flat:
+      name = part + jax.tree_util.keystr(path)
+      if name.endswith("['attention']['in_bias']"):
+        noise[name] = leaf[DIM : 2 * DIM]
+        real[name] = np.concatenate([leaf[:DIM], leaf[2 * DIM :]])
+      elif name.startswith("params['cpc']") and "predict']['bias" in name:
+        noise[name] = leaf
+      else:
+        real[name] = leaf
+  return real, noise
+
+
+def worst(ours, theirs, floor):
+  """Largest error relative to the leaf, and where; NaN counts as infinite."""
+  assert ours.keys() == theirs.keys()
+  errors = []
+  for name, leaf in theirs.items():
+    scale = max(float(np.abs(leaf).max()), floor)
+    error = float(np.abs(ours[name] - leaf).max()) / scale
+    errors.append((error if np.isfinite(error) else np.inf, name))
+  return max(errors)
+
+
+def case(preset, dtype, count, slow=False):
+  marks = [pytest.mark.slow] if slow else []
+  return pytest.param(preset, dtype, count, marks=marks)
+
+
+@pytest.mark.parametrize(
+  ("preset", "dtype", "count"),
+  [
+    case("clean", "float64", 2),
+    case("clean", "float64", 4, slow=True),
+    case("clean", "float64", 8),
+    case("clean", "float32", 2, slow=True),
+    case("clean", "float32", 4, slow=True),
+    case("clean", "float32", 8),
+    case("released", "float64", 2, slow=True),
+    case("released", "float64", 4, slow=True),
+    case("released", "float64", 8),
+    case("released", "float32", 2, slow=True),
+    case("released", "float32", 4, slow=True),
+    case("released", "float32", 8),
+  ],
+)
+def test_devices_do_not_matter(preset, dtype, count):
+  tolerance, noise_bound = LIMITS[dtype]
+  one, one_state = run(preset, dtype, 1)
+  many, many_state = run(preset, dtype, count)
+  assert one_state.codebook.code_KxD.dtype == dtype
+  # Every metric of every step; CLUB and losses near zero are differences of
+  # terms near one, hence the floor.
+  for i, ((ours, _), (theirs, _)) in enumerate(zip(many, one, strict=True)):
+    error, name = worst(ours, theirs, floor=0.1)
+    assert error <= tolerance, f"step {i}, {name}: {error:.1e}"
+  (real, noise), (real_1, noise_1) = leaves(many_state), leaves(one_state)
+  error, name = worst(real, real_1, floor=1e-3)
+  assert error <= tolerance, f"{name}: {error:.1e}"
+  assert len(noise) == 3  # one attention, two CPC predictors
+  for name, leaf in noise.items():
+    assert np.abs(leaf - noise_1[name]).max() <= noise_bound, name
+
+
+@pytest.mark.parametrize("preset", ["clean", "released"])
+def test_the_comparison_is_not_empty(preset):
+  """Restarts happen, batches differ, codes and parameters move."""
+  history, _ = run(preset, "float64", 1)
+  restarts = 0
+  for metrics, codebook in history:
+    assert np.isfinite(list(metrics.values())).all()
+    for m, age_K in codebook.age.items():  # zero: chosen by m, or restarted
+      restarts += (age_K == 0).sum() - metrics[f"codebook/used/{m}"] * CODES
+  assert restarts >= 3
+  norms = [float(metrics["grad_norm"]) for metrics, _ in history]
+  assert min(np.abs(np.diff(norms))) > 1e-3
+  names = {name.split("/")[0] for name in history[0][0]}
+  assert names >= {"cmcm", "club", "cpc", "infonce", "commitment"}
+  if preset == "clean":
+    assert any(m["club/coarse/video+audio"] > 0 for m, _ in history)
+
+
+def test_dropout_does_not_know_the_devices():
+  """Every sample has its own key, whichever device holds it."""
+
+  def losses(rate, count):
+    recipe = recipe_of(
+      "clean",
+      dropout=rate,
+      modalities=("audio", "text"),
+      fine=("audio",),
+      club={"rounds": 0},
+    )
+    history, _ = train(recipe, "float32", count)
+    return np.array([metrics["loss"] for metrics, _ in history])
+
+  one, many = losses(0.3, 1), losses(0.3, 8)
+  np.testing.assert_allclose(many, one, rtol=1e-5)
+  assert np.abs(one - losses(0.0, 1)).min() > 1e-3
+
+
+def test_noise_leaves_have_no_true_gradient():
+  """In float64 Adam's mean of their gradients is rounding, not small."""
+  _, state = run("clean", "float64", 1)
+  mean = state.opt_state[1][0].mu
+  bias = mean["encoder"]["tokens"]["text"]["layer0"]["attention"]["in_bias"]
+  assert np.abs(bias[DIM : 2 * DIM]).max() < 1e-15
+  assert np.abs(bias[2 * DIM :]).max() > 1e-6
+  for m in ("video", "audio"):
+    assert np.abs(mean["cpc"][m]["predict"]["bias"]).max() < 1e-15
+
+
+def test_indivisible_batch_is_refused():
+  with pytest.raises(
+    ValueError, match="batch_size=9 is not divisible by the 2"
+  ):
+    mesh_lib.make(9, jax.devices()[:2])
