@@ -16,4 +16,5 @@ python -m pip install --quiet --editable '.[test]'
 ruff format --check .
 ruff check .
 basedpyright --pythonpath "$(command -v python)" --level error
-exec python -m pytest -n "${UNIREP_TEST_WORKERS:-2}" "$@"
+# loadfile: tests of one file share compiled steps.
+exec python -m pytest -n "${UNIREP_TEST_WORKERS:-2}" --dist loadfile "$@"
