@@ -77,7 +77,8 @@ def clean(config: Any) -> None:
     "source": "rows",  # dead codes become live samples ...
     "limit": 30.0,  # soon: matching codes can't start while most are dead
     "rule": "any",
-    "count": 1.0,  # ... with counts and sums, so that they stay
+    "count": 0.1,  # ... with counts and sums, so that they stay
+    "own_weight": 0.5,
     "jitter": 0.01,
   }
   config.loss = {
@@ -165,7 +166,7 @@ def synthetic(config: Any) -> None:
 
 def digits(config: Any) -> None:
   """Spoken and handwritten digits."""
-  config.steps = 300
+  config.steps = 250
   config.data = {
     "source": "digits",
     "train_size": 4000,

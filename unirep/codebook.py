@@ -247,9 +247,10 @@ def restart_from_rows(
   draw: RestartDraw,
   modalities: Sequence[str],
   *,
-  limit: float = 100.0,
+  limit: float = 30.0,
   rule: str = "any",
-  count: float = 1.0,
+  count: float = 0.1,
+  own_weight: float = 0.5,
   jitter: float = 0.01,
   axis_name: str | None = None,
 ) -> Codebook:
@@ -263,14 +264,18 @@ def restart_from_rows(
     modalities: the order of the modalities.
     limit: a code idle for more steps is dead.
     rule: idle for `any` (no modality chose it) or for `each` modality.
-    count: the restarted code's count; its sum becomes count * code.
+    count: the restarted code's count; its sum becomes count * code. The
+      smaller, the sooner the rows that choose it move it.
+    own_weight: as in `ema_update`: a code starts where that would put it, at
+      what all modalities say, and not at what one of them says.
     jitter: noise in units of the rows' root mean square.
     axis_name: the device axis over which rows are spread.
   """
   dead_K = idle(codebook, rule) > limit
   order_K = jnp.cumsum(dead_K) - 1
   pick_K = draw.rank_R[order_K % draw.rank_R.shape[0]]
-  row_KxD, scale = _fetch(x, pick_K, modalities, axis_name)
+  mixed = {m: _mix(x, m, modalities, own_weight) for m in modalities}
+  row_KxD, scale = _fetch(mixed, pick_K, modalities, axis_name)
   dtype = codebook.code_KxD.dtype
   row_KxD = (row_KxD + jitter * scale * draw.noise_KxD).astype(dtype)
   fresh = dead_K[:, None]
