@@ -1,3 +1,4 @@
+import functools
 import itertools
 
 import jax
@@ -10,10 +11,14 @@ from unirep import codebook as cb
 NAMES = ("audio", "image", "text")
 
 # Compiled as one, which is much faster than operation by operation.
-restart_from_rows = jax.jit(
+restart_compiled = jax.jit(
   cb.restart_from_rows,
   static_argnums=3,
-  static_argnames=("limit", "rule", "count", "jitter"),
+  static_argnames=("limit", "rule", "count", "own_weight", "jitter"),
+)
+# Plain rows are easier to recognize than mixtures of them.
+restart_from_rows = functools.partial(
+  restart_compiled, limit=100.0, own_weight=1.0
 )
 draw_restart = jax.jit(cb.draw_restart, static_argnums=(1, 2, 3))
 
@@ -325,6 +330,19 @@ def test_the_jth_dead_code_takes_the_jth_rank():
   after = restart_from_rows(book, x, restart, ("a",), jitter=0.0)
   expected = x["a"][np.asarray(restart.rank_R)[:2]]
   np.testing.assert_allclose(after.code_KxD[1::2], expected, rtol=1e-6)
+
+
+def test_a_restarted_code_is_what_the_update_would_make_of_its_row():
+  names = ("a", "b", "c")
+  book = aged({m: [200] * 4 for m in names})
+  x = rows(names, batch=4, dim=3, dtype=np.float32)
+  restart = draw(4, 3, 12)
+  after = restart_compiled(book, x, restart, names, jitter=0.0, own_weight=0.5)
+  for k, pick in enumerate(np.asarray(restart.rank_R)[:4]):
+    own, row = names[pick // 4], pick % 4
+    others = sum(x[m][row] for m in names if m != own)
+    expected = 0.5 * x[own][row] + 0.25 * others
+    np.testing.assert_allclose(after.code_KxD[k], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("rule", "dead"), [("any", [0]), ("each", [0, 1, 2])])
