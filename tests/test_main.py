@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -24,9 +25,16 @@ def command(*arguments, config=TINY):
   return [sys.executable, "-m", "unirep.main", f"--config={config}", *arguments]
 
 
+CACHE = tempfile.TemporaryDirectory(prefix="unirep-tests-")
+
+
 def environment(devices=1):
   flag = f"--xla_force_host_platform_device_count={devices}"
-  return os.environ | {"XLA_FLAGS": flag, "PYTHONPATH": str(ROOT)}
+  change = {"XLA_FLAGS": flag, "PYTHONPATH": str(ROOT)}
+  if devices == 1:  # the same programs over and over: compile them once
+    change["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
+    change["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+  return os.environ | change
 
 
 def run(*arguments, config=TINY, devices=1, cwd=ROOT):
