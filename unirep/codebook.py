@@ -248,7 +248,7 @@ def restart_from_rows(
   modalities: Sequence[str],
   *,
   limit: float = 30.0,
-  rule: str = "any",
+  rule: str = "each",
   count: float = 0.1,
   own_weight: float = 0.5,
   jitter: float = 0.01,
@@ -263,7 +263,9 @@ def restart_from_rows(
       a step unless they outnumber the rows.
     modalities: the order of the modalities.
     limit: a code idle for more steps is dead.
-    rule: idle for `any` (no modality chose it) or for `each` modality.
+    rule: a code lives while `any` modality chooses it, or only while `each` of
+      them does, as the paper has it: a code of one modality alone is nothing
+      that a head trained on another has seen.
     count: the restarted code's count; its sum becomes count * code. The
       smaller, the sooner the rows that choose it move it.
     own_weight: as in `ema_update`: a code starts where that would put it, at

@@ -48,7 +48,7 @@ POSITIVE = (
   *("steps", "batch_size", "log_every", "checkpoint_every", "checkpoints_kept"),
   *("model.dim", "model.heads", "model.hidden", "model.layers"),
   *("cpc.width", "cpc.layers", "club.hidden", "codebook.size"),
-  *("probe.steps", "probe.batch_size"),
+  *("probe.steps", "probe.batch_size", "probe.passes", "probe.seeds"),
 )
 
 
@@ -169,23 +169,25 @@ def evaluate(
 ) -> dict[str, Any]:
   """Cross-modal transfer and code usage of a state; draws the report."""
   params, code_KxD = jax.device_get((state.params, state.codebook.code_KxD))
-  train, test = codes_lib.encode(
-    recipe.model,
-    params,
-    code_KxD,
-    (train_source, test_source),
-    mask_padding=recipe.mask_padding,
+  encoder = codes_lib.Encoder(
+    recipe.model, params, code_KxD, mask_padding=recipe.mask_padding
   )
+  train, test = encoder(train_source), encoder(test_source)
   cross_modal = {}
   if "class" in train.labels:
+    options = dict(config.probe)
+    probe_key, dropout = jax.random.split(jax.random.key(config.seed))
+    varied = encoder(
+      train_source, dropout=dropout, passes=options.pop("passes")
+    )
     cross_modal = probe.transfer(
-      jax.random.key(config.seed),
+      probe_key,
       code_KxD,
-      train.idx,
-      train.labels["class"],
+      varied.idx,
+      varied.labels["class"],
       test.idx,
       test.labels["class"],
-      **config.probe,
+      **options,
     )
   size = code_KxD.shape[0]
   usage = {

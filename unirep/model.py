@@ -165,18 +165,19 @@ class Model:
     params: Params,
     features: Arrays,
     mask: Arrays | None = None,
+    keys_B: jax.Array | None = None,
   ) -> dict[str, jax.Array]:
     """What is quantized downstream, per step: modality -> (B, T, D).
 
     A fine-aligned modality gives one row a time step; any other, like text, one
     row a clip (T = 1), as it did in pretraining. `features` may hold a part of
-    the modalities.
+    the modalities; `keys_B` as in `forward`.
     """
     run, mask, general = self._apply(params), mask or {}, {}
-    for m in self.order:
+    for m, own_keys_B in self._split(keys_B).items():
       if m not in features:
         continue
-      z_BxTxD: Any = self._tokens(run, m, features[m], mask.get(m))
+      z_BxTxD: Any = self._tokens(run, m, features[m], mask.get(m), own_keys_B)
       if m not in self.fine:
         z_BxTxD = encoders.mean_over_time(z_BxTxD, mask.get(m))[:, None]
       g = self.group(m)
@@ -190,21 +191,18 @@ class Model:
     code_KxD: jax.Array,
     features: Arrays,
     mask: Arrays | None = None,
+    keys_B: jax.Array | None = None,
   ) -> dict[str, jax.Array]:
     """Codes per step: modality -> (B, T) int32, see `general`."""
     return {
       m: codebook.assign(code_KxD, x)
-      for m, x in self.general(params, features, mask).items()
+      for m, x in self.general(params, features, mask, keys_B).items()
     }
 
   def _run(self, run, codes, features, mask, keys_B) -> Outputs:
     tokens, specific, summary, fine_reconstruction = {}, {}, {}, {}
     coarse, general, coarse_specific = {}, {}, {}
-    keys: list[jax.Array | None] = [None] * len(self.order)
-    if keys_B is not None:
-      split = functools.partial(jax.random.split, num=len(self.order))
-      keys = list(jax.vmap(split, out_axes=1)(keys_B))
-    for m, own_keys_B in zip(self.order, keys, strict=True):
+    for m, own_keys_B in self._split(keys_B).items():
       spec, x, g = self.modalities[m], features[m], self.group(m)
       x = x if self.dtype is None else x.astype(self.dtype)
       z = self._tokens(run, m, x, mask.get(m), own_keys_B)
@@ -247,6 +245,14 @@ class Model:
       code,
       coarse_reconstruction,
     )
+
+  def _split(self, keys_B) -> dict[str, jax.Array | None]:
+    """One dropout key a sample and modality."""
+    if keys_B is None:
+      return dict.fromkeys(self.order)
+    split = functools.partial(jax.random.split, num=len(self.order))
+    keys_MxB = jax.vmap(split, out_axes=1)(keys_B)
+    return dict(zip(self.order, keys_MxB, strict=True))
 
   def _tokens(self, run, m, x, mask_BxT, keys_B=None):
     encoder = encoders.Tokens(

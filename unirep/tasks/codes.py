@@ -1,9 +1,11 @@
 """Frozen codes of a whole source, computed once."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from unirep.data import pipeline
@@ -24,33 +26,68 @@ class Codes(NamedTuple):
   labels: Mapping[str, np.ndarray]
 
 
-def encode(
-  model: Model,
-  params: Mapping[str, Any],
-  code_KxD: np.ndarray,
-  sources: Sequence[Source],
-  *,
-  mask_padding: bool,
-  batch_size: int = 250,
-) -> list[Codes]:
-  """Codes of every sample of each source, in order, without dropout."""
+class Encoder:
+  """Codes of sources by a frozen model, compiled once.
 
-  @jax.jit
-  def run(params, code_KxD, batch):
-    mask = padding_mask(batch) if mask_padding else {}
-    return model.encode(params, code_KxD, batch["features"], mask)
+  Args:
+    model: the network.
+    params: its parameters.
+    code_KxD: the codebook.
+    mask_padding: whether padding is left out, as in pretraining.
+    batch_size: samples at a time.
+  """
 
-  results = []
-  for source in sources:
-    batches, labels = [], []
-    for batch, valid in pipeline.in_order(source, batch_size):
+  def __init__(
+    self,
+    model: Model,
+    params: Mapping[str, Any],
+    code_KxD: np.ndarray,
+    *,
+    mask_padding: bool,
+    batch_size: int = 250,
+  ):
+    self._batch_size = batch_size
+
+    @jax.jit
+    def run(params, code_KxD, batch, keys_B):
+      mask = padding_mask(batch) if mask_padding else {}
+      return model.encode(params, code_KxD, batch["features"], mask, keys_B)
+
+    # The weights are arguments: as constants they would slow compilation down.
+    self._run = functools.partial(run, params, code_KxD)
+
+  def __call__(
+    self, source: Source, *, dropout: jax.Array | None = None, passes: int = 1
+  ) -> Codes:
+    """Codes of every sample, in order.
+
+    Args:
+      source: N samples.
+      dropout: a PRNG key; without it there is no dropout.
+      passes: how often each sample is encoded, with other dropout; the result
+        holds passes * N samples, pass after pass.
+    """
+    results: list[list[Codes]] = [[] for _ in range(passes)]
+    first = 0
+    for batch, valid in pipeline.in_order(source, self._batch_size):
       inputs = {part: batch[part] for part in ("features", "lengths")}
-      idx = jax.device_get(run(params, code_KxD, inputs))
-      batches.append({m: rows[:valid] for m, rows in idx.items()})
-      labels.append({n: rows[:valid] for n, rows in batch["labels"].items()})
-    results.append(Codes(_join(batches), _join(labels)))
-  return results
+      labels = {n: rows[:valid] for n, rows in batch["labels"].items()}
+      for i, result in enumerate(results):
+        keys_B = None
+        if dropout is not None:
+          row_B = first + jnp.arange(self._batch_size)
+          key = jax.random.fold_in(dropout, i)
+          keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, row_B)
+        idx = jax.device_get(self._run(inputs, keys_B))
+        result.append(Codes({m: x[:valid] for m, x in idx.items()}, labels))
+      first += valid
+    return join([codes for result in results for codes in result])
 
 
-def _join(parts):
+def join(parts: list[Codes]) -> Codes:
+  """The samples of all parts, in order."""
+  return Codes(*(_concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def _concatenate(parts):
   return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}

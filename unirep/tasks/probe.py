@@ -36,9 +36,23 @@ def init(key: jax.Array, dim: int, classes: int) -> Params:
 
 def apply(params: Params, x_NxTxD: jax.Array) -> jax.Array:
   """Scores of the classes: (N, C)."""
-  hidden, classes = params["hidden"], params["classes"]
-  y_NxD = (x_NxTxD @ hidden["kernel"] + hidden["bias"]).max(1)
-  return y_NxD @ classes["kernel"] + classes["bias"]
+  return _classify(params, _hidden(params, x_NxTxD))
+
+
+def apply_to_codes(
+  params: Params, code_KxD: jax.Array, idx_NxT: jax.Array
+) -> jax.Array:
+  """`apply` to code_KxD[idx_NxT]; the first layer sees each code once."""
+  return _classify(params, _hidden(params, code_KxD)[idx_NxT])
+
+
+def _hidden(params, x):
+  return x @ params["hidden"]["kernel"] + params["hidden"]["bias"]
+
+
+def _classify(params, y_NxTxD):
+  classes = params["classes"]
+  return y_NxTxD.max(1) @ classes["kernel"] + classes["bias"]
 
 
 def unit_variance(code_KxD: jax.Array, idx: jax.Array) -> jax.Array:
@@ -68,7 +82,7 @@ def fit(
     pick = jax.random.randint(key, (batch_size,), 0, label_N.shape[0])
 
     def loss_fn(params):
-      logits = apply(params, code_KxD[idx_NxT[pick]])
+      logits = apply_to_codes(params, code_KxD, idx_NxT[pick])
       return optax.softmax_cross_entropy_with_integer_labels(
         logits, label_N[pick]
       ).mean()
@@ -87,7 +101,8 @@ def accuracy(
   params: Params, code_KxD: jax.Array, idx_NxT: jax.Array, label_N: jax.Array
 ) -> jax.Array:
   """Share of samples whose highest score is their class."""
-  return (apply(params, code_KxD[idx_NxT]).argmax(-1) == label_N).mean()
+  scores_NxC = apply_to_codes(params, code_KxD, idx_NxT)
+  return (scores_NxC.argmax(-1) == label_N).mean()
 
 
 def transfer(
@@ -97,6 +112,8 @@ def transfer(
   train_label_N: np.ndarray,
   test_idx: Mapping[str, np.ndarray],
   test_label_N: np.ndarray,
+  *,
+  seeds: int = 1,
   **options: Any,
 ) -> dict[str, dict[str, float]]:
   """Every ordered pair of modalities: train on the first, test on the second.
@@ -108,6 +125,7 @@ def transfer(
     train_label_N: their classes.
     test_idx: modality -> (M, T) codes of held-out samples.
     test_label_N: their classes.
+    seeds: probes of each modality; scores are means over them.
     **options: of `fit`.
 
   Returns:
@@ -120,20 +138,28 @@ def transfer(
   train_SxNxT, test_SxMxT = _stack(train_idx), _stack(test_idx)
   labels = jnp.asarray(train_label_N), jnp.asarray(test_label_N)
   code_KxD = unit_variance(jnp.asarray(code_KxD), train_SxNxT)
-  keys = jax.random.split(key, len(names))
+  keys_RxS = jax.random.split(key, (seeds, len(names)))
 
   @jax.jit
-  def run(code_KxD, train_SxNxT, test_SxMxT, train_label_N, test_label_N):
+  def run(
+    key_S, code_KxD, train_SxNxT, test_SxMxT, train_label_N, test_label_N
+  ):
     params = jax.vmap(
       lambda key, idx: fit(
         key, code_KxD, idx, train_label_N, classes=classes, **options
       )
-    )(keys, train_SxNxT)
+    )(key_S, train_SxNxT)
     over_targets = jax.vmap(accuracy, (None, None, 0, None))
     over_both = jax.vmap(over_targets, (0, None, None, None))
     return over_both(params, code_KxD, test_SxMxT, test_label_N)
 
-  score_SxS = jax.device_get(run(code_KxD, train_SxNxT, test_SxMxT, *labels))
+  score_SxS = np.mean(
+    [
+      jax.device_get(run(key_S, code_KxD, train_SxNxT, test_SxMxT, *labels))
+      for key_S in keys_RxS
+    ],
+    0,
+  )
   score = {
     (m, n): float(score_SxS[i, j])
     for i, m in enumerate(names)
