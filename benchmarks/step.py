@@ -18,7 +18,7 @@ import numpy as np
 from absl import app, flags
 from ml_collections import config_flags
 
-from unirep import experiment
+from unirep.experiment import build
 from unirep.train import mesh as mesh_lib
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib
@@ -57,7 +57,7 @@ class Result:
 
 def measure(config, steps: int) -> Result:
   """Compiles and times one step of `config`."""
-  recipe = experiment.build_recipe(config)
+  recipe = build.recipe(config)
   mesh = mesh_lib.make(config.batch_size)
   batch = random_batch(config, recipe.model)
   everywhere = mesh_lib.replicated(mesh)
@@ -108,7 +108,7 @@ def random_batch(config, model):
   if config.encoders.video.specific >= 2048:
     shapes = SHAPES["paper"]
   else:
-    train, _ = experiment.build_sources(config)
+    train, _ = build.sources(config)
     shapes = {m: x.shape for m, x in train[0]["features"].items()}
   features = {}
   for m in model.order:

@@ -24,6 +24,7 @@ CHOICES = {
 def get_config(arg: str = "") -> ConfigDict:
   variant = parse(arg, CHOICES)
   config: Any = ConfigDict()  # its type stubs know no leaves
+  config.job = "pretrain"
   config.seed = 0
   config.steps = 400
   config.batch_size = 80

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from configs import pretrain
-from unirep import experiment
+from unirep.experiment import build, checks, jobs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FSDD = ROOT.parent / "shared" / "data" / "fsdd" / "fsdd_recordings.zip"
@@ -79,13 +79,13 @@ def small_variant(arg, tmp_path):
   ],
 )
 def test_two_steps_and_no_key_unread(data, preset, tmp_path, monkeypatch):
-  monkeypatch.setattr(experiment, "as_json", lambda config: {})
+  monkeypatch.setattr(build, "as_json", lambda config: {})
   config = small_variant(f"size=tiny,data={data},preset={preset}", tmp_path)
   watched = Watched(config)
   watched.seen.clear()
   devices = jax.devices()[:2]
   monkeypatch.setattr(jax, "devices", lambda: devices)
-  summary = experiment.run(watched, tmp_path / "run", Console(quiet=True))
+  summary = jobs.run(watched, tmp_path / "run", Console(quiet=True))
   assert summary["steps"] == 2
   assert summary["cross_modal"]
   unread = set(leaves(config)) - watched.seen
@@ -100,8 +100,8 @@ def test_all_variants_load():
         config = pretrain.get_config(arg)
         for key in ("seed", "steps", "batch_size", "dropout", "log_every"):
           assert key in config
-        experiment.check(config)
-        experiment.build_recipe(config)
+        checks.check_pretrain(config)
+        build.recipe(config)
 
 
 def test_presets_differ_by_keywords_only():

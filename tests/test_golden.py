@@ -15,7 +15,7 @@ import pytest
 
 from configs import pretrain
 from unirep import codebook as codebook_lib
-from unirep import experiment
+from unirep.experiment import build
 from unirep.interop import official
 from unirep.losses import club, objective, reconstruction
 from unirep.nn import blocks, decoders, encoders
@@ -303,7 +303,7 @@ def check_codebook(ours, golden, prefix, tolerance=1e-10):
 
 def quantize(golden, codebook, order, x):
   """Losses, codes and their gradient for rows x: modality -> (B, T, D)."""
-  recipe = experiment.build_recipe(released())
+  recipe = build.recipe(released())
   weight = {m: golden_weight(golden, m) for m in order}
 
   def fn(x):
@@ -345,7 +345,7 @@ NAMES = ("audio", "video", "text")
 def test_quantizer_step(case):
   golden = Golden("quantizer_step")
   golden.case = case
-  recipe = experiment.build_recipe(released())
+  recipe = build.recipe(released())
   codebook = quantizer(golden, f"buf/{case}/init", NAMES)
   step = 0
   while f"in/{case}/step{step}/audio_semantic" in golden:
@@ -375,7 +375,7 @@ def test_quantizer_step(case):
 def test_quantizer_reset(case):
   golden = Golden("quantizer_reset")
   golden.case = case
-  recipe = experiment.build_recipe(released())
+  recipe = build.recipe(released())
   codebook = quantizer(golden, f"buf/{case}/init", NAMES)
   for step in range(2):
     place = f"{case}/step{step}"
@@ -414,7 +414,7 @@ def test_club(case):
   close(mean, golden[f"out/{case}/mu"])
   close(log_variance, golden[f"out/{case}/logvar"])
   permutation = jnp.asarray(golden["in/permutation"])
-  recipe = experiment.build_recipe(released())
+  recipe = build.recipe(released())
 
   def likelihood(params, x, y):
     return club.log_likelihood(params, club.Pair((x,), (y,)))
@@ -438,7 +438,7 @@ def test_club(case):
 def test_cross_cpc():
   golden = Golden("cross_cpc")
   params = official.to_ours(official.CPC, golden.below("param"))
-  recipe = experiment.build_recipe(released())
+  recipe = build.recipe(released())
   z = {m: golden[f"in/{m}_vq"] for m in ("video", "audio")}
   matrices = ["audio->video", "video->audio", "video->video", "audio->audio"]
   for t in golden["in/t_samples"]:
@@ -462,7 +462,7 @@ def test_cross_cpc():
 
 def test_infonce():
   golden = Golden("infonce")
-  recipe = experiment.build_recipe(released())
+  recipe = build.recipe(released())
   assert float(golden["meta/temperature"]) == 0.1
   for case in golden["meta/cases"]:
     query, key = golden[f"in/{case}/query"], golden[f"in/{case}/positive_key"]
@@ -502,7 +502,7 @@ def golden_recipe(golden):
   config.optimizer.clip = float(golden["meta/clip_gradient"])
   config.club.learning_rate = float(golden["meta/mi_lr"])
   config.club.rounds = int(golden["meta/mi_iters"])
-  return experiment.build_recipe(config)
+  return build.recipe(config)
 
 
 def golden_state(recipe, params, golden):

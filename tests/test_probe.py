@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -111,3 +112,32 @@ def test_accuracy(right, share):
   }
   idx = np.arange(4)[:, None]
   assert probe.accuracy(params, code, idx, np.array(right)) == share
+
+
+def test_the_table_of_hidden_codes_is_a_short_cut_and_no_more():
+  params = probe.init(jax.random.key(1), DIM, CLASSES)
+  code = code_matrix()
+  idx, _ = samples(20, 4)
+  ours = probe.apply_to_codes(params, code, idx)
+  np.testing.assert_allclose(ours, probe.apply(params, code[idx]), atol=1e-6)
+
+
+def test_scores_are_means_over_seeds():
+  train, train_label = samples(40, 1)
+  test, label = samples(40, 2, shift=1)
+  options = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3}
+  args = ({"a": train, "b": train}, train_label, {"a": test, "b": test}, label)
+  key = jax.random.key(0)
+  three = probe.transfer(key, code_matrix(), *args, seeds=3, **options)
+  code = probe.unit_variance(code_matrix(), np.stack([train, train]))
+  total = 0
+  for key_S in jax.random.split(key, (3, 2)):
+    params = probe.fit(
+      key_S[0],
+      code,
+      *map(jnp.asarray, (train, train_label)),
+      classes=CLASSES,
+      **options,
+    )
+    total += float(probe.accuracy(params, code, test, label))
+  assert three["a->b"]["accuracy"] == pytest.approx(total / 3, abs=1e-6)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from unirep import experiment
+from unirep.experiment import jobs
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -50,7 +50,7 @@ def test_your_data_in_ten_lines(tmp_path, monkeypatch, one_device):
 
   config = pretrain.get_config(flags["config"].split(":", 1)[1])
   config.data.path = flags["config.data.path"]
-  summary = experiment.run(
+  summary = jobs.run(
     shrink(config), pathlib.Path(flags["workdir"]), Console(quiet=True)
   )
   assert summary["cross_modal"]["audio->video"]["chance"] > 0
@@ -68,7 +68,7 @@ def test_modalities_of_your_own(tmp_path, monkeypatch, one_device):
   names = {}
   exec(blocks("python")[1], names)
   config = shrink(names["get_config"]())
-  summary = experiment.run(config, tmp_path / "run", Console(quiet=True))
+  summary = jobs.run(config, tmp_path / "run", Console(quiet=True))
   assert summary["steps"] == 2
   assert summary["cross_modal"] == {}  # no labels, no evaluation
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from configs import pretrain
-from unirep import experiment
+from unirep.experiment import build
 from unirep.train import mesh as mesh_lib
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib
@@ -40,7 +40,7 @@ def recipe_of(preset, **changes):
   config.encoders.video.kind = config.encoders.audio.kind = "vector"
   assert (config.model.dim, config.codebook.size) == (DIM, CODES)
   config.update(changes)
-  return experiment.build_recipe(config)
+  return build.recipe(config)
 
 
 def batches(dtype):

@@ -12,8 +12,8 @@ from absl import app, flags
 from ml_collections import config_flags
 from rich.console import Console
 
-from unirep import experiment
 from unirep.errors import InputError
+from unirep.experiment import jobs
 from unirep.train.loop import NonFiniteError
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
       raise InputError(f"unknown arguments: {' '.join(argv[1:])}")
     config = CONFIG.value
     workdir = WORKDIR.value or default_workdir(config.to_json())
-    experiment.run(config, pathlib.Path(workdir), console)
+    jobs.run(config, pathlib.Path(workdir), console)
   except InputError as error:
     sys.stderr.write(f"unirep: {error}\n")
     return 2

@@ -1,0 +1,73 @@
+"""Codes of whole sources: order, padding of batches, passes of dropout."""
+
+import jax
+import numpy as np
+import pytest
+
+from unirep.model import Modality, Model
+from unirep.tasks import codes
+
+K, D, T = 16, 8, 4
+MODEL = Model(
+  {"left": Modality("sequence", True, 6), "right": Modality("vector", True, 6)},
+  dim=D,
+  heads=2,
+  hidden=16,
+  dropout=0.5,
+)
+
+
+class Samples:
+  """Six samples that differ by index."""
+
+  def __len__(self):
+    return 6
+
+  def __getitem__(self, index, /):
+    rng = np.random.default_rng(index)
+    return {
+      "features": {
+        m: rng.normal(size=(T, 5)).astype(np.float32) for m in MODEL.order
+      },
+      "lengths": {},
+      "labels": {"class": np.array(index, np.int32)},
+    }
+
+
+@pytest.fixture(scope="module")
+def parts():
+  features = {m: x[None] for m, x in Samples()[0]["features"].items()}
+  params = MODEL.init(jax.random.key(0), features)
+  code = np.random.default_rng(9).random((K, D), np.float32)
+  return params, code
+
+
+def encoder(parts, batch_size):
+  return codes.Encoder(MODEL, *parts, mask_padding=True, batch_size=batch_size)
+
+
+def test_batches_are_seams_that_nobody_sees(parts):
+  whole, split = encoder(parts, 6)(Samples()), encoder(parts, 4)(Samples())
+  for m in MODEL.order:
+    assert whole.idx[m].shape == (6, T)
+    assert whole.idx[m].dtype == np.int32
+    np.testing.assert_array_equal(whole.idx[m], split.idx[m])
+  np.testing.assert_array_equal(split.labels["class"], np.arange(6))
+  direct = MODEL.encode(
+    *parts, {m: x[None] for m, x in Samples()[5]["features"].items()}
+  )
+  np.testing.assert_array_equal(split.idx["left"][5:], direct["left"])
+
+
+def test_passes_of_dropout_follow_each_other_and_differ(parts):
+  key = jax.random.key(3)
+  run, other = encoder(parts, 6), encoder(parts, 4)
+  drawn = run(Samples(), dropout=key, passes=3)
+  assert drawn.idx["left"].shape == (18, T)
+  np.testing.assert_array_equal(drawn.labels["class"], np.tile(np.arange(6), 3))
+  first, second = drawn.idx["left"][:6], drawn.idx["left"][6:12]
+  assert (first != second).any()
+  # Keys belong to samples: the batch size changes nothing.
+  again = other(Samples(), dropout=key, passes=3)
+  np.testing.assert_array_equal(drawn.idx["left"], again.idx["left"])
+  assert (run(Samples()).idx["left"] != first).any()

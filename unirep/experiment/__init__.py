@@ -1,0 +1,1 @@
+"""Configuration in, results out: the only reader of a ConfigDict."""

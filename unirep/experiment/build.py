@@ -1,0 +1,131 @@
+"""A configuration's objects: model, recipe, sources."""
+
+import functools
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from unirep import codebook
+from unirep.data import arrays, contract
+from unirep.errors import InputError
+from unirep.losses import club, cmcm, cpc, infonce, objective, reconstruction
+from unirep.model import Modality, Model
+from unirep.train import optimizer
+from unirep.train.state import Recipe
+
+Config = Any  # a ConfigDict, whose type stubs know no leaves
+
+DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
+PERMUTE = {
+  "derangement": club.derangement,
+  "permutation": jax.random.permutation,
+}
+
+
+def sources(config: Config) -> tuple[Any, Any]:
+  """Training and held-out samples.
+
+  Raises:
+    InputError: if the data is missing or broken.
+  """
+  options = dict(config.data)
+  kind = options.pop("source")
+  if kind == "arrays":
+    path, holdout = options["path"], options["holdout"]
+    if not path:
+      raise InputError("data.path is empty; name an .npz file of features")
+    whole = arrays.load_npz(path, modalities=config.modalities)
+    both: Any = arrays.split(whole, holdout, config.seed)
+  else:
+    sizes = options.pop("train_size"), options.pop("test_size")
+    # Imported here: each needs packages that the other does without.
+    if kind == "digits":
+      from unirep.data.digits import Digits as source
+    else:
+      from unirep.data.synthetic import SyntheticEvents as source
+    both = tuple(
+      source(split=split, size=size, **options)
+      for split, size in zip(("train", "test"), sizes, strict=True)
+    )
+  for source, split in zip(both, ("train", "test"), strict=True):
+    contract.check_source(source, f"data.source={kind}, {split} split")
+  return both
+
+
+def model(config: Config) -> Model:
+  """The network that `config` describes."""
+  return Model(
+    {
+      m: Modality(
+        kind=config.encoders[m].kind,
+        fine=m in config.fine,
+        specific=config.encoders[m].specific,
+      )
+      for m in config.modalities
+    },
+    dropout=config.dropout,
+    dtype=DTYPES[config.dtype],
+    **config.model,
+  )
+
+
+def recipe(config: Config) -> Recipe:
+  """Model, losses and optimizers, with every keyword from `config`."""
+  bind, loss = functools.partial, config.loss
+  restart = dict(config.restart)
+  restarts = {
+    "rows": codebook.restart_from_rows,
+    "codes": codebook.restart_from_codes,
+  }
+  rate = optimizer.schedule(
+    config.optimizer.learning_rate,
+    steps=config.steps,
+    warmup=config.optimizer.warmup,
+    decay=config.optimizer.decay,
+  )
+  return Recipe(
+    model=model(config),
+    terms=objective.Terms(
+      fine_reconstruction=bind(
+        reconstruction.reconstruction, **loss.fine_reconstruction
+      ),
+      coarse_reconstruction=bind(
+        reconstruction.reconstruction, **loss.coarse_reconstruction
+      ),
+      commitment=bind(reconstruction.commitment, **loss.commitment),
+      distribution=bind(cmcm.code_distribution, **loss.distribution),
+      cmcm=bind(cmcm.cmcm, **loss.cmcm),
+      club=bind(club.estimate, **loss.club),
+      cpc=bind(cpc.cpc, **loss.cpc),
+      infonce=bind(infonce.infonce, **loss.infonce),
+    ),
+    weights=objective.Weights(**config.weights),
+    optimizer=optimizer.adam(
+      rate,
+      clip=config.optimizer.clip,
+      per_module=config.optimizer.per_module,
+      epsilon=config.optimizer.epsilon,
+    ),
+    club_optimizer=optax.adam(config.club.learning_rate),
+    init_codebook=bind(codebook_from, **config.codebook),
+    ema_update=bind(codebook.ema_update, **config.ema),
+    restart=bind(restarts[restart.pop("source")], **restart),
+    init_cpc=bind(cpc.init, **config.cpc),
+    init_club=bind(club.init, hidden=config.club.hidden),
+    permute=PERMUTE[config.club.negatives],
+    club_rounds=config.club.rounds,
+    mask_padding=config.mask_padding,
+  )
+
+
+def codebook_from(key, dim, modalities, *, size: int, **keywords: Any):
+  """`codebook.init` with the model's arguments first."""
+  return codebook.init(key, size, dim, modalities, **keywords)
+
+
+def as_json(config: Config) -> dict[str, Any]:
+  """The configuration as plain JSON values."""
+  return json.loads(config.to_json())

@@ -1,0 +1,64 @@
+"""Values that no part below would explain: one line, before anything runs."""
+
+import functools
+from typing import Any
+
+from unirep.errors import InputError
+from unirep.experiment.build import DTYPES, PERMUTE, Config
+
+KINDS = ("grid", "sequence", "vector")
+CHOICES = {  # leaf -> what it may be
+  "dtype": tuple(DTYPES),
+  "restart.source": ("rows", "codes"),
+  "club.negatives": tuple(PERMUTE),
+  "model.pool": ("sum", "attention"),
+  "optimizer.decay": ("constant", "cosine"),
+}
+POSITIVE = (
+  *("steps", "batch_size", "log_every", "checkpoint_every", "checkpoints_kept"),
+  *("model.dim", "model.heads", "model.hidden", "model.layers"),
+  *("cpc.width", "cpc.layers", "club.hidden", "codebook.size"),
+  *("probe.steps", "probe.batch_size", "probe.passes", "probe.seeds"),
+)
+
+
+def check_pretrain(config: Config) -> None:
+  """Raises InputError for values that no part below would explain."""
+  order, fine = tuple(config.modalities), tuple(config.fine)
+  if len(set(order)) < 2 or len(set(order)) < len(order):
+    raise InputError(
+      f"modalities={order}: a shared codebook needs two or more, each once"
+    )
+  for m in order:
+    if "/" in m or m not in config.encoders:
+      raise InputError(f"modalities: {m!r} has no entry encoders.{m}")
+    if config.encoders[m].kind not in KINDS:
+      raise InputError(
+        f"encoders.{m}.kind={config.encoders[m].kind!r} is not one of {KINDS}"
+      )
+  if not set(fine) <= set(order) or len(fine) == 1:
+    raise InputError(
+      f"fine={fine} must be none, or two or more, of modalities={order}"
+    )
+  for key, choices in CHOICES.items():
+    value = leaf(config, key)
+    if value not in choices:
+      raise InputError(f"{key}={value!r} is not one of {choices}")
+  if config.model.dim % config.model.heads:
+    raise InputError(
+      f"model.dim={config.model.dim} is not divisible by "
+      f"model.heads={config.model.heads}"
+    )
+  for key in POSITIVE:
+    if leaf(config, key) < 1:
+      raise InputError(f"{key}={leaf(config, key)} must be at least 1")
+  for m in order:
+    if config.encoders[m].specific < 2:
+      raise InputError(f"encoders.{m}.specific must be at least 2")
+  if not 0 <= config.dropout < 1:
+    raise InputError(f"dropout={config.dropout} must lie in [0, 1)")
+
+
+def leaf(config: Config, key: str) -> Any:
+  """The value at a dotted key."""
+  return functools.reduce(lambda part, name: part[name], key.split("."), config)

@@ -1,0 +1,26 @@
+"""What a configuration asks for."""
+
+import pathlib
+from typing import Any
+
+from rich.console import Console
+
+from unirep.errors import InputError
+from unirep.experiment import pretrain
+from unirep.experiment.build import Config
+
+JOBS = {"pretrain": pretrain.run}
+
+
+def run(
+  config: Config, workdir: pathlib.Path, console: Console | None = None
+) -> dict[str, Any]:
+  """Does `config.job` and returns its results.
+
+  Raises:
+    InputError: for anything that the user can mend.
+  """
+  if "job" not in config or config.job not in JOBS:
+    name = repr(config.job) if "job" in config else "missing"
+    raise InputError(f"job={name}; there are {', '.join(JOBS)}")
+  return JOBS[config.job](config, workdir, console)

@@ -1,0 +1,210 @@
+"""Pretraining: trains, or goes on training, and evaluates."""
+
+import functools
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from rich.console import Console
+
+from unirep import report
+from unirep import workdir as workdir_lib
+from unirep.data import contract, pipeline
+from unirep.experiment import build
+from unirep.experiment.build import Config
+from unirep.experiment.checks import check_pretrain
+from unirep.model import Model
+from unirep.tasks import codes as codes_lib
+from unirep.tasks import probe
+from unirep.train import checkpoint, loop
+from unirep.train import log as log_lib
+from unirep.train import mesh as mesh_lib
+from unirep.train import state as state_lib
+from unirep.train import step as step_lib
+from unirep.train.state import Recipe, TrainState
+
+
+def run(
+  config: Config, workdir: pathlib.Path, console: Console | None = None
+) -> dict[str, Any]:
+  """Trains, or goes on training, and evaluates.
+
+  Writes checkpoints, `metrics.jsonl`, TensorBoard files, `summary.json` and
+  `report.png` into `workdir`. A work directory that holds a checkpoint is
+  resumed.
+
+  Args:
+    config: as `configs/pretrain.py` gives it.
+    workdir: made if needed.
+    console: where to print.
+
+  Returns:
+    The summary.
+
+  Raises:
+    InputError: for anything that the user can mend.
+    NonFiniteError: if a metric is no longer finite; the state is in
+      `workdir/nonfinite`.
+  """
+  console = console or Console()
+  check_pretrain(config)
+  settings = build.as_json(config)
+  mesh = mesh_lib.make(config.batch_size)
+  train_source, test_source = build.sources(config)
+  recipe = build.recipe(config)
+  sample = pipeline.stack([train_source[0]])
+  recipe.model.check(sample["features"])
+  batches = pipeline.batches(
+    train_source,
+    batch_size=config.batch_size,
+    seed=config.seed,
+    num_workers=config.workers,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+  workdir_lib.claim(workdir, settings)
+  console.print(describe(recipe.model, sample, mesh), soft_wrap=True)
+
+  manager = checkpoint.open_manager(
+    workdir / workdir_lib.CHECKPOINTS, config.checkpoints_kept
+  )
+  everywhere = mesh_lib.replicated(mesh)
+  init = functools.partial(state_lib.init, recipe, batch=sample)
+  key = jax.random.key(config.seed)
+  restored = checkpoint.restore(manager, jax.eval_shape(init, key), everywhere)
+  if restored:
+    state, position = restored
+    batches.set_state(position)
+    console.print(
+      f"resuming {workdir} after step {int(state.step)}", soft_wrap=True
+    )
+  else:
+    state = jax.jit(init, out_shardings=everywhere)(key)
+
+  def save(state: TrainState) -> None:
+    checkpoint.save(manager, state, settings, batches.get_state())
+
+  start, began = int(state.step), time.perf_counter()
+  with log_lib.Log(workdir, config.steps, start, console) as log:
+    try:
+      state = train(config, recipe, mesh, state, batches, log, save)
+    except loop.NonFiniteError as error:
+      broken = checkpoint.open_manager(workdir / workdir_lib.NONFINITE, 1)
+      checkpoint.save(broken, error.state, settings, batches.get_state())
+      raise
+    finally:
+      batches.close()
+  seconds = time.perf_counter() - began
+  summary = {
+    "steps": int(state.step),
+    "seconds": round(seconds, 2),
+    "steps_this_session": int(state.step) - start,
+    "config": settings,
+    **evaluate(config, recipe, state, train_source, test_source, workdir),
+  }
+  workdir_lib.write_json(workdir / workdir_lib.SUMMARY, summary)
+  console.print(report.table(summary))
+  written = f"{workdir_lib.SUMMARY} and {workdir_lib.REPORT}"
+  console.print(f"{written} are in {workdir}", soft_wrap=True)
+  return summary
+
+
+def train(
+  config: Config,
+  recipe: Recipe,
+  mesh: Mesh,
+  state: TrainState,
+  batches: pipeline.BatchIterator,
+  log: log_lib.Log,
+  save: Callable[[TrainState], None],
+) -> TrainState:
+  """The loop, with its numbers from `config`."""
+  return loop.run(
+    step_lib.build(recipe, mesh, seed=config.seed),
+    state,
+    on_devices(batches, mesh),
+    steps=config.steps,
+    log=log,
+    log_every=config.log_every,
+    save=save,
+    save_every=config.checkpoint_every,
+  )
+
+
+def evaluate(
+  config: Config,
+  recipe: Recipe,
+  state: TrainState,
+  train_source: contract.Source,
+  test_source: contract.Source,
+  workdir: pathlib.Path,
+) -> dict[str, Any]:
+  """Cross-modal transfer and code usage of a state; draws the report."""
+  params, code_KxD = jax.device_get((state.params, state.codebook.code_KxD))
+  encoder = codes_lib.Encoder(
+    recipe.model, params, code_KxD, mask_padding=recipe.mask_padding
+  )
+  train, test = encoder(train_source), encoder(test_source)
+  cross_modal = {}
+  if "class" in train.labels:
+    options = dict(config.probe)
+    probe_key, dropout = jax.random.split(jax.random.key(config.seed))
+    varied = encoder(
+      train_source, dropout=dropout, passes=options.pop("passes")
+    )
+    cross_modal = probe.transfer(
+      probe_key,
+      code_KxD,
+      varied.idx,
+      varied.labels["class"],
+      test.idx,
+      test.labels["class"],
+      **options,
+    )
+  size = code_KxD.shape[0]
+  usage = {
+    m: np.bincount(idx.reshape(-1), minlength=size)
+    for m, idx in train.idx.items()
+  }
+  count_K = np.sum(list(usage.values()), 0)
+  share_K = count_K[count_K > 0] / count_K.sum()
+  used = int((count_K > 0).sum())
+  report.picture(
+    workdir / workdir_lib.REPORT, log_lib.read(workdir / log_lib.METRICS), usage
+  )
+  return {
+    "cross_modal": cross_modal,
+    "codebook": {
+      "size": size,
+      "usage": used,
+      "dead": size - used,
+      "perplexity": float(np.exp(-(share_K * np.log(share_K)).sum())),
+      "usage_by_modality": {m: int((c > 0).sum()) for m, c in usage.items()},
+    },
+  }
+
+
+def on_devices(batches: pipeline.BatchIterator, mesh: Mesh) -> Iterator[Any]:
+  """Features and lengths as arrays over the mesh; labels stay behind."""
+  for batch in batches:
+    inputs = {part: batch[part] for part in ("features", "lengths")}
+    yield mesh_lib.put_batch(mesh, inputs)
+
+
+def describe(model: Model, sample: contract.Batch, mesh: Mesh) -> str:
+  """One paragraph on what is about to be trained, and where."""
+  shapes = ", ".join(
+    f"{m} {sample['features'][m].shape[1:]}" for m in model.order
+  )
+  text = f"{shapes} on {mesh.size} {mesh.devices.flat[0].device_kind} device(s)"
+  features = {m: sample["features"][m] for m in model.order}
+  if len(model.fine) > 1 and not state_lib.aligns_in_time(model, features):
+    text += (
+      f"\n{' and '.join(model.fine)} have fewer than 3 time steps: InfoNCE "
+      "aligns them in the place of CPC"
+    )
+  return text
