@@ -268,7 +268,9 @@ def test_restart_writes_code_count_and_sum_and_stays():
   names = ("a", "b")
   book = aged({"a": [101, 0, 500, 100], "b": [101, 500, 101, 100]})
   x = rows(names, batch=3, dim=3, dtype=np.float32)
-  after = restart_from_rows(book, x, draw(4, 3, 6), names, count=2.0)
+  after = restart_from_rows(
+    book, x, draw(4, 3, 6), names, rule="any", count=2.0
+  )
   fresh, kept = np.array([0, 2]), np.array([1, 3])
   np.testing.assert_array_equal(after.count_K[fresh], 2.0)
   np.testing.assert_allclose(
