@@ -138,6 +138,16 @@ def load_npz(
     raise InputError(f"{path}: {error}") from error
 
 
+def save_npz(
+  path: os.PathLike[str], contents: Mapping[str, np.ndarray]
+) -> None:
+  """Writes a compressed npz file: a whole one or none."""
+  part = f"{path}.part"
+  with open(part, "wb") as file:
+    np.savez_compressed(file, allow_pickle=False, **contents)
+  os.replace(part, path)
+
+
 def split(arrays: Arrays, holdout: float, seed: int) -> tuple[Arrays, Arrays]:
   """Splits at random into disjoint (train, test), at least one sample each.
 

@@ -193,3 +193,16 @@ def _in_order(source: Source, batch_size: int) -> Iterator[tuple[Batch, int]]:
     samples = [source[i] for i in range(start, stop)]
     samples += [samples[-1]] * (batch_size - len(samples))
     yield stack(samples), stop - start
+
+
+class Window:
+  """The samples `start` to `stop` of a source, as a source."""
+
+  def __init__(self, source: Source, start: int, stop: int):
+    self._source, self._range = source, range(len(source))[start:stop]
+
+  def __len__(self) -> int:
+    return len(self._range)
+
+  def __getitem__(self, index: int, /) -> Sample:
+    return self._source[self._range[index]]

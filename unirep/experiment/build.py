@@ -2,11 +2,13 @@
 
 import functools
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from ml_collections import ConfigDict
 
 from unirep import codebook
 from unirep.data import arrays, contract
@@ -129,3 +131,14 @@ def codebook_from(key, dim, modalities, *, size: int, **keywords: Any):
 def as_json(config: Config) -> dict[str, Any]:
   """The configuration as plain JSON values."""
   return json.loads(config.to_json())
+
+
+def from_json(settings: Mapping[str, Any]) -> Config:
+  """The inverse of `as_json`: lists become tuples again."""
+
+  def restore(value):
+    if isinstance(value, Mapping):
+      return {name: restore(part) for name, part in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+  return ConfigDict(restore(settings))

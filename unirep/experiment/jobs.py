@@ -6,10 +6,15 @@ from typing import Any
 from rich.console import Console
 
 from unirep.errors import InputError
-from unirep.experiment import pretrain
+from unirep.experiment import evaluate, pretrain, toc, tokenize
 from unirep.experiment.build import Config
 
-JOBS = {"pretrain": pretrain.run}
+JOBS = {
+  "pretrain": pretrain.run,
+  "evaluate": evaluate.run,
+  "toc": toc.run,
+  "tokenize": tokenize.run,
+}
 
 
 def run(

@@ -18,8 +18,8 @@ from unirep.experiment import build
 from unirep.experiment.build import Config
 from unirep.experiment.checks import check_pretrain
 from unirep.model import Model
+from unirep.tasks import classification
 from unirep.tasks import codes as codes_lib
-from unirep.tasks import probe
 from unirep.train import checkpoint, loop
 from unirep.train import log as log_lib
 from unirep.train import mesh as mesh_lib
@@ -152,18 +152,12 @@ def evaluate(
   cross_modal = {}
   if "class" in train.labels:
     options = dict(config.probe)
-    probe_key, dropout = jax.random.split(jax.random.key(config.seed))
+    dropout = jax.random.key(config.seed)
     varied = encoder(
       train_source, dropout=dropout, passes=options.pop("passes")
     )
-    cross_modal = probe.transfer(
-      probe_key,
-      code_KxD,
-      varied.idx,
-      varied.labels["class"],
-      test.idx,
-      test.labels["class"],
-      **options,
+    cross_modal = classification.transfer(
+      code_KxD, varied, test, seed=config.seed, **options
     )
   size = code_KxD.shape[0]
   usage = {

@@ -1,6 +1,7 @@
 """Frozen codes of a whole source, computed once."""
 
 import functools
+import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unirep.data import pipeline
+from unirep.data import arrays, pipeline
 from unirep.data.contract import Source
 from unirep.model import Model
 from unirep.train.step import padding_mask
@@ -91,3 +92,26 @@ def join(parts: list[Codes]) -> Codes:
 
 def _concatenate(parts):
   return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+
+
+def write(path: pathlib.Path, codes: Codes) -> None:
+  """Writes codes as one npz file: a whole one or none."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  names = {f"idx/{m}": x for m, x in codes.idx.items()}
+  names |= {f"label/{n}": x for n, x in codes.labels.items()}
+  arrays.save_npz(path, names)
+
+
+def read(path: pathlib.Path) -> Codes:
+  """The inverse of `write`."""
+  with np.load(path) as file:
+    contents = dict(file)
+
+  def below(prefix):
+    return {
+      name.removeprefix(prefix): x
+      for name, x in contents.items()
+      if name.startswith(prefix)
+    }
+
+  return Codes(below("idx/"), below("label/"))

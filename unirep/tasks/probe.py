@@ -1,189 +1,290 @@
-"""Cross-modal transfer: trained on one modality's codes, tested on another's.
+"""Probes: small heads on frozen codes, many of them trained in one program.
 
-The encoders are frozen and every sample is a sequence of codes, so that a probe
-sees indices and the codebook, nothing else. The head is the field's clip probe:
-Linear, maximum over time, Linear.
+A probe sees indices and the codebook, nothing else, so its first layer is a
+table with a row a code. TOC keeps a part of the code's dimensions: a mask
+that zeroes the rest trains exactly like a probe on the kept ones alone, so that
+probes of every width run side by side under `jax.vmap`.
 
-Dimensions: N samples, T time, K codes, D code width, C classes, S modalities.
+Dimensions: N samples, T time, K codes, D code width, C outputs, B batch;
+M masks, S sources (modalities trained on), R seeds, E evaluations.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-Params = dict[str, dict[str, jax.Array]]
+Params = dict[str, Any]
+Scores = dict[str, jax.Array]
 
 
-def init(key: jax.Array, dim: int, classes: int) -> Params:
-  """Two linear layers, drawn from U(±1/sqrt(dim))."""
+class Split(NamedTuple):
+  """Codes of N samples in one modality, and what they should be called.
+
+  Attributes:
+    idx_NxT: codes.
+    label: whatever the task's loss and score take, with a leading N.
+  """
+
+  idx_NxT: Any
+  label: Any
+
+
+class Task(NamedTuple):
+  """What a probe predicts.
+
+  Attributes:
+    head: (params, code_KxD, idx_NxT) -> logits: `clip` or `segment`.
+    loss: (params, logits, label) -> scalar.
+    score: (logits, label) -> named scalars in [0, 1].
+    primary: the score that chooses between evaluations.
+    outputs: number of logits C.
+    weighted: whether the loss learns a weight `alpha` for each output.
+  """
+
+  head: Callable
+  loss: Callable
+  score: Callable
+  primary: str
+  outputs: int
+  weighted: bool = False
+
+
+def init(
+  key: jax.Array,
+  dim: int,
+  outputs: int,
+  *,
+  keep_D: jax.Array | None = None,
+  weighted: bool = False,
+) -> Params:
+  """Draws two linear layers, and weights of outputs if the loss learns them.
+
+  Args:
+    key: PRNG key.
+    dim: code width D; the first layer is D x D.
+    outputs: C.
+    keep_D: True for the dimensions that are used. All else starts, and then
+      stays, at zero; the draws' bound is 1 / sqrt(number kept).
+    weighted: adds `alpha`, 0.1 for every output.
+  """
+  keep_D = jnp.ones(dim, bool) if keep_D is None else jnp.asarray(keep_D)
+  bound = 1 / jnp.sqrt(jnp.maximum(keep_D.sum(), 1).astype(float))
   keys = jax.random.split(key, 4)
 
-  def draw(key, shape):
-    return jax.random.uniform(key, shape, float, -1, 1) / jnp.sqrt(dim)
+  def draw(key, *shape):
+    return jax.random.uniform(key, shape, bound.dtype, -1, 1) * bound
 
-  return {
-    "hidden": {"kernel": draw(keys[0], (dim, dim)), "bias": draw(keys[1], dim)},
-    "classes": {
-      "kernel": draw(keys[2], (dim, classes)),
-      "bias": draw(keys[3], classes),
+  params: Params = {
+    "hidden": {
+      "kernel": draw(keys[0], dim, dim) * keep_D[:, None] * keep_D,
+      "bias": draw(keys[1], dim) * keep_D,
+    },
+    "outputs": {
+      "kernel": draw(keys[2], dim, outputs) * keep_D[:, None],
+      "bias": draw(keys[3], outputs),
     },
   }
+  if weighted:
+    params["alpha"] = jnp.full(outputs, 0.1, bound.dtype)
+  return params
 
 
-def apply(params: Params, x_NxTxD: jax.Array) -> jax.Array:
-  """Scores of the classes: (N, C)."""
-  return _classify(params, _hidden(params, x_NxTxD))
+def clip(params: Params, code_KxD: jax.Array, idx_NxT: jax.Array) -> jax.Array:
+  """The clip probe, (N, C): Linear, maximum over time, Linear."""
+  y_KxD = _linear(params["hidden"], code_KxD)
+  return _linear(params["outputs"], y_KxD[idx_NxT].max(1))
 
 
-def apply_to_codes(
+def segment(
   params: Params, code_KxD: jax.Array, idx_NxT: jax.Array
 ) -> jax.Array:
-  """`apply` to code_KxD[idx_NxT]; the first layer sees each code once."""
-  return _classify(params, _hidden(params, code_KxD)[idx_NxT])
+  """The segment probe, (N, T, C): Linear, Linear, for every time step."""
+  y_KxD = _linear(params["hidden"], code_KxD)
+  return _linear(params["outputs"], y_KxD)[idx_NxT]
 
 
-def _hidden(params, x):
-  return x @ params["hidden"]["kernel"] + params["hidden"]["bias"]
+def _linear(layer, x):
+  return x @ layer["kernel"] + layer["bias"]
 
 
-def _classify(params, y_NxTxD):
-  classes = params["classes"]
-  return y_NxTxD.max(1) @ classes["kernel"] + classes["bias"]
+def optimizer(
+  learning_rate: float,
+  *,
+  max_norm: float | None = None,
+  clip_alpha: bool = True,
+) -> optax.GradientTransformation:
+  """Adam for the layers and, apart, for `alpha`.
+
+  Args:
+    learning_rate: of both.
+    max_norm: largest gradient norm of the layers, as released 0.5; None does
+      not clip.
+    clip_alpha: clips the gradient of `alpha` likewise.
+  """
+
+  def chain(clipped):
+    steps = [_clip(max_norm)] if clipped and max_norm else []
+    return optax.chain(*steps, optax.adam(learning_rate))
+
+  def owner(params):
+    return {name: "alpha" if name == "alpha" else "layers" for name in params}
+
+  return optax.partition(
+    {"layers": chain(True), "alpha": chain(clip_alpha)}, owner
+  )
 
 
-def unit_variance(code_KxD: jax.Array, idx: jax.Array) -> jax.Array:
-  """The codes on one scale, by the mean and spread of those in `idx`."""
-  used = code_KxD[idx.reshape(-1)]
-  scale = jnp.sqrt(used.var(0).mean())
-  return (code_KxD - used.mean(0)) / jnp.maximum(scale, 1e-6)
+def _clip(max_norm: float) -> optax.GradientTransformation:
+  """Clips the norm with the 1e-6 that PyTorch adds to it."""
+
+  def update(updates, state, params=None):
+    del params
+    scale = jnp.minimum(1.0, max_norm / (optax.tree.norm(updates) + 1e-6))
+    return jax.tree.map(lambda g: g * scale, updates), state
+
+  return optax.GradientTransformation(optax.init_empty_state, update)
+
+
+def train_step(
+  params: Params,
+  opt_state: optax.OptState,
+  code_KxD: jax.Array,
+  batch: Split,
+  *,
+  task: Task,
+  optimizer: optax.GradientTransformation,
+) -> tuple[Params, optax.OptState, jax.Array]:
+  """One update; returns the loss before it."""
+
+  def loss_fn(params):
+    logits = task.head(params, code_KxD, batch.idx_NxT)
+    return task.loss(params, logits, batch.label)
+
+  loss, grads = jax.value_and_grad(loss_fn)(params)
+  updates, opt_state = optimizer.update(grads, opt_state, params)
+  stepped: Any = optax.apply_updates(params, updates)
+  return stepped, opt_state, loss
 
 
 def fit(
   key: jax.Array,
   code_KxD: jax.Array,
-  idx_NxT: jax.Array,
-  label_N: jax.Array,
+  keep_D: jax.Array,
+  train: Split,
+  tests: Mapping[str, Split],
   *,
-  classes: int,
+  task: Task,
+  optimizer: optax.GradientTransformation,
   steps: int,
+  evaluations: int,
   batch_size: int,
-  learning_rate: float,
-) -> Params:
-  """Trains a probe by Adam on minibatches drawn with replacement."""
-  optimizer = optax.adam(learning_rate)
-  params = init(jax.random.fold_in(key, 0), code_KxD.shape[1], classes)
+) -> tuple[Params, dict[str, Scores]]:
+  """Trains one probe on minibatches drawn with replacement.
+
+  Args:
+    key: PRNG key; equal keys draw equal minibatches.
+    code_KxD: the codebook.
+    keep_D: the dimensions that the probe sees.
+    train: what it is trained on.
+    tests: name -> what it is scored on, `evaluations` times.
+    task: what it predicts.
+    optimizer: see `optimizer`.
+    steps: updates in all, a multiple of `evaluations`.
+    evaluations: E, at equal distances, the last one at the end.
+    batch_size: samples a step.
+
+  Returns:
+    The parameters and, for every name in `tests`, scores (E,).
+  """
+  code_KxD = code_KxD * keep_D
+  draw_key, batch_key = jax.random.split(key)
+  params = init(
+    draw_key,
+    code_KxD.shape[1],
+    task.outputs,
+    keep_D=keep_D,
+    weighted=task.weighted,
+  )
+  size = train.idx_NxT.shape[0]
 
   def step(carry, key):
     params, opt_state = carry
-    pick = jax.random.randint(key, (batch_size,), 0, label_N.shape[0])
+    pick_B = jax.random.randint(key, (batch_size,), 0, size)
+    batch = jax.tree.map(lambda x: x[pick_B], train)
+    params, opt_state, _ = train_step(
+      params, opt_state, code_KxD, batch, task=task, optimizer=optimizer
+    )
+    return (params, opt_state), None
 
-    def loss_fn(params):
-      logits = apply_to_codes(params, code_KxD, idx_NxT[pick])
-      return optax.softmax_cross_entropy_with_integer_labels(
-        logits, label_N[pick]
-      ).mean()
+  def stretch(carry, keys):
+    carry, _ = jax.lax.scan(step, carry, keys)
+    scores = {
+      name: task.score(task.head(carry[0], code_KxD, x.idx_NxT), x.label)
+      for name, x in tests.items()
+    }
+    return carry, scores
 
-    updates, opt_state = optimizer.update(jax.grad(loss_fn)(params), opt_state)
-    return (optax.apply_updates(params, updates), opt_state), None
-
-  keys = jax.random.split(jax.random.fold_in(key, 1), steps)
+  keys = jax.random.split(batch_key, (evaluations, steps // evaluations))
   start: Any = (params, optimizer.init(params))
-  fitted: Any
-  fitted, _ = jax.lax.scan(step, start, keys)
-  return fitted[0]
+  carry: Any
+  carry, history = jax.lax.scan(stretch, start, keys)
+  return carry[0], history
 
 
-def accuracy(
-  params: Params, code_KxD: jax.Array, idx_NxT: jax.Array, label_N: jax.Array
-) -> jax.Array:
-  """Share of samples whose highest score is their class."""
-  scores_NxC = apply_to_codes(params, code_KxD, idx_NxT)
-  return (scores_NxC.argmax(-1) == label_N).mean()
-
-
-def transfer(
-  key: jax.Array,
-  code_KxD: np.ndarray | jax.Array,
-  train_idx: Mapping[str, np.ndarray],
-  train_label_N: np.ndarray,
-  test_idx: Mapping[str, np.ndarray],
-  test_label_N: np.ndarray,
-  *,
-  seeds: int = 1,
+@functools.partial(
+  jax.jit,
+  static_argnames=(
+    *("task", "optimizer", "steps", "evaluations", "batch_size"),
+  ),
+)
+def sweep(
+  key_R: jax.Array,
+  code_KxD: jax.Array,
+  keep_MxD: jax.Array,
+  train: Split,
+  tests: Mapping[str, Split],
   **options: Any,
-) -> dict[str, dict[str, float]]:
-  """Every ordered pair of modalities: train on the first, test on the second.
+) -> dict[str, Scores]:
+  """Every probe of a task at once: each mask on each source with each seed.
 
   Args:
-    key: PRNG key.
-    code_KxD: the codebook.
-    train_idx: modality -> (N, T) codes of the training samples.
-    train_label_N: their classes.
-    test_idx: modality -> (M, T) codes of held-out samples.
-    test_label_N: their classes.
-    seeds: probes of each modality; scores are means over them.
+    key_R: a PRNG key a seed.
+    code_KxD: the codebook, one scale for all.
+    keep_MxD: masks.
+    train: splits stacked over sources, leaves (S, N, ...).
+    tests: name -> splits stacked over sources, leaves (S, N, ...): what the
+      probe of each source is scored on under that name.
     **options: of `fit`.
 
   Returns:
-    "source->target" -> `accuracy` on the target, `ceiling` (a probe trained and
-    tested on the target itself) and `chance` (the most frequent class).
+    For every name in `tests`, scores (M, S, R, E).
   """
-  names = list(train_idx)
-  classes = int(max(train_label_N.max(), test_label_N.max())) + 1
-  chance = np.bincount(test_label_N).max() / test_label_N.size
-  train_SxNxT, test_SxMxT = _stack(train_idx), _stack(test_idx)
-  labels = jnp.asarray(train_label_N), jnp.asarray(test_label_N)
-  code_KxD = unit_variance(jnp.asarray(code_KxD), train_SxNxT)
-  keys_RxS = jax.random.split(key, (seeds, len(names)))
 
-  @jax.jit
-  def run(
-    key_S, code_KxD, train_SxNxT, test_SxMxT, train_label_N, test_label_N
-  ):
-    params = jax.vmap(
-      lambda key, idx: fit(
-        key, code_KxD, idx, train_label_N, classes=classes, **options
-      )
-    )(key_S, train_SxNxT)
-    over_targets = jax.vmap(accuracy, (None, None, 0, None))
-    over_both = jax.vmap(over_targets, (0, None, None, None))
-    return over_both(params, code_KxD, test_SxMxT, test_label_N)
+  def one(key, keep_D, train, tests):
+    return fit(key, code_KxD, keep_D, train, tests, **options)[1]
 
-  score_SxS = np.mean(
-    [
-      jax.device_get(run(key_S, code_KxD, train_SxNxT, test_SxMxT, *labels))
-      for key_S in keys_RxS
-    ],
-    0,
-  )
-  score = {
-    (m, n): float(score_SxS[i, j])
-    for i, m in enumerate(names)
-    for j, n in enumerate(names)
-  }
-  return {
-    f"{m}->{n}": {
-      "accuracy": score[m, n],
-      "ceiling": score[n, n],
-      "chance": float(chance),
-    }
-    for m, n in score
-    if m != n
-  }
+  seeds = jax.vmap(one, (0, None, None, None))
+  sources = jax.vmap(seeds, (None, None, 0, 0))
+  masks = jax.vmap(sources, (None, 0, None, None))
+  return masks(key_R, keep_MxD, train, tests)
 
 
-def _stack(idx: Mapping[str, np.ndarray]) -> jax.Array:
-  """All modalities with equal T; the probe's maximum ignores repetitions."""
-  time = max(rows.shape[1] for rows in idx.values())
-  return jnp.stack(
-    [
-      np.concatenate(
-        [rows, np.repeat(rows[:, -1:], time - rows.shape[1], 1)], 1
-      )
-      for rows in idx.values()
-    ]
+def unit_variance(code_KxD: Any, idx: Any) -> jax.Array:
+  """The codes on one scale, by the mean and spread of those in `idx`."""
+  code_KxD = jnp.asarray(code_KxD)
+  used = code_KxD[jnp.asarray(idx).reshape(-1)]
+  scale = jnp.sqrt(used.var(0).mean())
+  return (code_KxD - used.mean(0)) / jnp.maximum(scale, 1e-6)
+
+
+def repeat_to(idx_NxT: np.ndarray, time: int) -> np.ndarray:
+  """Repeats the last code up to `time` steps: a maximum ignores repetitions."""
+  missing = time - idx_NxT.shape[1]
+  return np.concatenate(
+    [idx_NxT, np.repeat(idx_NxT[:, -1:], missing, 1)], axis=1
   )

@@ -118,6 +118,73 @@ def restore(
   return None
 
 
+def read_model(
+  path: pathlib.Path,
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+  """What downstream needs of the newest whole checkpoint, on one device.
+
+  Args:
+    path: a work directory, its `checkpoints`, or one checkpoint in there.
+
+  Returns:
+    Parameters, the codebook's fields, and the run's configuration.
+
+  Raises:
+    InputError: if there is no checkpoint, or none can be read.
+  """
+  root, steps = find(path)
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  fault = ""
+  handlers = {  # of all items: Orbax warns of what it meets and doesn't know
+    "model": ocp.StandardCheckpointHandler(),
+    "config": ocp.JsonCheckpointHandler(),
+    "train": ocp.StandardCheckpointHandler(),
+    "data": ocp.JsonCheckpointHandler(),
+  }
+  options = ocp.CheckpointManagerOptions(read_only=True)
+  with ocp.CheckpointManager(
+    root.resolve(), item_handlers=handlers, options=options
+  ) as manager:
+    for step in sorted(steps, reverse=True):
+      fault = _damage(root, step)
+      if not fault:
+        try:
+          like = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+            manager.item_metadata(step)["model"].tree,
+          )
+          items = manager.restore(
+            step,
+            args=ocp.args.Composite(
+              model=ocp.args.StandardRestore(like),
+              config=ocp.args.JsonRestore(),
+            ),
+          )
+        except Exception as error:  # whatever a broken file raises in Orbax
+          fault = str(error).splitlines()[0]
+        else:
+          model = items["model"]
+          return model["params"], model["codebook"], items["config"]
+      logging.warning("checkpoint %s is damaged (%s)", root / str(step), fault)
+  raise InputError(f"{root}: no checkpoint can be read ({fault})")
+
+
+def find(path: pathlib.Path) -> tuple[pathlib.Path, list[int]]:
+  """The directory of checkpoints that `path` means, and their steps.
+
+  Raises:
+    InputError: if there are none.
+  """
+  if path.name.isdigit() and (path / "model").exists():
+    return path.parent, [int(path.name)]
+  for root in (path / "checkpoints", path):
+    if root.is_dir():
+      steps = [int(x.name) for x in root.iterdir() if x.name.isdigit()]
+      if steps:
+        return root, steps
+  raise InputError(f"{path}: no checkpoint there")
+
+
 def _items(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
   train = state._asdict()
   model = {"params": train.pop("params"), "codebook": train.pop("codebook")}

@@ -1,0 +1,22 @@
+r"""Features to codes: what a trained model makes of your data.
+
+python -m unirep.main --config=configs/tokenize.py \
+  --config.checkpoint=runs/digits --config.features=features.npz
+
+`features` is one .npz, with arrays as in `unirep.data.arrays`, or a folder of
+them.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  if arg:
+    raise ValueError(f"unknown variant {arg!r}; this configuration has none")
+  config: Any = ConfigDict()  # its type stubs know no leaves
+  config.job = "tokenize"
+  config.checkpoint = ""  # work directory of a pretraining run
+  config.features = ""  # a .npz file, or a folder of .npz files
+  return config

@@ -1,0 +1,206 @@
+"""Tables, class lists and HDF5 arrays, read so that every fault has a place.
+
+Shapes: C classes.
+"""
+
+import csv
+import importlib
+import io
+import logging
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from unirep.errors import InputError
+
+TIME = 10  # seconds that every clip of AVE and AVVP lasts
+Path = str | os.PathLike[str]
+
+_log = logging.getLogger(__name__)
+
+
+class Row(NamedTuple):
+  """One line of a table.
+
+  Attributes:
+    where: file and line, to begin a message with.
+    cells: text by column name, as it stands in the file.
+  """
+
+  where: str
+  cells: dict[str, str]
+
+
+def read_rows(
+  path: Path,
+  columns: Sequence[str],
+  *,
+  optional: Sequence[str] = (),
+  delimiter: str = "",
+  header: bool = True,
+) -> list[Row]:
+  """Reads a delimited text table; LF and CRLF line ends are both fine.
+
+  Args:
+    path: the file.
+    columns: those it must have, in any order.
+    optional: those it may have besides; any other is refused, because a file
+      with other columns means something else by these.
+    delimiter: "" takes TAB or comma, whichever the first line holds.
+    header: False for a file that may lack its first line; its columns are then
+      `columns` in that order.
+
+  Raises:
+    InputError: naming the file, and the line, if it is missing, empty, not
+      text, has other columns or a row with another number of fields.
+  """
+  text = _read_text(path)
+  first = text.split("\n", 1)[0]
+  delimiter = delimiter or ("\t" if "\t" in first else ",")
+  # Quotes guard commas; a file with a rarer separator has no use for them.
+  quoting = csv.QUOTE_MINIMAL if delimiter in "\t," else csv.QUOTE_NONE
+  reader = csv.reader(
+    io.StringIO(text), delimiter=delimiter, quoting=quoting, strict=True
+  )
+  rows, names = [], [] if header else list(columns)
+  try:
+    for fields in reader:
+      where = f"{path}, line {reader.line_num}"
+      if not names:
+        names = _check_header(where, fields, columns, optional)
+      elif len(fields) != len(names):
+        raise InputError(
+          f"{where}: expected {len(names)} fields separated by {delimiter!r},"
+          f" got {len(fields)}"
+        )
+      elif header or rows or fields != names:  # else it has its header
+        rows.append(Row(where, dict(zip(names, fields, strict=True))))
+  except csv.Error as error:
+    raise InputError(f"{path}, line {reader.line_num}: {error}") from error
+  if not rows:
+    raise InputError(f"{path} has no rows")
+  return rows
+
+
+def class_list(path: Path) -> tuple[str, ...]:
+  """Reads the C names of a file with one class a line; the line is the index.
+
+  Of a line with a TAB in it the first column is kept, and spaces around a name
+  are dropped; both are logged.
+
+  Raises:
+    InputError: naming the file, and the line, if it is missing or empty, or
+      has an empty line or a name twice.
+  """
+  names: dict[str, int] = {}
+  for number, line in enumerate(_read_text(path).split("\n"), 1):
+    where = f"{path}, line {number}"
+    name = line.split("\t")[0].strip()
+    if not name:
+      raise InputError(f"{where}: expected a class name, got {line!r}")
+    if name in names:
+      raise InputError(f"{where}: {name!r} is already on line {names[name]}")
+    if name != line:
+      _log.warning("%s: %r read as the class %r", where, line, name)
+    names[name] = number
+  return tuple(names)
+
+
+def read_second(where: str, column: str, text: str) -> int:
+  """The whole second, 0..TIME, that a cell holds.
+
+  Raises:
+    InputError: beginning with `where`, if it holds anything else.
+  """
+  if not re.fullmatch("[0-9]{1,2}", text) or int(text) > TIME:
+    raise InputError(
+      f"{where}: {column} must be a whole second in 0..{TIME}, got {text!r}"
+    )
+  return int(text)
+
+
+def read_h5(path: Path, key: str) -> np.ndarray:
+  """Reads one whole dataset of an HDF5 file.
+
+  Raises:
+    InputError: naming the file, if it is missing, broken or without `key`, or
+      if h5py is not installed.
+  """
+  if not pathlib.Path(path).is_file():
+    raise InputError(f"{path}: no such file")
+  try:
+    h5py = importlib.import_module("h5py")
+  except ImportError as error:
+    raise InputError(
+      f"{path} is HDF5 and h5py is not installed; pip install h5py"
+    ) from error
+  try:
+    with h5py.File(path, "r") as file:
+      if not isinstance(file.get(key), h5py.Dataset):
+        raise InputError(
+          f"{path}: no dataset {key!r}; it has {', '.join(file) or 'none'}"
+        )
+      return file[key][()]
+  except OSError as error:
+    raise InputError(f"{path}: cannot read HDF5 ({error})") from error
+
+
+def read_order(path: Path, size: int) -> np.ndarray:
+  """Reads the sample indices (N,) of a `*_order.h5`, int64 in file order.
+
+  Args:
+    path: the file; its dataset is `order`.
+    size: number of samples that the indices point into.
+
+  Raises:
+    InputError: as `read_h5`, or if they are not distinct integers in
+      0..size - 1.
+  """
+  order_N = read_h5(path, "order")
+  if order_N.ndim != 1 or order_N.dtype.kind not in "iu":
+    raise InputError(
+      f"{path}: order must be integers (N,), got {order_N.dtype} of shape"
+      f" {order_N.shape}"
+    )
+  again_N = np.ones(len(order_N), bool)
+  again_N[np.unique(order_N, return_index=True)[1]] = False
+  bad = np.flatnonzero((order_N < 0) | (order_N >= size) | again_N)
+  if bad.size:
+    raise InputError(
+      f"{path}, row {bad[0]}: the index {order_N[bad[0]]} is not in"
+      f" 0..{size - 1}, or is there twice"
+    )
+  return order_N.astype(np.int64)
+
+
+def _read_text(path: Path) -> str:
+  """The text with LF line ends, without the empty lines at its end."""
+  try:
+    text = pathlib.Path(path).read_text(encoding="utf-8-sig").rstrip("\n")
+  except FileNotFoundError as error:
+    raise InputError(f"{path}: no such file") from error
+  except (OSError, UnicodeDecodeError) as error:
+    raise InputError(f"{path}: cannot read text ({error})") from error
+  if not text:
+    raise InputError(f"{path} is empty")
+  return text
+
+
+def _check_header(
+  where: str,
+  fields: list[str],
+  columns: Sequence[str],
+  optional: Sequence[str],
+) -> list[str]:
+  known = {*columns, *optional}
+  if not set(columns) <= set(fields) <= known or len(set(fields)) < len(fields):
+    more = f" and maybe {', '.join(optional)}" if optional else ""
+    raise InputError(
+      f"{where}: the columns must be {', '.join(columns)}{more}, got"
+      f" {', '.join(fields)}"
+    )
+  return fields

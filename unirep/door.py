@@ -1,0 +1,215 @@
+"""The public door: features in, codes and vectors out.
+
+    model = unirep.load("runs/digits")
+    codes = model.encode(audio=audio, video=video)
+
+NumPy in and NumPy out. Dimensions: B samples, T time, F feature width, K codes,
+D code width.
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from unirep.errors import InputError
+from unirep.experiment import build
+from unirep.model import Model
+from unirep.tasks import codes
+from unirep.train import checkpoint
+
+CHUNK = 64  # samples a call: one shape to compile, whatever comes
+
+
+class Tokenizer:
+  """A frozen model, see `load`.
+
+  Attributes:
+    modalities: their names.
+    codebook: (K, D), the codes.
+    settings: the configuration of the run that trained it.
+  """
+
+  def __init__(
+    self,
+    model: Model,
+    params: Mapping[str, Any],
+    code_KxD: np.ndarray,
+    settings: Mapping[str, Any],
+  ):
+    self.modalities = model.order
+    self.codebook = np.asarray(code_KxD)
+    self.settings = settings
+    self._model, self._params = model, params
+    self._run = jax.jit(model.encode)
+
+  def encode(
+    self,
+    lengths: Mapping[str, Sequence[int]] | None = None,
+    **features: Any,
+  ) -> dict[str, Any]:
+    """Codes of any of the modalities.
+
+    Args:
+      lengths: modality -> valid steps of each sample, where arrays are padded.
+      **features: modality -> an array (B, T, F), or (B, T, H, W, F) of a grid,
+        or a list of B arrays that differ in T. Any B.
+
+    Returns:
+      Modality -> int32 codes (B, T), or a list of B arrays (T,) for a list. A
+      modality that is not fine-aligned, like text, has one code a sample: T is
+      1 then. Codes of padding are -1.
+
+    Raises:
+      InputError: for an unknown modality, a wrong rank or width, NaN, or no
+        samples.
+    """
+    lengths = lengths or {}
+    self.check(**features)
+    for m in lengths:
+      if m not in features:
+        raise InputError(f"lengths[{m!r}] has no features of that name")
+    return {m: self._one(m, x, lengths.get(m)) for m, x in features.items()}
+
+  def check(self, **features: Any) -> None:
+    """Raises InputError where `encode` would, except for lengths."""
+    unknown = [m for m in features if m not in self.modalities]
+    if unknown or not features:
+      problem = f"no modality {unknown[0]!r}" if unknown else "no features"
+      raise InputError(f"{problem}; give any of {', '.join(self.modalities)}")
+    for m, x in features.items():
+      if isinstance(x, list | tuple):
+        for part in x:
+          self._checked(m, part, 0)
+      else:
+        self._checked(m, x, 1)
+
+  def embed(
+    self,
+    lengths: Mapping[str, Sequence[int]] | None = None,
+    *,
+    keep: Any = None,
+    **features: Any,
+  ) -> dict[str, Any]:
+    """Quantized vectors, (B, T, D) where `encode` has (B, T).
+
+    Args:
+      lengths: as in `encode`.
+      keep: a mask (D,) or indices of dimensions: the rest is dropped.
+      **features: as in `encode`. Vectors of padding are zero.
+    """
+    code_KxD = self.codebook
+    if keep is not None:
+      code_KxD = code_KxD[:, _dimensions(keep, code_KxD.shape[1])]
+    table = np.concatenate([code_KxD, np.zeros_like(code_KxD[:1])])  # [-1]
+    return {
+      m: [table[i] for i in idx] if isinstance(idx, list) else table[idx]
+      for m, idx in self.encode(lengths, **features).items()
+    }
+
+  def encoder(self) -> codes.Encoder:
+    """Encodes whole sources, see `tasks.codes`."""
+    return codes.Encoder(
+      self._model,
+      self._params,
+      self.codebook,
+      mask_padding=self.settings["mask_padding"],
+    )
+
+  def _one(self, m: str, x: Any, length: Any):
+    ragged = isinstance(x, list | tuple)
+    if ragged:
+      x, length = _pad([self._checked(m, part, 0) for part in x])
+    else:
+      x = self._checked(m, x, 1)
+      length = np.full(len(x), x.shape[1]) if length is None else length
+    length_B = np.asarray(length)
+    if length_B.shape != x.shape[:1] or not (
+      np.issubdtype(length_B.dtype, np.integer)
+      and ((length_B >= 1) & (length_B <= x.shape[1])).all()
+    ):
+      raise InputError(
+        f"lengths of {m!r} must be {len(x)} integers in 1..{x.shape[1]}"
+      )
+    idx_BxT = self._codes(m, x, length_B)
+    if m not in self._model.fine:
+      return list(idx_BxT) if ragged else idx_BxT
+    idx_BxT[np.arange(idx_BxT.shape[1]) >= length_B[:, None]] = -1
+    if ragged:
+      return [i[:n] for i, n in zip(idx_BxT, length_B, strict=True)]
+    return idx_BxT
+
+  def _codes(self, m, x, length_B):
+    parts = []
+    whole = (length_B == x.shape[1]).all()
+    for first in range(0, len(x), CHUNK):
+      rows = x[first : first + CHUNK]
+      n = len(rows)
+      rows = np.concatenate([rows, np.repeat(rows[-1:], CHUNK - n, 0)])
+      mask = {}
+      if not whole:
+        valid = np.ones(CHUNK, int)
+        valid[:n] = length_B[first : first + CHUNK]
+        mask = {m: np.arange(x.shape[1]) < valid[:, None]}
+      idx = self._run(self._params, self.codebook, {m: rows}, mask)
+      parts.append(np.asarray(idx[m])[:n])
+    return np.concatenate(parts)
+
+  def _checked(self, m: str, x: Any, leading: int) -> np.ndarray:
+    """As float32, or an InputError that says what does not fit."""
+    x = np.asarray(x)
+    grid = self._model.modalities[m].kind == "grid"
+    width = self._params["encoder"]["tokens"][m]["embed"]["kernel"].shape[0]
+    axes = "B, " * leading + "T, " + "H, W, " * grid + str(width)
+    if x.dtype.kind not in "fiub":
+      raise InputError(f"{m!r} must hold numbers, got {x.dtype}")
+    if x.ndim != leading + 2 + 2 * grid or x.shape[-1] != width or not x.size:
+      raise InputError(f"{m!r} must be a non-empty ({axes}), got {x.shape}")
+    x = x.astype(np.float32)
+    if not np.isfinite(x).all():
+      raise InputError(f"{m!r} holds NaN or infinity; clean the features")
+    return x
+
+
+def load(path: str | pathlib.Path) -> Tokenizer:
+  """Loads a trained model.
+
+  Args:
+    path: the work directory of a pretraining run, or one of its checkpoints.
+
+  Raises:
+    InputError: if there is no checkpoint, or it is damaged.
+  """
+  params, codebook, settings = checkpoint.read_model(pathlib.Path(path))
+  model = build.model(build.from_json(settings))
+  return Tokenizer(model, params, codebook["code_KxD"], settings)
+
+
+def _pad(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+  """Zeros behind shorter samples, up to a power of two: few shapes."""
+  if not parts:
+    raise InputError("the list of samples is empty")
+  shapes = {part.shape[1:] for part in parts}
+  if len(shapes) > 1:
+    raise InputError(f"samples of one list differ beyond time: {shapes}")
+  length_B = np.array([len(part) for part in parts])
+  time = 1 << int(length_B.max() - 1).bit_length()
+  out = np.zeros((len(parts), time, *parts[0].shape[1:]), np.float32)
+  for row, part in zip(out, parts, strict=True):
+    row[: len(part)] = part
+  return out, length_B
+
+
+def _dimensions(keep: Any, dim: int) -> np.ndarray:
+  keep = np.asarray(keep)
+  if keep.dtype == bool and keep.shape != (dim,):
+    raise InputError(f"keep is a mask of shape {keep.shape}, not ({dim},)")
+  if keep.dtype != bool and not (
+    keep.ndim == 1
+    and np.issubdtype(keep.dtype, np.integer)
+    and ((keep >= 0) & (keep < dim)).all()
+  ):
+    raise InputError(f"keep must hold dimensions in 0..{dim - 1}")
+  return np.flatnonzero(keep) if keep.dtype == bool else keep

@@ -1,0 +1,109 @@
+"""Event classification: which event a clip shows (AVE and its like)."""
+
+from typing import Any
+
+import numpy as np
+
+from unirep.tasks import criteria, probe, scores, suite
+from unirep.tasks.codes import Codes
+from unirep.tasks.probe import Task
+from unirep.tasks.suite import Problem
+
+
+def problem(train: Codes, validation: Codes, test: Codes) -> Problem:
+  """Which class a clip has, from codes with the label "class" (N,).
+
+  Chance is the most frequent class of the test samples.
+  """
+  label_N = test.labels["class"]
+  seen = [codes.labels["class"].max(initial=0) for codes in (train, test)]
+  chance = np.bincount(label_N).max(initial=0) / max(label_N.size, 1)
+  return Problem(
+    task=task(int(max(seen)) + 1),
+    label=lambda codes, modality: codes.labels["class"],
+    train=train,
+    validation=validation,
+    test=test,
+    chance=dict.fromkeys(test.idx, float(chance)),
+  )
+
+
+def transfer(
+  code_KxD: np.ndarray,
+  train: Codes,
+  test: Codes,
+  *,
+  seed: int,
+  seeds: int,
+  learning_rate: float,
+  **options: Any,
+) -> dict[str, dict[str, float]]:
+  """Every ordered pair of modalities: train on the first, test on the second.
+
+  Args:
+    code_KxD: the codebook.
+    train: codes with the label "class".
+    test: held-out codes with that label.
+    seed: of the probes.
+    seeds: probes of each modality; scores are means over them.
+    learning_rate: of Adam.
+    **options: steps and batch_size of `probe.fit`.
+
+  Returns:
+    "source->target" -> `accuracy` on the target, `ceiling` (a probe trained and
+    tested on the target itself) and `chance` (the most frequent class).
+  """
+  names = list(train.idx)
+  # There is one evaluation, at the end, so the validation chooses nothing.
+  asked = problem(train, suite.part(train, slice(1)), test)
+  results = suite.measure(
+    asked,
+    code_KxD,
+    np.ones((1, code_KxD.shape[1]), bool),
+    seed=seed,
+    seeds=seeds,
+    sources=names,
+    targets=names,
+    protocol_name="heldout",
+    options={
+      "optimizer": probe.optimizer(learning_rate),
+      "evaluations": 1,
+      **options,
+    },
+  )
+  score = {pair: float(x["accuracy"].mean()) for pair, x in results.items()}
+  return {
+    f"{m}->{n}": {
+      "accuracy": score[m, n],
+      "ceiling": score[n, n],
+      "chance": asked.chance[n],
+    }
+    for m, n in score
+    if m != n
+  }
+
+
+def task(classes: int) -> Task:
+  """The clip probe with cross-entropy, scored by accuracy."""
+  return Task(
+    head=probe.clip,
+    loss=_loss,
+    score=_score,
+    primary="accuracy",
+    outputs=classes,
+  )
+
+
+def _loss(params, logits_NxC, label_N):
+  del params
+  return criteria.cross_entropy(logits_NxC, label_N)
+
+
+def _score(logits_NxC, label_N):
+  by_class = scores.class_accuracy(logits_NxC, label_N)
+  occurs_C = by_class.size > 0
+  mean = (scores.value(by_class) * occurs_C).sum() / occurs_C.sum()
+  return {
+    "accuracy": scores.value(scores.accuracy(logits_NxC, label_N)),
+    "class_accuracy": mean,
+  }
