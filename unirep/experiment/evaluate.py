@@ -105,6 +105,10 @@ def check(config: Config) -> None:
   for name in config.tasks:
     if name not in TASKS:
       raise InputError(f"tasks: {name!r} is not one of {', '.join(TASKS)}")
+    if config.data.source == "synthetic" and name.startswith("cross"):
+      raise InputError(
+        f"tasks: {name} needs a second data set; synthetic has one"
+      )
   if not config.tasks or not config.trained_on or not config.tested_on:
     raise InputError("tasks, trained_on and tested_on must not be empty")
   if config.protocol not in protocol.PROTOCOLS:
@@ -205,6 +209,8 @@ def masks(config: Config, code_KxD: Any, keep_M: Any, train: Codes) -> Any:
 
 def _encode(config, tokenizer, workdir, console, kind, split) -> Codes:
   """Codes of one split, from the work directory if they are there."""
+  if kind == "events" and config.data.source == "synthetic":
+    kind = "clips"  # whose segments have labels as well
   passes = config.probe.passes if split == "train" else 1
   what = [tokenizer.settings, build.as_json(config)["data"], passes]
   stamp = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
@@ -246,7 +252,5 @@ def _source(config, kind, split):
   else:
     from unirep.data.synthetic import SyntheticEvents
 
-    if kind == "other":
-      raise InputError("synthetic data has no second data set to test on")
     source = SyntheticEvents(**options)
   return pipeline.Window(source, start, size)

@@ -141,7 +141,7 @@ def read_model(
     "train": ocp.StandardCheckpointHandler(),
     "data": ocp.JsonCheckpointHandler(),
   }
-  options = ocp.CheckpointManagerOptions(read_only=True)
+  options = ocp.CheckpointManagerOptions(create=False)
   with ocp.CheckpointManager(
     root.resolve(), item_handlers=handlers, options=options
   ) as manager:

@@ -1,0 +1,297 @@
+"""What is done with a trained model: the door, TOC, tasks, codes of files."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+from test_configs import Watched, leaves
+
+import unirep
+from configs import evaluate, pretrain, toc, tokenize
+from unirep.data.synthetic import SyntheticEvents
+from unirep.errors import InputError
+from unirep.experiment import build, jobs
+from unirep.tasks import codes as codes_lib
+
+SAMPLES = 5
+KEEP = (4, 8, 16)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+  """The work directory of two tiny steps."""
+  workdir = tmp_path_factory.mktemp("trained") / "run"
+  config = pretrain.get_config("size=tiny")
+  config.data.train_size, config.data.test_size = 24, 16
+  devices = jax.devices
+  jax.devices = lambda: devices()[:1]
+  try:
+    jobs.run(config, workdir, Console(quiet=True))
+  finally:
+    jax.devices = devices
+  return workdir
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+  return unirep.load(trained)
+
+
+@pytest.fixture(scope="module")
+def features():
+  source = SyntheticEvents(size=SAMPLES)
+  samples = [source[i]["features"] for i in range(SAMPLES)]
+  return {m: np.stack([s[m] for s in samples]) for m in samples[0]}
+
+
+def evaluation(trained, **changes):
+  config = evaluate.get_config("size=tiny,data=synthetic")
+  config.checkpoint = str(trained)
+  config.toc.keep = KEEP
+  config.update(changes)
+  return config
+
+
+def test_the_door_gives_the_codes_of_the_model(model, trained, features):
+  codes = model.encode(**features)
+  assert model.modalities == ("video", "audio", "text")
+  assert {m: c.shape for m, c in codes.items()} == {
+    "video": (SAMPLES, 10),
+    "audio": (SAMPLES, 10),
+    "text": (SAMPLES, 1),
+  }
+  again = unirep.load(trained / "checkpoints" / "2").encode(**features)
+  encoder = model.encoder()
+  whole = encoder(SyntheticEvents(size=SAMPLES))
+  for m in codes:
+    assert codes[m].dtype == np.int32
+    assert 0 <= codes[m].min() <= codes[m].max() < 16
+    np.testing.assert_array_equal(codes[m], again[m])
+  np.testing.assert_array_equal(codes["audio"], whole.idx["audio"])
+  np.testing.assert_array_equal(codes["video"], whole.idx["video"])
+
+
+def test_any_number_of_samples_of_any_length(model, features):
+  audio = features["audio"]
+  many = np.tile(audio, (14, 1, 1))  # more than one chunk, and no multiple
+  codes = model.encode(audio=many)["audio"]
+  np.testing.assert_array_equal(codes, np.tile(codes[:SAMPLES], (14, 1)))
+  ragged = model.encode(audio=[audio[0], audio[1, :3], audio[2, :1]])["audio"]
+  assert [len(c) for c in ragged] == [10, 3, 1]
+  np.testing.assert_array_equal(ragged[0], codes[0])
+  alone = model.encode(audio=audio[1:2, :3])["audio"][0]
+  np.testing.assert_array_equal(ragged[1], alone)
+  padded = model.encode({"audio": [10, 3, 1, 10, 10]}, audio=audio)["audio"]
+  np.testing.assert_array_equal(padded[1, :3], alone)
+  assert (padded[1, 3:] == -1).all()
+
+
+def test_vectors_are_the_kept_part_of_the_codes(model, features):
+  codes = model.encode(audio=features["audio"])["audio"]
+  mask = np.arange(16) % 3 == 0
+  for keep in (mask, np.flatnonzero(mask)):
+    vectors = model.embed(audio=features["audio"], keep=keep)["audio"]
+    np.testing.assert_array_equal(vectors, model.codebook[codes][..., mask])
+  padded = model.embed({"audio": [1] * SAMPLES}, audio=features["audio"])
+  assert (padded["audio"][:, 1:] == 0).all()
+  assert padded["audio"][:, 0].any()
+
+
+@pytest.mark.parametrize(
+  ("change", "words"),
+  [
+    (lambda f: {"smell": f["audio"]}, ["smell", "video, audio, text"]),
+    (lambda f: {}, ["no features"]),
+    (lambda f: {"audio": f["video"]}, ["audio", "(B, T, 32)"]),
+    (lambda f: {"audio": f["audio"][..., :5]}, ["(5, 10, 5)"]),
+    (lambda f: {"audio": f["audio"] * np.nan}, ["audio", "NaN"]),
+    (lambda f: {"audio": f["audio"][:0]}, ["(0, 10, 32)"]),
+    (lambda f: {"audio": []}, ["empty"]),
+    (lambda f: {"audio": np.array([["x"]])}, ["numbers"]),
+    (
+      lambda f: {"audio": f["audio"], "lengths": {"audio": [11] * 5}},
+      ["1..10"],
+    ),
+    (lambda f: {"audio": f["audio"], "lengths": {"text": [1] * 5}}, ["text"]),
+  ],
+)
+def test_what_does_not_fit_is_said(model, features, change, words):
+  with pytest.raises(InputError) as error:
+    model.encode(**change(features))
+  assert all(word in str(error.value) for word in words), error.value
+
+
+def test_there_must_be_a_checkpoint(tmp_path):
+  with pytest.raises(InputError, match="no checkpoint"):
+    unirep.load(tmp_path)
+
+
+def test_files_become_files_and_only_once(trained, features, tmp_path, model):
+  folder = tmp_path / "features"
+  folder.mkdir()
+  for name in ("a", "b"):
+    np.savez(
+      folder / f"{name}.npz",
+      audio=features["audio"],
+      **{
+        "length/audio": np.full(SAMPLES, 4),
+        "label/class": np.arange(SAMPLES),
+      },
+    )
+  config = tokenize.get_config()
+  config.checkpoint, config.features = str(trained), str(folder)
+  workdir, quiet = tmp_path / "out", Console(quiet=True)
+  assert jobs.run(config, workdir, quiet)["new"] == 2
+  target = workdir / "codes" / "a.npz"
+  with np.load(target) as file:
+    np.testing.assert_array_equal(
+      file["audio"],
+      model.encode({"audio": [4] * SAMPLES}, audio=features["audio"])["audio"],
+    )
+    np.testing.assert_array_equal(file["label/class"], np.arange(SAMPLES))
+  target.unlink()
+  assert jobs.run(config, workdir, quiet) == {
+    "files": 2,
+    "new": 1,
+    "samples": SAMPLES,
+  }
+  np.savez(folder / "a.npz", audio=features["audio"][..., :3])
+  with pytest.raises(InputError, match=r"a\.npz.*\(B, T, 32\)"):
+    jobs.run(config, tmp_path / "other", quiet)
+  assert not (tmp_path / "other").exists()
+
+
+def test_toc_of_a_foreign_codebook(tmp_path):
+  code = np.random.default_rng(0).random((12, 8))
+  np.save(tmp_path / "book.npy", code)
+  config = toc.get_config()
+  config.codebook = str(tmp_path / "book.npy")
+  config.keep = (2, 4)
+  results = jobs.run(config, tmp_path / "out", Console(quiet=True))
+  with np.load(tmp_path / "out" / "toc.npz") as file:
+    assert file["mask_SxD"].sum(1).tolist() == [2, 4]
+    best = np.argsort(-file["importance_D"], kind="stable")
+    np.testing.assert_array_equal(file["rank_D"], best)
+    assert file["mask_SxD"][0, best[:2]].all()
+  assert results["rank"] == best.tolist()
+  assert (tmp_path / "out" / "toc.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+  ("array", "changes", "words"),
+  [
+    (np.zeros(3), {}, ["(K, D)"]),
+    (np.full((3, 3), np.nan), {}, ["NaN"]),
+    (np.array([["a", "b"]] * 2), {}, ["real numbers"]),
+    (np.ones((3, 3)), {}, ["equal"]),
+    (np.eye(3), {"keep": (4,)}, ["1 to 3", "4"]),
+    (np.eye(4), {"keep": (3,), "top_share": (1, 1)}, ["multiple", "3"]),
+    (np.eye(4), {"share": 2.0}, ["share"]),
+    (None, {}, ["does not exist"]),
+  ],
+)
+def test_no_codebook(tmp_path, array, changes, words):
+  path = tmp_path / "book.npy"
+  if array is not None:
+    np.save(path, array)
+  config = toc.get_config()
+  config.codebook = str(path)
+  config.update(changes)
+  with pytest.raises(InputError) as error:
+    jobs.run(config, tmp_path / "out", Console(quiet=True))
+  assert all(word in str(error.value) for word in ["book.npy", *words])
+  assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("protocol", ["heldout", "released"])
+def test_tasks_end_in_intervals_and_a_verdict(trained, tmp_path, protocol):
+  workdir = tmp_path / "out"
+  config = evaluation(trained, protocol=protocol)
+  results = jobs.run(config, workdir, Console(quiet=True))
+  assert results == json.loads((workdir / "results.json").read_text())
+  assert set(results["tasks"]) == {"classification", "localization"}
+  for task in results["tasks"].values():
+    assert task["probes"] == 3 * 2 * 2
+    assert set(task["directions"]) == {
+      f"{s}->{t}" for s in ("video", "audio") for t in ("video", "audio")
+    }
+    for direction in task["directions"].values():
+      assert list(direction["keep"]) == ["4", "8", "16"]
+      for scores in direction["keep"].values():
+        assert 0 <= scores[task["primary"]]["mean"] <= 1
+      assert direction["keep"]["16"]["toc"]["mean"] == 0
+  text = (workdir / "results.md").read_text()
+  assert f"Protocol: {protocol}." in text
+  assert "16 (off)" in text
+  assert "regret" in text
+  assert (workdir / "results.png").stat().st_size > 10_000
+  assert len(list((workdir / "codes").iterdir())) == 3
+
+
+def test_codes_are_made_once(trained, tmp_path, monkeypatch):
+  config = evaluation(trained, tasks=("classification",))
+  first = jobs.run(config, tmp_path, Console(quiet=True))
+
+  def never(*_, **__):
+    raise AssertionError("encoded again")
+
+  monkeypatch.setattr(codes_lib.Encoder, "__call__", never)
+  again = jobs.run(config, tmp_path, Console(quiet=True))
+  assert again["tasks"] == first["tasks"]
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"checkpoint": ""}, ["checkpoint is empty"]),
+    ({"checkpoint": "nowhere"}, ["nowhere", "no checkpoint"]),
+    ({"tasks": ("guessing",)}, ["guessing"]),
+    ({"tasks": ()}, ["empty"]),
+    ({"tested_on": ("smell",)}, ["smell", "video, audio, text"]),
+    ({"protocol": "best"}, ["best", "heldout"]),
+    ({"seeds": 0}, ["seeds=0"]),
+    ({"toc": {"keep": (17,)}}, ["17", "1 to 16"]),
+    ({"toc": {"keep": (5,), "top_share": (1, 1)}}, ["5", "multiple"]),
+    ({"probe": {"steps": 5}}, ["steps=5", "evaluations=2"]),
+    (
+      {"tasks": ("cross_classification",)},
+      ["cross_classification", "second data set"],
+    ),
+  ],
+)
+def test_bad_evaluations_are_refused(trained, tmp_path, changes, words):
+  config = evaluation(trained)
+  config.update(changes)
+  with pytest.raises(InputError) as error:
+    jobs.run(config, tmp_path / "out", Console(quiet=True))
+  assert all(word in str(error.value) for word in words), error.value
+
+
+def test_unknown_jobs_are_refused(tmp_path):
+  config = toc.get_config()
+  config.job = "dance"
+  with pytest.raises(InputError, match="dance"):
+    jobs.run(config, tmp_path)
+
+
+def test_no_key_unread(trained, features, tmp_path, monkeypatch):
+  monkeypatch.setattr(build, "as_json", lambda config: {"data": {}})
+  np.savez(tmp_path / "mine.npz", audio=features["audio"])
+  tokens = tokenize.get_config()
+  tokens.checkpoint, tokens.features = str(trained), str(tmp_path / "mine.npz")
+  ranking = toc.get_config()
+  ranking.codebook = str(trained)
+  ranking.keep = (4,)
+  for i, config in enumerate((tokens, ranking, evaluation(trained))):
+    watched = Watched(config)
+    watched.seen.clear()
+    jobs.run(watched, tmp_path / f"run{i}", Console(quiet=True))
+    assert not set(leaves(config)) - watched.seen
+
+
+@pytest.mark.parametrize("module", [toc, tokenize, evaluate])
+def test_unknown_variants(module):
+  with pytest.raises(ValueError, match="unknown variant"):
+    module.get_config("size=huge")
