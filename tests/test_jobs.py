@@ -47,7 +47,9 @@ def features():
 
 
 def evaluation(trained, **changes):
-  config = evaluate.get_config("size=tiny,data=synthetic")
+  protocol = changes.pop("protocol", "heldout")
+  arg = f"size=tiny,data=synthetic,protocol={protocol}"
+  config = evaluate.get_config(arg)
   config.checkpoint = str(trained)
   config.toc.keep = KEEP
   config.update(changes)
@@ -226,6 +228,7 @@ def test_tasks_end_in_intervals_and_a_verdict(trained, tmp_path, protocol):
   assert f"Protocol: {protocol}." in text
   assert "16 (off)" in text
   assert "regret" in text
+  assert ("tested on the training sequences" in text) == (protocol != "heldout")
   assert (workdir / "results.png").stat().st_size > 10_000
   assert len(list((workdir / "codes").iterdir())) == 3
 

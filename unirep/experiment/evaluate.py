@@ -73,11 +73,15 @@ def run(
   tasks = {}
   for name in config.tasks:
     make, trained, tested = TASKS[name]
+    # As released: tested on what was trained on, unless the data differ.
+    seen = config.protocol == "released" and trained == tested
     problem = make(
       encode(trained, "train"),
       encode(trained, "validation"),
-      encode(tested, "test"),
+      encode(tested, "seen" if seen else "test"),
     )
+    if seen:
+      problem = problem._replace(note="tested on the training sequences")
     started = time.perf_counter()
     tasks[name] = _measure(config, tokenizer.codebook, keep_M, problem)
     seconds = time.perf_counter() - started
@@ -147,7 +151,9 @@ def _measure(config, code_KxD, keep_M, problem):
   options = dict(config.probe)
   del options["passes"]
   options["optimizer"] = probe.optimizer(
-    options.pop("learning_rate"), max_norm=options.pop("max_norm")
+    options.pop("learning_rate"),
+    halve_at=options.pop("halve_at"),
+    max_norm=options.pop("max_norm"),
   )
   scores = suite.measure(
     problem,
@@ -232,12 +238,12 @@ def _source(config, kind, split):
   """The samples of one split of one kind of data.
 
   Validation samples are fresh compositions of the recordings of the train
-  split.
+  split; `seen` ones are those of the train split, to be tested on.
   """
   options = dict(config.data)
   name = options.pop("source")
   sizes = {s: options.pop(f"{s}_size") for s in ("train", "validation", "test")}
-  size, start = sizes[split], 0
+  start, size = 0, sizes["train" if split == "seen" else split]
   if split == "validation":
     start, size = sizes["train"], sizes["train"] + sizes["validation"]
   options |= {"split": "test" if split == "test" else "train", "size": size}

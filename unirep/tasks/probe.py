@@ -10,13 +10,15 @@ M masks, S sources (modalities trained on), R seeds, E evaluations.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+
+CPU_CHUNK = 10  # measured by benchmarks/probe.py
 
 Params = dict[str, Any]
 Scores = dict[str, jax.Array]
@@ -115,6 +117,7 @@ def _linear(layer, x):
 def optimizer(
   learning_rate: float,
   *,
+  halve_at: Sequence[int] = (),
   max_norm: float | None = None,
   clip_alpha: bool = True,
 ) -> optax.GradientTransformation:
@@ -122,14 +125,17 @@ def optimizer(
 
   Args:
     learning_rate: of both.
+    halve_at: steps at which it halves.
     max_norm: largest gradient norm of the layers, as released 0.5; None does
       not clip.
     clip_alpha: clips the gradient of `alpha` likewise.
   """
+  halves = dict.fromkeys(halve_at, 0.5)
+  rate = optax.piecewise_constant_schedule(learning_rate, halves)
 
   def chain(clipped):
     steps = [_clip(max_norm)] if clipped and max_norm else []
-    return optax.chain(*steps, optax.adam(learning_rate))
+    return optax.chain(*steps, optax.adam(rate))
 
   def owner(params):
     return {name: "alpha" if name == "alpha" else "layers" for name in params}
@@ -239,7 +245,7 @@ def fit(
 @functools.partial(
   jax.jit,
   static_argnames=(
-    *("task", "optimizer", "steps", "evaluations", "batch_size"),
+    *("task", "optimizer", "steps", "evaluations", "batch_size", "chunk"),
   ),
 )
 def sweep(
@@ -248,6 +254,8 @@ def sweep(
   keep_MxD: jax.Array,
   train: Split,
   tests: Mapping[str, Split],
+  *,
+  chunk: int | None = None,
   **options: Any,
 ) -> dict[str, Scores]:
   """Every probe of a task at once: each mask on each source with each seed.
@@ -259,19 +267,26 @@ def sweep(
     train: splits stacked over sources, leaves (S, N, ...).
     tests: name -> splits stacked over sources, leaves (S, N, ...): what the
       probe of each source is scored on under that name.
+    chunk: probes side by side; chunks follow each other. None takes all on an
+      accelerator, and few on a CPU, whose cache is what limits them.
     **options: of `fit`.
 
   Returns:
     For every name in `tests`, scores (M, S, R, E).
   """
+  shape = keep_MxD.shape[0], train.idx_NxT.shape[0], key_R.shape[0]
 
-  def one(key, keep_D, train, tests):
-    return fit(key, code_KxD, keep_D, train, tests, **options)[1]
+  def one(place):
+    m, s, r = place
+    of_source = jax.tree.map(lambda x: x[s], (train, tests))
+    return fit(key_R[r], code_KxD, keep_MxD[m], *of_source, **options)[1]
 
-  seeds = jax.vmap(one, (0, None, None, None))
-  sources = jax.vmap(seeds, (None, None, 0, 0))
-  masks = jax.vmap(sources, (None, 0, None, None))
-  return masks(key_R, keep_MxD, train, tests)
+  places = tuple(x.reshape(-1) for x in jnp.indices(shape))
+  if chunk is None:
+    cpu = jax.default_backend() == "cpu"
+    chunk = CPU_CHUNK if cpu else places[0].size
+  history = jax.lax.map(one, places, batch_size=min(chunk, places[0].size))
+  return jax.tree.map(lambda x: x.reshape(*shape, -1), history)
 
 
 def unit_variance(code_KxD: Any, idx: Any) -> jax.Array:
