@@ -5,7 +5,7 @@ python -m unirep.main --config=configs/evaluate.py:data=digits \
 
 Variants, separated by commas after a colon:
   task=all|classification|localization|cross_classification|cross_localization
-  data=synthetic|digits
+  data=synthetic|digits|ave|arrays
   protocol=heldout|released
   size=small|tiny             tiny: for tests
 """
@@ -24,7 +24,7 @@ TASKS = (
 )
 CHOICES = {
   "task": ("all", *TASKS),
-  "data": ("synthetic", "digits"),
+  "data": ("synthetic", "digits", "ave", "arrays"),
   "protocol": ("heldout", "released"),
   "size": ("small", "tiny"),
 }
@@ -59,7 +59,8 @@ def get_config(arg: str = "") -> ConfigDict:
     "passes": 4,  # draws of the encoder's dropout
   }
   {"heldout": heldout, "released": released}[config.protocol](config)
-  {"synthetic": synthetic, "digits": digits}[variant["data"]](config)
+  sources = {"synthetic": synthetic, "digits": digits, "ave": ave}
+  {**sources, "arrays": arrays}[variant["data"]](config)
   {"small": small, "tiny": tiny}[variant["size"]](config)
   return config
 
@@ -107,6 +108,33 @@ def digits(config: Any) -> None:
   }
 
 
+def ave(config: Any) -> None:
+  """AVE with its authors' features and annotations."""
+  config.tasks = tuple(t for t in config.tasks if not t.startswith("cross"))
+  config.data = {
+    "source": "ave",
+    "features": "",  # folder of visual_feature.h5 and audio_feature.h5
+    "labels": "",  # folder of Annotations.txt and the three *_order.h5
+    "spare_shared": config.protocol == "heldout",  # videos in two splits
+  }
+
+
+def arrays(config: Any) -> None:
+  """Your own features in .npz files, see `unirep.data.arrays`.
+
+  With `label/class` (N,) for classification, and `label/segments/NAME` (N, T)
+  or `label/events/NAME` (N, T, C) for localization in the modality NAME.
+  """
+  config.tasks = ("classification",)
+  config.data = {
+    "source": "arrays",
+    "train": "",
+    "validation": "",
+    "test": "",
+    "other": "",  # clips of a second data set, for cross_classification
+  }
+
+
 def small(config: Any) -> None:
   """For a laptop: as set above."""
   del config
@@ -118,4 +146,5 @@ def tiny(config: Any) -> None:
   config.probe.update({"steps": 4, "evaluations": 2, "passes": 1})
   config.probe.halve_at = ()
   config.probe.batch_size = 8
-  config.data.update({"train_size": 24, "validation_size": 8, "test_size": 8})
+  if "train_size" in config.data:
+    config.data.update({"train_size": 24, "validation_size": 8, "test_size": 8})

@@ -48,7 +48,8 @@ def features():
 
 def evaluation(trained, **changes):
   protocol = changes.pop("protocol", "heldout")
-  arg = f"size=tiny,data=synthetic,protocol={protocol}"
+  source = changes.pop("source", "synthetic")
+  arg = f"size=tiny,data={source},protocol={protocol}"
   config = evaluate.get_config(arg)
   config.checkpoint = str(trained)
   config.toc.keep = KEEP
@@ -270,6 +271,30 @@ def test_bad_evaluations_are_refused(trained, tmp_path, changes, words):
   with pytest.raises(InputError) as error:
     jobs.run(config, tmp_path / "out", Console(quiet=True))
   assert all(word in str(error.value) for word in words), error.value
+
+
+def test_your_own_arrays(trained, tmp_path):
+  for name, seed in (("train", 0), ("validation", 1), ("test", 2)):
+    rows = [SyntheticEvents(size=12, seed=seed)[i] for i in range(12)]
+    np.savez(
+      tmp_path / f"{name}.npz",
+      **{
+        m: np.stack([x["features"][m] for x in rows])
+        for m in ("audio", "video")
+      },
+      **{"label/class": np.arange(12) % 3},
+    )
+  config = evaluation(trained, source="arrays")
+  with pytest.raises(InputError, match=r"data\.train: is empty"):
+    jobs.run(config, tmp_path / "out", Console(quiet=True))
+  for name in ("train", "validation", "test"):
+    config.data[name] = str(tmp_path / f"{name}.npz")
+  config.probe.batch_size = 4
+  results = jobs.run(config, tmp_path / "out", Console(quiet=True))
+  assert results["tasks"]["classification"]["directions"]["audio->video"]
+  config.tasks = ("localization",)
+  with pytest.raises(InputError, match="segments/"):
+    jobs.run(config, tmp_path / "other", Console(quiet=True))
 
 
 def test_unknown_jobs_are_refused(tmp_path):

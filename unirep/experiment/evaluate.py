@@ -14,9 +14,8 @@ from rich.console import Console
 
 from unirep import door, report, toc
 from unirep import workdir as workdir_lib
-from unirep.data import pipeline
 from unirep.errors import InputError
-from unirep.experiment import build
+from unirep.experiment import build, splits
 from unirep.experiment.build import Config
 from unirep.tasks import (
   classification,
@@ -65,6 +64,7 @@ def run(
       f"{config.checkpoint} has no modality {min(missing)!r}, only "
       f"{', '.join(tokenizer.modalities)}"
     )
+  splits.check(config.data, [TASKS[name][2] for name in config.tasks])
   workdir_lib.claim(workdir, build.as_json(config))
   encode = functools.lru_cache(
     functools.partial(_encode, config, tokenizer, workdir, console)
@@ -109,9 +109,9 @@ def check(config: Config) -> None:
   for name in config.tasks:
     if name not in TASKS:
       raise InputError(f"tasks: {name!r} is not one of {', '.join(TASKS)}")
-    if config.data.source == "synthetic" and name.startswith("cross"):
+    if name.startswith("cross") and config.data.source in ("synthetic", "ave"):
       raise InputError(
-        f"tasks: {name} needs a second data set; synthetic has one"
+        f"tasks: {name} needs a second data set; {config.data.source} is one"
       )
   if not config.tasks or not config.trained_on or not config.tested_on:
     raise InputError("tasks, trained_on and tested_on must not be empty")
@@ -215,7 +215,7 @@ def masks(config: Config, code_KxD: Any, keep_M: Any, train: Codes) -> Any:
 
 def _encode(config, tokenizer, workdir, console, kind, split) -> Codes:
   """Codes of one split, from the work directory if they are there."""
-  if kind == "events" and config.data.source == "synthetic":
+  if kind == "events" and config.data.source != "digits":
     kind = "clips"  # whose segments have labels as well
   passes = config.probe.passes if split == "train" else 1
   what = [tokenizer.settings, build.as_json(config)["data"], passes]
@@ -227,36 +227,8 @@ def _encode(config, tokenizer, workdir, console, kind, split) -> Codes:
     return codes_lib.read(path)
   console.print(f"encoding {kind}, {split}", soft_wrap=True)
   encoder = tokenizer.encoder()
-  source = _source(config, kind, split)
+  source = splits.source(config.data, kind, split)
   dropout = jax.random.key(config.seed) if split == "train" else None
   result = encoder(source, dropout=dropout, passes=passes)
   codes_lib.write(path, result)
   return result
-
-
-def _source(config, kind, split):
-  """The samples of one split of one kind of data.
-
-  Validation samples are fresh compositions of the recordings of the train
-  split; `seen` ones are those of the train split, to be tested on.
-  """
-  options = dict(config.data)
-  name = options.pop("source")
-  sizes = {s: options.pop(f"{s}_size") for s in ("train", "validation", "test")}
-  start, size = 0, sizes["train" if split == "seen" else split]
-  if split == "validation":
-    start, size = sizes["train"], sizes["train"] + sizes["validation"]
-  options |= {"split": "test" if split == "test" else "train", "size": size}
-  if name == "digits":
-    from unirep.data.digit_events import DigitEvents
-    from unirep.data.digits import Digits
-
-    speaker = options.pop("other_speaker")
-    if kind == "other":
-      options["speaker_out"] = speaker
-    source: Any = (DigitEvents if kind == "events" else Digits)(**options)
-  else:
-    from unirep.data.synthetic import SyntheticEvents
-
-    source = SyntheticEvents(**options)
-  return pipeline.Window(source, start, size)

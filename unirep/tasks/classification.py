@@ -15,8 +15,11 @@ def problem(train: Codes, validation: Codes, test: Codes) -> Problem:
 
   Chance is the most frequent class of the test samples.
   """
-  label_N = test.labels["class"]
-  seen = [codes.labels["class"].max(initial=0) for codes in (train, test)]
+  label_N = suite.label(test, "class")
+  seen = [
+    suite.label(codes, "class").max(initial=0)
+    for codes in (train, validation, test)
+  ]
   chance = np.bincount(label_N).max(initial=0) / max(label_N.size, 1)
   return Problem(
     task=task(int(max(seen)) + 1),

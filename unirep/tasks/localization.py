@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from unirep.tasks import criteria, probe, scores
+from unirep.tasks import criteria, probe, scores, suite
 from unirep.tasks.codes import Codes
 from unirep.tasks.probe import Task
 from unirep.tasks.suite import Problem
@@ -21,7 +21,9 @@ def problem(train: Codes, validation: Codes, test: Codes) -> Problem:
   `labels`. Chance is the F1 of naming every class in every segment.
   """
   classes = max(_classes(codes) for codes in (train, validation, test))
-  named = [m for m in test.idx if _named(test, m)]
+  named = [
+    m for m in test.idx if {f"events/{m}", f"segments/{m}"} & {*test.labels}
+  ]
 
   def label(codes, modality):
     return labels(codes, modality, classes)
@@ -39,18 +41,8 @@ def problem(train: Codes, validation: Codes, test: Codes) -> Problem:
 
 def labels(codes: Codes, modality: str, classes: int) -> np.ndarray:
   """What each segment of `modality` holds, (N, T, C), 0 or 1."""
-  name = _named(codes, modality)
-  value = codes.labels[name]
-  if name.startswith("events/"):
-    return value
-  return np.eye(classes, dtype=np.int8)[value]
-
-
-def _named(codes, modality):
-  for kind in ("events", "segments"):
-    if f"{kind}/{modality}" in codes.labels:
-      return f"{kind}/{modality}"
-  return ""
+  value = suite.label(codes, f"events/{modality}", f"segments/{modality}")
+  return value if value.ndim == 3 else np.eye(classes, dtype=np.int8)[value]
 
 
 def _classes(codes):

@@ -123,6 +123,21 @@ def check(
       raise InputError(f"the {name} split holds no samples")
 
 
+def label(codes: Codes, *names: str) -> np.ndarray:
+  """The first of these labels that the samples have.
+
+  Raises:
+    InputError: if they have none of them.
+  """
+  for name in names:
+    if name in codes.labels:
+      return codes.labels[name]
+  raise InputError(
+    f"the samples have no label {' or '.join(map(repr, names))}, only "
+    f"{', '.join(map(repr, codes.labels)) or 'none'}"
+  )
+
+
 def part(codes: Codes, rows: Any) -> Codes:
   """The samples at `rows`: a slice, a mask or indices."""
   return Codes(
