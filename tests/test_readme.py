@@ -1,5 +1,6 @@
 """What the README shows works."""
 
+import importlib
 import pathlib
 import re
 import shlex
@@ -81,13 +82,30 @@ def test_every_config_in_a_command_loads():
     if "--config=" in line
   ]
   assert len(commands) >= 5
-  from configs import pretrain
-
   for line in commands:
     name = re.search(r"--config=(\S+)", line).group(1)
     path, _, arg = name.partition(":")
-    assert (ROOT / path).exists()
-    pretrain.get_config(arg)
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    config = module.get_config(arg)
+    for key in re.findall(r"--config\.(\S+?)=", line):
+      assert key.split(".")[0] in config, line
+
+
+def test_a_trained_model_in_six_lines(tmp_path, monkeypatch, one_device):
+  monkeypatch.chdir(tmp_path)
+  from configs import pretrain
+
+  config = pretrain.get_config("size=tiny")
+  config.data.train_size, config.data.test_size = 24, 16
+  jobs.run(config, pathlib.Path("runs/first"), Console(quiet=True))
+  names = {}
+  code = blocks("python")[2]
+  assert len(code.split("\n\n")[-1].splitlines()) <= 6
+  exec(code, names)
+  assert names["codes"].shape == (3, 10)
+  np.testing.assert_array_equal(
+    names["vectors"], names["model"].codebook[names["codes"]]
+  )
 
 
 def test_check_script_is_a_script():
