@@ -112,7 +112,7 @@ def _verdicts(task, chosen):
     groups: dict[str, list[str]] = {"better": [], "worse": [], "unclear": []}
     for k in keep:
       if k != off:
-        groups[_verdict(keep[k]["toc"])].append(k)
+        groups[keep[k]["toc"]["verdict"]].append(k)
     said = "; ".join(
       f"{v} at {', '.join(ks)}" for v, ks in groups.items() if ks
     )
@@ -126,14 +126,10 @@ def _verdicts(task, chosen):
     )
 
 
-def _verdict(difference):
-  if difference["low"] > 0:
-    return "better"
-  return "worse" if difference["high"] < 0 else "unclear"
-
-
 def _interval(estimate):
   mean, low, high = (100 * estimate[k] for k in ("mean", "low", "high"))
+  if estimate["seeds"] < 2:
+    return f"{mean:.1f}"
   return f"{mean:.1f} ({low:.1f} to {high:.1f})"
 
 

@@ -175,7 +175,7 @@ def _measure(config, code_KxD, keep_M, problem):
       "keep": {
         str(keep): {
           **{n: protocol.estimate(x[i])._asdict() for n, x in named.items()},
-          "toc": protocol.paired(named[primary][i], off_R)._asdict(),
+          "toc": _difference(named[primary][i], off_R),
         }
         for i, keep in enumerate(keep_M)
       },
@@ -186,6 +186,11 @@ def _measure(config, code_KxD, keep_M, problem):
     "probes": len(keep_M) * len(config.trained_on) * config.seeds,
     "directions": directions,
   }
+
+
+def _difference(value_R, off_R):
+  difference = protocol.paired(value_R, off_R)
+  return {**difference._asdict(), "verdict": protocol.verdict(difference)}
 
 
 def masks(config: Config, code_KxD: Any, keep_M: Any, train: Codes) -> Any:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+STATIC = ("task", "optimizer", "steps", "evaluations", "batch_size", "chunk")
 CPU_CHUNK = 10  # measured by benchmarks/probe.py
 
 Params = dict[str, Any]
@@ -242,12 +243,7 @@ def fit(
   return carry[0], history
 
 
-@functools.partial(
-  jax.jit,
-  static_argnames=(
-    *("task", "optimizer", "steps", "evaluations", "batch_size", "chunk"),
-  ),
-)
+@functools.partial(jax.jit, static_argnames=STATIC)
 def sweep(
   key_R: jax.Array,
   code_KxD: jax.Array,

@@ -56,7 +56,7 @@ def paired(value_R: Any, baseline_R: Any) -> Estimate:
 
 
 def verdict(difference: Estimate) -> str:
-  """What an interval of a difference allows to say: better, worse, unclear."""
+  """What the interval allows to say: better, worse, or unclear."""
   if difference.low > 0:
     return "better"
   return "worse" if difference.high < 0 else "unclear"
