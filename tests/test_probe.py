@@ -1,12 +1,21 @@
+"""Probes: what they draw, on which minibatches, and that none sees another."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unirep.tasks import probe
+from unirep.tasks import classification, probe
+from unirep.tasks.probe import Split
 
 CODES, DIM, CLASSES, T = 8, 6, 4, 3
-OPTIONS = {"steps": 150, "batch_size": 32, "learning_rate": 2e-2}
+OPTIONS = {
+  "task": classification.task(CLASSES),
+  "optimizer": probe.optimizer(2e-2, max_norm=0.5),
+  "steps": 12,
+  "evaluations": 3,
+  "batch_size": 8,
+}
 
 
 def code_matrix():
@@ -18,76 +27,99 @@ def samples(count, seed, shift=0):
   rng = np.random.default_rng(seed)
   label = rng.permutation(np.arange(count) % CLASSES)
   idx = 2 * label[:, None] + rng.integers(0, 2, (count, T))
-  return ((idx + shift) % CODES).astype(np.int32), label.astype(np.int32)
+  return Split(jnp.asarray((idx + shift) % CODES), jnp.asarray(label))
 
 
-def transfer(relabel=lambda label: label, shift=0):
-  train, train_label = samples(160, 1)
-  other, test_label = samples(200, 2, shift)
-  own, _ = samples(200, 2)
-  train_label, test_label = relabel(train_label), relabel(test_label)
-  shifted = (train + shift) % CODES
-  return probe.transfer(
-    jax.random.key(0),
-    code_matrix(),
-    {"a": train, "b": shifted},
-    train_label,
-    {"a": own, "b": other},
-    test_label,
-    **OPTIONS,
-  )
+def stack(*splits):
+  return jax.tree.map(lambda *x: jnp.stack(x), *splits)
 
 
-def test_one_language_transfers():
-  score = transfer()
-  assert set(score) == {"a->b", "b->a"}
-  for result in score.values():
-    assert set(result) == {"accuracy", "ceiling", "chance"}
-    assert result["accuracy"] >= 0.99
-    assert result["ceiling"] >= 0.99
-    assert result["chance"] == 0.25
-
-
-def test_foreign_codes_do_not_transfer_though_each_is_separable():
-  """b says class c with the codes of class c + 1."""
-  for result in transfer(shift=2).values():
-    assert result["ceiling"] >= 0.99
-    assert result["accuracy"] <= 0.05
-
-
-def test_shuffled_labels_give_chance():
-  for result in transfer(np.random.default_rng(3).permutation).values():
-    assert abs(result["accuracy"] - 0.25) < 0.1
-    assert abs(result["ceiling"] - 0.25) < 0.1
-
-
-def test_chance_is_the_most_frequent_test_class_and_codes_are_scaled():
-  train, train_label = samples(160, 1)
-  idx, label = samples(40, 2)
-  keep = np.r_[np.flatnonzero(label == 1), np.flatnonzero(label != 1)[:6]]
-  idx, label = idx[keep], label[keep]
-  score = probe.transfer(
-    jax.random.key(0),
-    1e-3 * code_matrix() + 5,  # tiny spread around a far mean
-    {"a": train, "b": train},
-    train_label,
-    {"a": idx, "b": idx},
-    label,
-    **OPTIONS,
-  )
-  assert score["a->b"]["chance"] == 10 / 16
-  assert score["a->b"]["accuracy"] >= 0.99
-
-
-def test_head_matches_numpy():
+def test_clip_head_matches_numpy():
   params = jax.tree.map(np.asarray, probe.init(jax.random.key(0), DIM, CLASSES))
-  x = np.random.default_rng(0).normal(size=(5, T, DIM)).astype(np.float32)
-  hidden, classes = params["hidden"], params["classes"]
-  y = (x @ hidden["kernel"] + hidden["bias"]).max(1)
-  expected = y @ classes["kernel"] + classes["bias"]
-  np.testing.assert_allclose(probe.apply(params, x), expected, atol=1e-5)
-  for leaf in jax.tree.leaves(params):
-    assert np.abs(leaf).max() <= 1 / np.sqrt(DIM)
+  code, (idx, _) = code_matrix(), samples(5, 3)
+  hidden, outputs = params["hidden"], params["outputs"]
+  y = (code[idx] @ hidden["kernel"] + hidden["bias"]).max(1)
+  expected = y @ outputs["kernel"] + outputs["bias"]
+  np.testing.assert_allclose(probe.clip(params, code, idx), expected, atol=1e-5)
+  steps = code[idx] @ hidden["kernel"] + hidden["bias"]
+  np.testing.assert_allclose(
+    probe.segment(params, code, idx),
+    steps @ outputs["kernel"] + outputs["bias"],
+    atol=1e-5,
+  )
+
+
+def test_draws_are_bounded_by_what_is_kept():
+  keep = np.array([True, False, True, True, False, True])
+  params = probe.init(
+    jax.random.key(0), DIM, CLASSES, keep_D=keep, weighted=True
+  )
+  kernel = np.asarray(params["hidden"]["kernel"])
+  assert not kernel[~keep].any()
+  assert not kernel[:, ~keep].any()
+  assert not np.asarray(params["outputs"]["kernel"])[~keep].any()
+  assert (kernel[np.ix_(keep, keep)] != 0).all()
+  assert 0.4 < np.abs(kernel).max() <= 0.5
+  np.testing.assert_allclose(params["alpha"], 0.1)
+
+
+def test_a_sweep_is_its_probes_one_by_one():
+  train = stack(samples(40, 1), samples(40, 2, 2))
+  tests = {"test": stack(samples(24, 3), samples(24, 4))}
+  keep_MxD = jnp.asarray([[1, 1, 1, 1, 1, 1], [1, 0, 1, 0, 1, 0]], bool)
+  key_R = jax.random.split(jax.random.key(7), 3)
+  code = jnp.asarray(code_matrix())
+  for chunk in (None, 5):
+    whole = probe.sweep(
+      key_R, code, keep_MxD, train, tests, chunk=chunk, **OPTIONS
+    )
+    score = np.asarray(whole["test"]["accuracy"])
+    assert score.shape == (2, 2, 3, 3)
+    for m, s, r in ((0, 0, 0), (1, 0, 2), (0, 1, 1), (1, 1, 0)):
+      own = jax.tree.map(lambda x, s=s: x[s], (train, tests))
+      _, history = jax.jit(
+        lambda key, keep, train, tests: probe.fit(
+          key, code, keep, train, tests, **OPTIONS
+        )
+      )(key_R[r], keep_MxD[m], *own)
+      np.testing.assert_allclose(
+        score[m, s, r], history["test"]["accuracy"], atol=1e-6
+      )
+  assert len(np.unique(score)) > 3
+
+
+def test_a_probe_learns_and_does_not_see_what_is_masked():
+  train, test = samples(160, 1), samples(200, 2)
+  code = jnp.asarray(code_matrix())
+  options = OPTIONS | {"steps": 150}
+  keep = jnp.asarray([1, 1, 1, 0, 0, 0], bool)
+  fit = jax.jit(
+    lambda code: probe.fit(
+      jax.random.key(0), code, keep, train, {"test": test}, **options
+    )
+  )
+  params, history = fit(code)
+  assert history["test"]["accuracy"][-1] >= 0.9
+  assert history["test"]["accuracy"].shape == (3,)
+  other, _ = fit(code.at[:, 3:].add(100.0))
+  for ours, theirs in zip(
+    jax.tree.leaves(params), jax.tree.leaves(other), strict=True
+  ):
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_learning_rate_halves():
+  def moves(halve_at):
+    optimizer = probe.optimizer(1e-2, halve_at=halve_at)
+    params = {"hidden": {"bias": jnp.zeros(())}}
+    grads, state, found = {"hidden": {"bias": jnp.ones(())}}, None, []
+    state = optimizer.init(params)
+    for _ in range(4):
+      updates, state = optimizer.update(grads, state, params)
+      found.append(float(updates["hidden"]["bias"]))
+    return np.array(found)
+
+  np.testing.assert_allclose(moves((2,)) / moves(()), [1, 1, 0.5, 0.5], 1e-3)
 
 
 def test_unit_variance_counts_the_codes_in_use():
@@ -101,43 +133,12 @@ def test_unit_variance_counts_the_codes_in_use():
   assert np.isfinite(alone).all()
 
 
-@pytest.mark.parametrize(
-  ("right", "share"), [([0, 1, 2, 3], 1), ([0, 1, 3, 2], 0.5)]
-)
-def test_accuracy(right, share):
-  code = np.eye(4, dtype=np.float32)
-  params = {
-    "hidden": {"kernel": np.eye(4), "bias": np.zeros(4)},
-    "classes": {"kernel": np.eye(4), "bias": np.zeros(4)},
-  }
-  idx = np.arange(4)[:, None]
-  assert probe.accuracy(params, code, idx, np.array(right)) == share
-
-
-def test_the_table_of_hidden_codes_is_a_short_cut_and_no_more():
+@pytest.mark.parametrize("time", [3, 5])
+def test_a_maximum_ignores_repetitions(time):
   params = probe.init(jax.random.key(1), DIM, CLASSES)
-  code = code_matrix()
-  idx, _ = samples(20, 4)
-  ours = probe.apply_to_codes(params, code, idx)
-  np.testing.assert_allclose(ours, probe.apply(params, code[idx]), atol=1e-6)
-
-
-def test_scores_are_means_over_seeds():
-  train, train_label = samples(40, 1)
-  test, label = samples(40, 2, shift=1)
-  options = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3}
-  args = ({"a": train, "b": train}, train_label, {"a": test, "b": test}, label)
-  key = jax.random.key(0)
-  three = probe.transfer(key, code_matrix(), *args, seeds=3, **options)
-  code = probe.unit_variance(code_matrix(), np.stack([train, train]))
-  total = 0
-  for key_S in jax.random.split(key, (3, 2)):
-    params = probe.fit(
-      key_S[0],
-      code,
-      *map(jnp.asarray, (train, train_label)),
-      classes=CLASSES,
-      **options,
-    )
-    total += float(probe.accuracy(params, code, test, label))
-  assert three["a->b"]["accuracy"] == pytest.approx(total / 3, abs=1e-6)
+  code, (idx, _) = code_matrix(), samples(6, 4)
+  longer = probe.repeat_to(np.asarray(idx), time)
+  assert longer.shape == (6, time)
+  np.testing.assert_array_equal(
+    probe.clip(params, code, longer), probe.clip(params, code, idx)
+  )

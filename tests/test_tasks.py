@@ -1,0 +1,180 @@
+"""Tasks end to end on codes whose meaning is known."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from unirep.errors import InputError
+from unirep.tasks import (
+  classification,
+  cross_classification,
+  localization,
+  probe,
+  protocol,
+  suite,
+)
+from unirep.tasks.codes import Codes
+
+K, D, C, T = 8, 6, 4, 3
+OPTIONS = {"steps": 150, "batch_size": 32, "learning_rate": 2e-2}
+
+
+def code_matrix():
+  return np.random.default_rng(0).normal(size=(K, D)).astype(np.float32)
+
+
+def clips(count, seed, shift=0):
+  """The class c speaks in codes 2c and 2c + 1; modality b adds `shift`."""
+  rng = np.random.default_rng(seed)
+  label = rng.permutation(np.arange(count) % C).astype(np.int32)
+  idx = (2 * label[:, None] + rng.integers(0, 2, (count, T))).astype(np.int32)
+  return Codes({"a": idx, "b": (idx + shift) % K}, {"class": label})
+
+
+def transfer(relabel=lambda label: label, shift=0, seeds=1):
+  train, test = clips(160, 1, shift), clips(200, 2, shift)
+  train, test = (
+    Codes(x.idx, {"class": relabel(x.labels["class"])}) for x in (train, test)
+  )
+  return classification.transfer(
+    code_matrix(), train, test, seed=0, seeds=seeds, **OPTIONS
+  )
+
+
+def test_one_language_transfers():
+  score = transfer(seeds=2)
+  assert set(score) == {"a->b", "b->a"}
+  for result in score.values():
+    assert set(result) == {"accuracy", "ceiling", "chance"}
+    assert result["accuracy"] >= 0.99
+    assert result["ceiling"] >= 0.99
+    assert result["chance"] == 0.25
+
+
+def test_foreign_codes_do_not_transfer_though_each_is_separable():
+  """B says class c with the codes of class c + 1."""
+  for result in transfer(shift=2).values():
+    assert result["ceiling"] >= 0.99
+    assert result["accuracy"] <= 0.05
+
+
+def test_shuffled_labels_give_chance():
+  for result in transfer(np.random.default_rng(3).permutation).values():
+    assert abs(result["accuracy"] - 0.25) < 0.1
+    assert abs(result["ceiling"] - 0.25) < 0.1
+
+
+def segments(count, seed):
+  """Code 2c or 2c + 1 in every segment of class c; the last is background."""
+  rng = np.random.default_rng(seed)
+  ids = rng.integers(0, C, (count, T)).astype(np.int32)
+  idx = (2 * ids + rng.integers(0, 2, ids.shape)).astype(np.int32)
+  return Codes({"a": idx, "b": idx}, {"segments/a": ids, "segments/b": ids})
+
+
+def measured(problem, **changes):
+  options = {
+    "optimizer": probe.optimizer(2e-2, max_norm=0.5),
+    "steps": 200,
+    "evaluations": 2,
+    "batch_size": 32,
+  }
+  return suite.measure(
+    problem,
+    code_matrix(),
+    np.ones((1, D), bool),
+    seed=0,
+    seeds=2,
+    sources=("a",),
+    targets=("a", "b"),
+    protocol_name="heldout",
+    options=options,
+    **changes,
+  )
+
+
+def test_events_are_localized():
+  problem = localization.problem(
+    segments(99, 0), segments(20, 1), segments(50, 2)
+  )
+  results = measured(problem)
+  assert set(results) == {("a", "a"), ("a", "b")}
+  for scores in results.values():
+    assert scores["f1"].shape == (1, 2)
+    for name in ("f1", "event_f1", "macro_f1", "precision", "recall"):
+      assert (scores[name] > 0.95).all(), name
+  truth = problem.label(problem.test, "a")
+  share = truth[..., :-1].mean()
+  assert problem.chance["a"] == pytest.approx(2 * share / (1 + share))
+
+
+def test_multi_hot_labels_are_taken_as_they_are():
+  codes = segments(5, 0)
+  hot = np.eye(C, dtype=np.int8)[codes.labels["segments/a"]]
+  both = Codes(codes.idx, {"events/a": hot | np.roll(hot, 1, -1)})
+  problem = localization.problem(both, both, both)
+  assert problem.task.outputs == C
+  np.testing.assert_array_equal(
+    problem.label(both, "a"), both.labels["events/a"]
+  )
+  with pytest.raises(InputError, match="events/b"):
+    problem.label(both, "b")
+
+
+def test_only_classes_of_both_data_sets_are_shared():
+  def some(classes):
+    label = np.repeat(classes, 3).astype(np.int32)
+    idx = np.arange(label.size, dtype=np.int32)[:, None] % K
+    return Codes({"a": idx}, {"class": label})
+
+  train, test = some([0, 1, 3, 4]), some([1, 2, 4])
+  nominal = cross_classification.problem(train, train, test)
+  shared = cross_classification.shared(train, train, test)
+  assert nominal.task.outputs == 5
+  assert shared.task.outputs == 2
+  np.testing.assert_array_equal(shared.test.labels["class"], [0] * 3 + [1] * 3)
+  np.testing.assert_array_equal(shared.train.idx["a"][:, 0], [3, 4, 5, 1, 2, 3])
+  assert "2 classes" in shared.note
+
+
+def test_what_can_not_be_measured():
+  whole, empty = clips(8, 0), suite.part(clips(8, 0), slice(0))
+  problem = classification.problem(whole, whole, whole)
+  with pytest.raises(InputError, match="'smell'; there are a, b"):
+    suite.check(problem, ("a",), ("smell",))
+  for name in ("train", "validation", "test"):
+    with pytest.raises(InputError, match=f"{name} split holds no samples"):
+      suite.check(problem._replace(**{name: empty}), ("a",), ("b",))
+  bare = Codes(whole.idx, {})
+  with pytest.raises(InputError, match="no label 'class'"):
+    classification.problem(whole, whole, bare)
+
+
+def test_intervals_by_hand():
+  value = np.array([0.7, 0.8, 0.75, 0.9, 0.85])
+  ours = protocol.estimate(value)
+  half = stats.t.ppf(0.975, 4) * value.std(ddof=1) / np.sqrt(5)
+  assert ours.mean == pytest.approx(0.8)
+  assert (ours.low, ours.high) == pytest.approx((0.8 - half, 0.8 + half))
+  assert ours.seeds == 5
+  assert np.isnan(protocol.estimate([0.5]).low)
+  # What the seeds share cancels: a constant gain is certain.
+  gain = protocol.paired(value + 0.01, value)
+  assert (gain.low, gain.high) == pytest.approx((0.01, 0.01))
+  assert protocol.verdict(gain) == "better"
+  assert protocol.verdict(protocol.paired(value - 0.01, value)) == "worse"
+  assert protocol.verdict(protocol.paired(value[::-1], value)) == "unclear"
+
+
+def test_who_chooses_the_evaluation():
+  history = {
+    "validation": {"f1": np.array([[[[0.1, 0.9, 0.9, 0.2]]]])},
+    "test": {
+      "f1": np.array([[[[0.8, 0.1, 0.3, 0.2]]]]),
+      "recall": np.array([[[[1.0, 2.0, 3.0, 4.0]]]]),
+    },
+  }
+  fair = protocol.heldout(history, "validation", "test", "f1")
+  assert (fair["f1"].item(), fair["recall"].item()) == (0.3, 3.0)  # the latest
+  best = protocol.released(history, "test", "f1")
+  assert (best["f1"].item(), best["recall"].item()) == (0.8, 1.0)
