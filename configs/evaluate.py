@@ -46,6 +46,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "similarity_weight": 0.7,
     "variance_weight": 0.3,
     "top_share": (1, 0),  # of highest and of lowest importance
+    "centered": False,  # True ranks by variance alone
     "live_codes": False,  # True leaves out codes that no training sample has
     "spare_dead": False,  # True never prefers dimensions that are always zero
   }

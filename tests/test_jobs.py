@@ -274,6 +274,35 @@ def test_bad_evaluations_are_refused(trained, tmp_path, changes, words):
   assert all(word in str(error.value) for word in words), error.value
 
 
+def test_classes_that_differ_are_measured_twice(trained, tmp_path):
+  for name, classes in (
+    ("train", 4),
+    ("validation", 4),
+    ("test", 4),
+    ("other", 3),
+  ):
+    rows = [SyntheticEvents(size=12)[i] for i in range(12)]
+    np.savez(
+      tmp_path / f"{name}.npz",
+      **{
+        m: np.stack([x["features"][m] for x in rows])
+        for m in ("audio", "video")
+      },
+      **{"label/class": np.arange(12) % classes},
+    )
+  config = evaluation(trained, source="arrays", tasks=("cross_classification",))
+  for name in ("train", "validation", "test", "other"):
+    config.data[name] = str(tmp_path / f"{name}.npz")
+  config.probe.batch_size = 4
+  results = jobs.run(config, tmp_path / "out", Console(quiet=True))
+  assert list(results["tasks"]) == [
+    "cross_classification",
+    "cross_classification_shared",
+  ]
+  shared = results["tasks"]["cross_classification_shared"]
+  assert "3 classes" in shared["note"]
+
+
 def test_your_own_arrays(trained, tmp_path):
   for name, seed in (("train", 0), ("validation", 1), ("test", 2)):
     rows = [SyntheticEvents(size=12, seed=seed)[i] for i in range(12)]
@@ -313,7 +342,8 @@ def test_no_key_unread(trained, features, tmp_path, monkeypatch):
   ranking = toc.get_config()
   ranking.codebook = str(trained)
   ranking.keep = (4,)
-  for i, config in enumerate((tokens, ranking, evaluation(trained))):
+  tasks = evaluation(trained, tasks=("classification",))
+  for i, config in enumerate((tokens, ranking, tasks)):
     watched = Watched(config)
     watched.seen.clear()
     jobs.run(watched, tmp_path / f"run{i}", Console(quiet=True))

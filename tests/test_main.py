@@ -135,14 +135,49 @@ def test_kill_and_resume_is_bit_exact(finished, tmp_path):
   done = run(*arguments, f"--workdir={workdir}")
   assert done.returncode == 0, done.stdout + done.stderr
   assert_equal_runs(reference, workdir)
-  ours, theirs = (
-    [
-      {k: v for k, v in json.loads(x).items() if k != "steps_per_second"}
-      for x in (place / "metrics.jsonl").read_text().splitlines()
-    ]
-    for place in (reference, workdir)
+  assert logged(reference) == logged(workdir)
+
+
+def logged(workdir):
+  """The metrics of a run, without its speed."""
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  return [
+    {k: v for k, v in json.loads(x).items() if k != "steps_per_second"}
+    for x in lines
+  ]
+
+
+def test_a_notice_saves_and_asks_to_be_started_again(finished, tmp_path):
+  """SIGTERM during the first step, far from the first regular checkpoint."""
+  reference, arguments = finished
+  workdir = tmp_path / "run"
+  arguments = (
+    *arguments,
+    "--config.checkpoint_every=100",
+    f"--workdir={workdir}",
   )
-  assert ours == theirs
+  process = subprocess.Popen(
+    command(*arguments),
+    cwd=ROOT,
+    env=environment(),
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  while process.poll() is None:
+    if (workdir / "metrics.jsonl").exists():
+      time.sleep(1)  # the first step is being traced or compiled
+      process.terminate()
+      break
+    time.sleep(0.01)
+  _, errors = process.communicate()
+  assert process.returncode == 75, errors
+  assert "saved after step 1," in errors
+  assert (workdir / "checkpoints" / "1").is_dir()
+  done = run(*arguments)
+  assert done.returncode == 0, done.stdout + done.stderr
+  assert_equal_runs(reference, workdir)
+  assert logged(reference) == logged(workdir)
 
 
 def rewind(finished, tmp_path, steps=2):
@@ -184,7 +219,9 @@ def test_only_damaged_checkpoints_are_refused(finished, tmp_path):
   assert "none of the checkpoints" in line
 
 
-@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize(
+  "devices", [2, pytest.param(4, marks=pytest.mark.slow)]
+)
 def test_restores_on_another_number_of_devices(finished, tmp_path, devices):
   workdir, last = rewind(finished, tmp_path)
   done = run(*finished[1], f"--workdir={workdir}", devices=devices)

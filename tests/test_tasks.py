@@ -108,6 +108,16 @@ def test_events_are_localized():
   assert problem.chance["a"] == pytest.approx(2 * share / (1 + share))
 
 
+def test_as_released_background_counts():
+  codes = segments(30, 0)
+  problem = localization.problem(codes, codes, codes)
+  counted = localization.with_background(problem)
+  assert counted.task.primary == "f1_with_background"
+  # One of C classes is on in each segment: precision 1 / C at full recall.
+  assert counted.chance["a"] == pytest.approx(2 * 0.25 / 1.25)
+  assert counted.chance["a"] != pytest.approx(problem.chance["a"])
+
+
 def test_multi_hot_labels_are_taken_as_they_are():
   codes = segments(5, 0)
   hot = np.eye(C, dtype=np.int8)[codes.labels["segments/a"]]
@@ -135,6 +145,8 @@ def test_only_classes_of_both_data_sets_are_shared():
   np.testing.assert_array_equal(shared.test.labels["class"], [0] * 3 + [1] * 3)
   np.testing.assert_array_equal(shared.train.idx["a"][:, 0], [3, 4, 5, 1, 2, 3])
   assert "2 classes" in shared.note
+  assert cross_classification.differ(train, test)
+  assert not cross_classification.differ(train, train)
 
 
 def test_what_can_not_be_measured():

@@ -8,3 +8,5 @@ class InputError(ValueError):
   how to mend it. `unirep.main` prints that line and exits with code 2; every
   other exception is a defect of ours and keeps its traceback.
   """
+
+  exit_code = 2

@@ -15,6 +15,7 @@ from rich.console import Console
 from unirep.errors import InputError
 from unirep.experiment import jobs
 from unirep.train.loop import NonFiniteError
+from unirep.train.preemption import PreemptedError
 
 CONFIG = config_flags.DEFINE_config_file(
   "config", "configs/pretrain.py", "A file with get_config(), maybe :variant."
@@ -32,7 +33,7 @@ def default_workdir(settings: str) -> pathlib.Path:
 
 
 def main(argv: list[str]) -> int:
-  """Runs the experiment; 2 means that the user can mend it."""
+  """Runs the experiment; 2: the user can mend it, 75: start it again."""
   console, workdir = Console(highlight=False), ""
   try:
     if len(argv) > 1:
@@ -40,9 +41,9 @@ def main(argv: list[str]) -> int:
     config = CONFIG.value
     workdir = WORKDIR.value or default_workdir(config.to_json())
     jobs.run(config, pathlib.Path(workdir), console)
-  except InputError as error:
+  except (InputError, PreemptedError) as error:
     sys.stderr.write(f"unirep: {error}\n")
-    return 2
+    return error.exit_code
   except NonFiniteError as error:
     sys.stderr.write(f"unirep: {error}; the state is in {workdir}/nonfinite\n")
     return 1

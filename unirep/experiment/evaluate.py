@@ -72,20 +72,12 @@ def run(
   began = time.perf_counter()
   tasks = {}
   for name in config.tasks:
-    make, trained, tested = TASKS[name]
-    # As released: tested on what was trained on, unless the data differ.
-    seen = config.protocol == "released" and trained == tested
-    problem = make(
-      encode(trained, "train"),
-      encode(trained, "validation"),
-      encode(tested, "seen" if seen else "test"),
-    )
-    if seen:
-      problem = problem._replace(note="tested on the training sequences")
-    started = time.perf_counter()
-    tasks[name] = _measure(config, tokenizer.codebook, keep_M, problem)
-    seconds = time.perf_counter() - started
-    console.print(f"{name}: {tasks[name]['probes']} probes in {seconds:.0f} s")
+    for title, problem in _problems(config, name, encode):
+      started = time.perf_counter()
+      tasks[title] = _measure(config, tokenizer.codebook, keep_M, problem)
+      seconds = time.perf_counter() - started
+      probes = tasks[title]["probes"]
+      console.print(f"{title}: {probes} probes in {seconds:.0f} s")
   results = {
     "protocol": config.protocol,
     "checkpoint": str(config.checkpoint),
@@ -146,6 +138,28 @@ def keeps(config: Config, dims: int) -> list[int]:
   return [*sorted({*config.toc.keep} - {dims}), dims]
 
 
+def _problems(config, name, encode):
+  """The problem of a task, and a second one where the classes differ."""
+  make, trained, tested = TASKS[name]
+  # As released: tested on what was trained on, unless the data differ.
+  seen = config.protocol == "released" and trained == tested
+  codes = (
+    encode(trained, "train"),
+    encode(trained, "validation"),
+    encode(tested, "seen" if seen else "test"),
+  )
+  problem = make(*codes)
+  if seen:
+    problem = problem._replace(note="tested on the training sequences")
+  if config.protocol == "released" and name.endswith("localization"):
+    problem = localization.with_background(problem)
+  yield name, problem
+  if name == "cross_classification" and cross_classification.differ(
+    codes[0], codes[2]
+  ):
+    yield f"{name}_shared", cross_classification.shared(*codes)
+
+
 def _measure(config, code_KxD, keep_M, problem):
   """Trains the probes of one problem; its part of the results."""
   options = dict(config.probe)
@@ -204,6 +218,7 @@ def masks(config: Config, code_KxD: Any, keep_M: Any, train: Codes) -> Any:
     config.toc.similarity_weight,
     config.toc.variance_weight,
     live_K=live_K,
+    centered=config.toc.centered,
   )
   dead_D = toc.dead(code_KxD, live_K) if config.toc.spare_dead else None
   mask_MxD = toc.sweep(

@@ -37,6 +37,11 @@ def shared(train: Codes, validation: Codes, test: Codes) -> Problem:
   )
 
 
+def differ(train: Codes, test: Codes) -> bool:
+  """Whether one data set lacks a class that the other has."""
+  return {*train.labels["class"].tolist()} != {*test.labels["class"].tolist()}
+
+
 def _keep(codes: Codes, classes: np.ndarray) -> Codes:
   """The samples of `classes`, renumbered in their order."""
   codes = part(codes, np.isin(codes.labels["class"], classes))

@@ -115,6 +115,7 @@ def _linear(layer, x):
   return x @ layer["kernel"] + layer["bias"]
 
 
+@functools.cache  # equal ones are one: programs compile once
 def optimizer(
   learning_rate: float,
   *,

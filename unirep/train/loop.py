@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from unirep.train import preemption
 from unirep.train.log import Log
 from unirep.train.state import Batch, TrainState
 
@@ -57,20 +58,24 @@ def run(
 
   Raises:
     NonFiniteError: naming the step and the first metric that is not finite.
+    PreemptedError: after SIGTERM, once the state is saved.
   """
   first = int(state.step)
   pending: tuple[int, Metrics] | None = None
   clock = Clock()
-  with jax.transfer_guard("disallow"):
+  with preemption.Notice() as notice, jax.transfer_guard("disallow"):
     for step in range(first + 1, steps + 1):
       state, metrics = step_fn(state, next(batches))
       if pending:
         _report(*pending, state, log, log_every, steps, clock)
       pending = (step, metrics)
-      if step % save_every == 0 or step == steps:
+      ends = step < steps and notice.given(step)
+      if step % save_every == 0 or step == steps or ends:
         _report(*pending, state, log, log_every, steps, clock)
         pending = None
         save(state)
+      if ends:
+        raise preemption.PreemptedError(step)
   return state
 
 

@@ -1,0 +1,59 @@
+"""Ends a run in good order when the machine is taken away.
+
+Schedulers and clouds send SIGTERM some seconds before they end a process. The
+run then saves its state after the step that is under way and exits with 75
+(EX_TEMPFAIL: try again), and the same command goes on from there.
+"""
+
+import signal
+import threading
+from types import FrameType
+
+import jax
+from jax.experimental import multihost_utils
+
+
+class PreemptedError(Exception):
+  """The run was asked to end, and has saved its state."""
+
+  exit_code = 75
+
+  def __init__(self, step: int):
+    super().__init__(
+      f"asked to end (SIGTERM); saved after step {step}, the same command goes "
+      "on from there"
+    )
+
+
+class Notice:
+  """Within its context, SIGTERM is remembered instead of obeyed.
+
+  Of several processes, all learn of it at the same step, through the
+  coordination service, if any one gets the signal.
+  """
+
+  def __init__(self):
+    self._given = False
+    self._before = None
+
+  def __enter__(self) -> "Notice":
+    # Python takes signals in its main thread alone. With several processes JAX
+    # has a handler of its own.
+    main = threading.current_thread() is threading.main_thread()
+    if main and jax.process_count() == 1:
+      self._before = signal.signal(signal.SIGTERM, self._take)
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    if self._before is not None:
+      signal.signal(signal.SIGTERM, self._before)
+
+  def given(self, step: int) -> bool:
+    """Whether to end after `step`; the same answer in all processes."""
+    if jax.process_count() > 1:
+      return multihost_utils.reached_preemption_sync_point(step)
+    return self._given
+
+  def _take(self, number: int, frame: FrameType | None) -> None:
+    del number, frame
+    self._given = True
