@@ -208,7 +208,9 @@ def test_no_codebook(tmp_path, array, changes, words):
   assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("protocol", ["heldout", "released"])
+@pytest.mark.parametrize(
+  "protocol", ["heldout", pytest.param("released", marks=pytest.mark.slow)]
+)
 def test_tasks_end_in_intervals_and_a_verdict(trained, tmp_path, protocol):
   workdir = tmp_path / "out"
   config = evaluation(trained, protocol=protocol)
@@ -274,6 +276,7 @@ def test_bad_evaluations_are_refused(trained, tmp_path, changes, words):
   assert all(word in str(error.value) for word in words), error.value
 
 
+@pytest.mark.slow
 def test_classes_that_differ_are_measured_twice(trained, tmp_path):
   for name, classes in (
     ("train", 4),

@@ -69,22 +69,19 @@ def test_a_sweep_is_its_probes_one_by_one():
   keep_MxD = jnp.asarray([[1, 1, 1, 1, 1, 1], [1, 0, 1, 0, 1, 0]], bool)
   key_R = jax.random.split(jax.random.key(7), 3)
   code = jnp.asarray(code_matrix())
-  for chunk in (None, 5):
-    whole = probe.sweep(
-      key_R, code, keep_MxD, train, tests, chunk=chunk, **OPTIONS
-    )
-    score = np.asarray(whole["test"]["accuracy"])
-    assert score.shape == (2, 2, 3, 3)
-    for m, s, r in ((0, 0, 0), (1, 0, 2), (0, 1, 1), (1, 1, 0)):
-      own = jax.tree.map(lambda x, s=s: x[s], (train, tests))
-      _, history = jax.jit(
-        lambda key, keep, train, tests: probe.fit(
-          key, code, keep, train, tests, **OPTIONS
-        )
-      )(key_R[r], keep_MxD[m], *own)
-      np.testing.assert_allclose(
-        score[m, s, r], history["test"]["accuracy"], atol=1e-6
+  whole = probe.sweep(key_R, code, keep_MxD, train, tests, chunk=5, **OPTIONS)
+  score = np.asarray(whole["test"]["accuracy"])
+  assert score.shape == (2, 2, 3, 3)
+  for m, s, r in ((0, 0, 0), (1, 0, 2), (0, 1, 1), (1, 1, 0)):
+    own = jax.tree.map(lambda x, s=s: x[s], (train, tests))
+    _, history = jax.jit(
+      lambda key, keep, train, tests: probe.fit(
+        key, code, keep, train, tests, **OPTIONS
       )
+    )(key_R[r], keep_MxD[m], *own)
+    np.testing.assert_allclose(
+      score[m, s, r], history["test"]["accuracy"], atol=1e-6
+    )
   assert len(np.unique(score)) > 3
 
 

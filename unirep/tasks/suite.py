@@ -71,7 +71,9 @@ def measure(
     InputError: for a modality that the codes lack, or a split without samples.
   """
   check(problem, sources, targets)
-  time = max(problem.train.idx[m].shape[1] for m in {*sources, *targets})
+  parts = (problem.train, problem.validation, problem.test)
+  named = {*sources, *targets}
+  time = max(x.shape[1] for p in parts for m, x in p.idx.items() if m in named)
 
   def split(codes: Codes, m: str) -> Split:
     idx_NxT = probe.repeat_to(codes.idx[m], time)
@@ -112,13 +114,15 @@ def check(
   problem: Problem, sources: Sequence[str], targets: Sequence[str]
 ) -> None:
   """Raises InputError where `measure` would have nothing to work on."""
-  for m in {*sources, *targets}:
-    if m not in problem.test.idx:
-      raise InputError(
-        f"no codes of modality {m!r}; there are {', '.join(problem.test.idx)}"
-      )
-  for name in ("train", "validation", "test"):
+  asked = {"train": sources, "validation": sources, "test": targets}
+  for name, modalities in asked.items():
     codes: Codes = getattr(problem, name)
+    for m in modalities:
+      if m not in codes.idx:
+        raise InputError(
+          f"the {name} split has no codes of modality {m!r}; there are "
+          f"{', '.join(codes.idx)}"
+        )
     if not len(next(iter(codes.idx.values()))):
       raise InputError(f"the {name} split holds no samples")
 
