@@ -26,10 +26,11 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "workdir": set(),
   "experiment": {"*"},
   "door": {"experiment", "model", "tasks", "train"},
-  "main": {"experiment", "train"},
+  "flags": set(),
+  "main": {"flags", "experiment", "train"},
 }
 FLAX = {"nn", "losses/club", "losses/cpc", "model"}
-COLLECTIONS = {"main", "experiment/build"}
+COLLECTIONS = {"flags", "experiment/build"}
 
 
 def modules():

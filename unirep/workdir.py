@@ -16,27 +16,38 @@ NONFINITE = "nonfinite"
 FREE = ("log_every", "checkpoint_every", "checkpoints_kept", "workers")
 
 
-def claim(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
-  """Makes the work directory ours, or checks that it is.
+def check(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
+  """Refuses a work directory that isn't ours.
 
   Raises:
     InputError: if it holds a run with another configuration.
   """
   path = workdir / CONFIG
-  if path.exists():
-    try:
-      old = json.loads(path.read_text())
-    except ValueError as error:
-      raise InputError(f"{path} is not JSON ({error})") from error
-    for key, values in sorted(differences(old, settings).items()):
-      if key not in FREE:
-        raise InputError(
-          f"{workdir} holds a run with {key}={values[0]!r}, not {values[1]!r}; "
-          "name another --workdir or delete it"
-        )
+  if not path.exists():
+    return
+  try:
+    old = json.loads(path.read_text())
+  except ValueError as error:
+    raise InputError(f"{path} is not JSON ({error})") from error
+  for key, values in sorted(differences(old, settings).items()):
+    if key not in FREE:
+      raise InputError(
+        f"{workdir} holds a run with {key}={values[0]!r}, not {values[1]!r}; "
+        "name another --workdir or delete it"
+      )
+
+
+def claim(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
+  """Makes the work directory ours, or checks that it is.
+
+  Raises:
+    InputError: if it holds a run with another configuration, or can't be
+      written to.
+  """
+  check(workdir, settings)
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(path, settings)
+    write_json(workdir / CONFIG, settings)
   except OSError as error:
     raise InputError(f"cannot write to {workdir}: {error.strerror}") from error
 

@@ -3,6 +3,7 @@
 import pathlib
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from unirep.errors import InputError
@@ -28,4 +29,8 @@ def run(
   if "job" not in config or config.job not in JOBS:
     name = repr(config.job) if "job" in config else "missing"
     raise InputError(f"job={name}; there are {', '.join(JOBS)}")
+  if config.job != "pretrain" and jax.process_count() > 1:
+    raise InputError(
+      f"job={config.job} runs in one process, not {jax.process_count()}"
+    )
   return JOBS[config.job](config, workdir, console)

@@ -20,12 +20,14 @@ from unirep.experiment.checks import check_pretrain
 from unirep.model import Model
 from unirep.tasks import classification
 from unirep.tasks import codes as codes_lib
-from unirep.train import checkpoint, loop
+from unirep.train import checkpoint, cluster, loop
 from unirep.train import log as log_lib
 from unirep.train import mesh as mesh_lib
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib
 from unirep.train.state import Recipe, TrainState
+
+EVALUATION_SECONDS = 3600  # for which the other processes wait for the first
 
 
 def run(
@@ -43,74 +45,106 @@ def run(
     console: where to print.
 
   Returns:
-    The summary.
+    The summary; of several processes, only the first one's has evaluated.
 
   Raises:
     InputError: for anything that the user can mend.
+    LostProcessError: if another process of the run is gone.
     NonFiniteError: if a metric is no longer finite; the state is in
       `workdir/nonfinite`.
   """
   console = console or Console()
-  check_pretrain(config)
-  settings = build.as_json(config)
-  mesh = mesh_lib.make(config.batch_size)
-  train_source, test_source = build.sources(config)
-  recipe = build.recipe(config)
-  sample = pipeline.stack([train_source[0]])
-  recipe.model.check(sample["features"])
-  batches = pipeline.batches(
-    train_source,
-    batch_size=config.batch_size,
-    seed=config.seed,
-    num_workers=config.workers,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-  )
-  workdir_lib.claim(workdir, settings)
+  first = jax.process_index() == 0
+  with cluster.together():
+    check_pretrain(config)
+    settings = build.as_json(config)
+    mesh = mesh_lib.make(config.batch_size)
+    train_source, test_source = build.sources(config)
+    recipe = build.recipe(config)
+    sample = pipeline.stack([train_source[0]])
+    recipe.model.check(sample["features"])
+    batches = pipeline.batches(
+      train_source,
+      batch_size=config.batch_size,
+      seed=config.seed,
+      num_workers=config.workers,
+      process_index=jax.process_index(),
+      process_count=jax.process_count(),
+    )
+    workdir_lib.check(workdir, settings)
+  with cluster.together():
+    if first:
+      workdir_lib.claim(workdir, settings)
   console.print(describe(recipe.model, sample, mesh), soft_wrap=True)
 
   manager = checkpoint.open_manager(
     workdir / workdir_lib.CHECKPOINTS, config.checkpoints_kept
   )
-  everywhere = mesh_lib.replicated(mesh)
-  init = functools.partial(state_lib.init, recipe, batch=sample)
-  key = jax.random.key(config.seed)
-  restored = checkpoint.restore(manager, jax.eval_shape(init, key), everywhere)
-  if restored:
-    state, position = restored
+  state, position = start(recipe, mesh, config.seed, sample, manager)
+  began_at, began = int(state.step), time.perf_counter()
+  if position:
     batches.set_state(position)
-    console.print(
-      f"resuming {workdir} after step {int(state.step)}", soft_wrap=True
-    )
-  else:
-    state = jax.jit(init, out_shardings=everywhere)(key)
+    console.print(f"resuming {workdir} after step {began_at}", soft_wrap=True)
 
   def save(state: TrainState) -> None:
     checkpoint.save(manager, state, settings, batches.get_state())
 
-  start, began = int(state.step), time.perf_counter()
-  with log_lib.Log(workdir, config.steps, start, console) as log:
+  with open_log(workdir, config.steps, began_at, console) as log:
     try:
-      state = train(config, recipe, mesh, state, batches, log, save)
+      with cluster.watched():
+        state = train(config, recipe, mesh, state, batches, log, save)
     except loop.NonFiniteError as error:
       broken = checkpoint.open_manager(workdir / workdir_lib.NONFINITE, 1)
       checkpoint.save(broken, error.state, settings, batches.get_state())
       raise
     finally:
       batches.close()
-  seconds = time.perf_counter() - began
   summary = {
     "steps": int(state.step),
-    "seconds": round(seconds, 2),
-    "steps_this_session": int(state.step) - start,
+    "seconds": round(time.perf_counter() - began, 2),
+    "steps_this_session": int(state.step) - began_at,
     "config": settings,
-    **evaluate(config, recipe, state, train_source, test_source, workdir),
   }
-  workdir_lib.write_json(workdir / workdir_lib.SUMMARY, summary)
-  console.print(report.table(summary))
-  written = f"{workdir_lib.SUMMARY} and {workdir_lib.REPORT}"
-  console.print(f"{written} are in {workdir}", soft_wrap=True)
+  if first:
+    summary |= evaluate(
+      config, recipe, state, train_source, test_source, workdir
+    )
+    workdir_lib.write_json(workdir / workdir_lib.SUMMARY, summary)
+    console.print(report.table(summary))
+    written = f"{workdir_lib.SUMMARY} and {workdir_lib.REPORT}"
+    console.print(f"{written} are in {workdir}", soft_wrap=True)
+  cluster.wait("evaluated", EVALUATION_SECONDS)
   return summary
+
+
+def start(
+  recipe: Recipe,
+  mesh: Mesh,
+  seed: int,
+  sample: contract.Batch,
+  manager: Any,
+) -> tuple[TrainState, dict[str, Any] | None]:
+  """The state of the newest checkpoint and its place in the data, or a new one.
+
+  Raises:
+    InputError: if there are checkpoints, but none can be read.
+  """
+  everywhere = mesh_lib.replicated(mesh)
+  init = functools.partial(state_lib.init, recipe, batch=sample)
+  key = jax.random.key(seed)
+  restored = checkpoint.restore(manager, jax.eval_shape(init, key), everywhere)
+  if restored:
+    return restored
+  return jax.jit(init, out_shardings=everywhere)(key), None
+
+
+def open_log(
+  workdir: pathlib.Path, steps: int, start: int, console: Console
+) -> log_lib.Log | log_lib.Silent:
+  """Of several processes, one keeps the log."""
+  if jax.process_index():
+    return log_lib.Silent()
+  return log_lib.Log(workdir, steps, start, console)
 
 
 def train(
@@ -119,7 +153,7 @@ def train(
   mesh: Mesh,
   state: TrainState,
   batches: pipeline.BatchIterator,
-  log: log_lib.Log,
+  log: log_lib.Log | log_lib.Silent,
   save: Callable[[TrainState], None],
 ) -> TrainState:
   """The loop, with its numbers from `config`."""

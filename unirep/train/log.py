@@ -19,6 +19,22 @@ from tensorboardX import SummaryWriter
 METRICS = "metrics.jsonl"
 
 
+class Silent:
+  """The log of a process that keeps none, because another one does."""
+
+  def __enter__(self) -> "Silent":
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    pass
+
+  def show(self, step: int, loss: float, speed: float) -> None:
+    """Shows nothing."""
+
+  def write(self, step: int, metrics: Mapping[str, float]) -> None:
+    """Keeps nothing."""
+
+
 class Log:
   """Writes metrics of some steps to `directory` and shows where the run is.
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from unirep.train import preemption
-from unirep.train.log import Log
+from unirep.train.log import Log, Silent
 from unirep.train.state import Batch, TrainState
 
 Metrics = dict[str, jax.Array]
@@ -36,7 +36,7 @@ def run(
   batches: Iterator[Batch],
   *,
   steps: int,
-  log: Log,
+  log: Log | Silent,
   log_every: int,
   save: Callable[[TrainState], None],
   save_every: int,
@@ -100,7 +100,7 @@ def _report(
   step: int,
   metrics: Metrics,
   state: TrainState,
-  log: Log,
+  log: Log | Silent,
   log_every: int,
   steps: int,
   clock: Clock,

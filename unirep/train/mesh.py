@@ -16,6 +16,8 @@ def make(batch_size: int, devices=None) -> Mesh:
     InputError: if they do not.
   """
   devices = jax.devices() if devices is None else devices
+  # Each process holds one run of the batch's rows, in the order of processes.
+  devices = sorted(devices, key=lambda x: (x.process_index, x.id))
   if batch_size % len(devices):
     raise InputError(
       f"batch_size={batch_size} is not divisible by the {len(devices)} "
@@ -37,6 +39,8 @@ def split(mesh: Mesh) -> NamedSharding:
 def put_batch(mesh: Mesh, batch):
   """This process's part of a batch -> arrays of the global batch."""
   sharding = split(mesh)
-  return jax.tree.map(
-    lambda x: jax.make_array_from_process_local_data(sharding, x), batch
-  )
+  # The one transfer that the loop means to make.
+  with jax.transfer_guard_host_to_device("allow"):
+    return jax.tree.map(
+      lambda x: jax.make_array_from_process_local_data(sharding, x), batch
+    )

@@ -1,0 +1,1 @@
+"""Ways to start runs elsewhere, and many of them."""

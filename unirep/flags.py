@@ -1,0 +1,42 @@
+"""What may stand on the command line."""
+
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+CONFIG = config_flags.DEFINE_config_file(
+  "config", "configs/pretrain.py", "A file with get_config(), maybe :variant."
+)
+WORKDIR = flags.DEFINE_string(
+  "workdir", "", "Where results go; by default runs/ and a name per config."
+)
+COORDINATOR = flags.DEFINE_string(
+  "coordinator",
+  "",
+  "HOST:PORT of process 0, for a run of several processes. Slurm, Open MPI and "
+  "TPU pods are detected and need no flag.",
+)
+NUM_PROCESSES = flags.DEFINE_integer(
+  "num_processes", None, "How many processes the run has."
+)
+PROCESS_ID = flags.DEFINE_integer(
+  "process_id", None, "Which of them this one is, from 0."
+)
+INIT_TIMEOUT = flags.DEFINE_float(
+  "init_timeout", 1800, "Seconds to wait for all processes.", lower_bound=1
+)
+
+
+def parse(argv: list[str]) -> list[str]:
+  """Absl's parser, with one line and exit code 2 for what it refuses."""
+  try:
+    rest = flags.FLAGS(argv)
+    _ = CONFIG.value.keys()  # a file that is missing says so only when read
+    return rest
+  except (flags.Error, ValueError, TypeError, OSError) as error:
+    line = str(error).splitlines()[-1].strip()  # after any traceback
+  except (AttributeError, KeyError) as error:  # how ml_collections says it
+    line = f"the configuration has no key {str(error).strip(chr(34))}"
+  sys.stderr.write(f"unirep: {line}\n")
+  raise SystemExit(2)
