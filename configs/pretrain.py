@@ -35,6 +35,11 @@ def get_config(arg: str = "") -> ConfigDict:
   config.workers = 0  # processes that load data; 0 loads in this one
   config.dtype = "float32"  # of the networks; codes and losses stay in float32
 
+  # How rows are compared with those of other devices: dense holds all logits,
+  # chunked some columns of them, ring one device's rows. Same numbers.
+  config.contrast = "dense"
+  config.contrast_chunk = 1024
+
   config.modalities = ("video", "audio", "text")  # the codebook's order
   config.fine = ("video", "audio")  # these share a time axis
   config.encoders = {

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-GRACE_SECONDS = 30  # between SIGTERM and SIGKILL
+GRACE_SECONDS = 30  # in which the others find out and end by themselves
 AGAIN = 75  # a run that ends with it should be started again
 
 
@@ -37,16 +37,19 @@ def watch(children: list[subprocess.Popen]) -> int:
     for i, child in enumerate(children):
       if child.poll() and not code:
         code = AGAIN if child.returncode < 0 else child.returncode
-        how = f"signal {-child.returncode}" if child.returncode < 0 else f"{code}"
+        how = (
+          f"signal {-child.returncode}" if child.returncode < 0 else f"{code}"
+        )
         sys.stderr.write(f"launch: process {i} ended with {how}\n")
         end = time.monotonic() + GRACE_SECONDS
-        [x.send_signal(signal.SIGTERM) for x in running if code != AGAIN]
     if end and time.monotonic() > end:
-      [x.kill() for x in running]
+      for child in running:
+        child.kill()
   return code
 
 
 def main() -> int:
+  """Starts the processes and returns the first failure, or 0."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--processes", type=int, default=2)
   parser.add_argument("--gpus", action="store_true", help="GPU i for process i")
@@ -62,8 +65,13 @@ def main() -> int:
       print(*(f"{k}={v}" for k, v in env.items()), shlex.join(command))
     return 0
   children = [subprocess.Popen(c, env=os.environ | e) for e, c in runs]
-  for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, lambda n, _: [x.send_signal(n) for x in children])
+
+  def pass_on(number: int, _: object) -> None:
+    for child in children:
+      child.send_signal(number)
+
+  signal.signal(signal.SIGTERM, pass_on)
+  signal.signal(signal.SIGINT, pass_on)
   return watch(children)
 
 

@@ -72,9 +72,10 @@ def train(recipe, dtype, count):
 
 
 @functools.cache
-def run(preset, dtype, count):
+def run(preset, dtype, count, contrast="dense"):
   with jax.enable_x64(dtype == "float64"):
-    return train(recipe_of(preset), dtype, count)
+    recipe = recipe_of(preset, contrast=contrast, contrast_chunk=3)
+    return train(recipe, dtype, count)
 
 
 def leaves(state):
@@ -128,9 +129,25 @@ def case(preset, dtype, count, slow=False):
   ],
 )
 def test_devices_do_not_matter(preset, dtype, count):
+  compare(run(preset, dtype, 1), run(preset, dtype, count), dtype)
+
+
+@pytest.mark.parametrize(
+  ("contrast", "dtype"),
+  [
+    ("ring", "float64"),
+    pytest.param("ring", "float32", marks=pytest.mark.slow),
+    pytest.param("chunked", "float64", marks=pytest.mark.slow),
+  ],
+)
+def test_how_rows_are_compared_does_not_matter(contrast, dtype):
+  many = run("clean", dtype, 8, contrast)
+  compare(run("clean", dtype, 1), many, dtype)
+
+
+def compare(one_run, many_run, dtype):
   tolerance, noise_bound = LIMITS[dtype]
-  one, one_state = run(preset, dtype, 1)
-  many, many_state = run(preset, dtype, count)
+  (one, one_state), (many, many_state) = one_run, many_run
   assert one_state.codebook.code_KxD.dtype == dtype
   # Every metric of every step; CLUB and losses near zero are differences of
   # terms near one, hence the floor.

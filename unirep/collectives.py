@@ -2,7 +2,7 @@
 
 Each function is the identity on one device (`axis_name=None`) and an XLA
 collective inside `jax.shard_map`. Everything that crosses devices in unirep
-goes through these five lines, so a loss reads the same on one device and many.
+goes through this file, so a loss reads the same on one device and many.
 """
 
 import jax
@@ -26,15 +26,73 @@ def pmean(x: jax.Array, axis_name: str | None) -> jax.Array:
   return x if axis_name is None else jax.lax.pmean(x, axis_name)
 
 
+def rotate(x, axis_name: str | None):
+  """Gives every array of a tree to the next device, and takes the last one's.
+
+  After as many rotations as there are devices everything is home again.
+  """
+  if axis_name is None:
+    return x
+  N = devices(axis_name)
+  around = [(i, (i + 1) % N) for i in range(N)]
+  return jax.tree.map(lambda y: jax.lax.ppermute(y, axis_name, around), x)
+
+
+def devices(axis_name: str | None) -> int:
+  """How many devices share the batch."""
+  return 1 if axis_name is None else jax.lax.axis_size(axis_name)
+
+
 def global_rows(rows_B: int, axis_name: str | None) -> int:
   """Rows of the global batch, of which every device holds `rows_B`."""
-  return rows_B if axis_name is None else rows_B * jax.lax.axis_size(axis_name)
+  return rows_B * devices(axis_name)
 
 
 def local_rows(rows_B: int, axis_name: str | None) -> jax.Array:
   """Global batch indices of this device's rows: (B_local,) int32."""
   start = 0 if axis_name is None else jax.lax.axis_index(axis_name) * rows_B
   return start + jnp.arange(rows_B, dtype=jnp.int32)
+
+
+def gathered_rows(
+  x_PxBxF: jax.Array, index_R: jax.Array, axis_name: str | None
+) -> jax.Array:
+  """Rows `index_R` of the P * G rows of all devices, whose shares are gathered.
+
+  Args:
+    x_PxBxF: P parts of B rows, of any trailing shape. The long batch holds the
+      first part's rows of all devices first.
+    index_R: numbers of rows in the long batch, different on every device.
+    axis_name: the device axis over which rows are spread.
+  """
+  whole = [gather(x_BxF, axis_name) for x_BxF in x_PxBxF]
+  return jnp.concatenate(whole)[index_R]
+
+
+def rotated_rows(
+  x_PxBxF: jax.Array, index_R: jax.Array, axis_name: str | None
+) -> jax.Array:
+  """As `gathered_rows`, with the rows of one device resident at a time."""
+  if axis_name is None:
+    return gathered_rows(x_PxBxF, index_R, None)
+  B = x_PxBxF.shape[1]
+  part_R, row_R = jnp.divmod(index_R, global_rows(B, axis_name))
+  owner_R, place_R = jnp.divmod(row_R, B)
+  tail = (1,) * (x_PxBxF.ndim - 2)
+
+  def step(carry, _):
+    block, owner, found = carry
+    hit_R = (owner_R == owner).reshape(-1, *tail)
+    found = jnp.where(hit_R, block[part_R, place_R], found)
+    return (*rotate((block, owner), axis_name), found), None
+
+  start = (
+    x_PxBxF,
+    jax.lax.axis_index(axis_name),
+    jnp.zeros_like(x_PxBxF, shape=(index_R.shape[0], *x_PxBxF.shape[2:])),
+  )
+  (_, _, found), _ = jax.lax.scan(step, start, length=devices(axis_name))
+  return found
 
 
 def masked_mean(x: jax.Array, weight: jax.Array, axis_name: str | None):

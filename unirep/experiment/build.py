@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from unirep import codebook
+from unirep import codebook, collectives
 from unirep.data import arrays, contract
 from unirep.errors import InputError
 from unirep.losses import club, cmcm, cpc, infonce, objective, reconstruction
+from unirep.losses import contrast as contrast_lib
 from unirep.model import Modality, Model
 from unirep.train import optimizer
 from unirep.train.state import Recipe
@@ -77,6 +78,7 @@ def model(config: Config) -> Model:
 def recipe(config: Config) -> Recipe:
   """Model, losses and optimizers, with every keyword from `config`."""
   bind, loss = functools.partial, config.loss
+  contrast, rows = contrasts(config)
   restart = dict(config.restart)
   restarts = {
     "rows": codebook.restart_from_rows,
@@ -99,10 +101,10 @@ def recipe(config: Config) -> Recipe:
       ),
       commitment=bind(reconstruction.commitment, **loss.commitment),
       distribution=bind(cmcm.code_distribution, **loss.distribution),
-      cmcm=bind(cmcm.cmcm, **loss.cmcm),
-      club=bind(club.estimate, **loss.club),
-      cpc=bind(cpc.cpc, **loss.cpc),
-      infonce=bind(infonce.infonce, **loss.infonce),
+      cmcm=bind(cmcm.cmcm, contrast=contrast, **loss.cmcm),
+      club=bind(club.estimate, rows=rows, **loss.club),
+      cpc=bind(cpc.cpc, contrast=contrast, **loss.cpc),
+      infonce=bind(infonce.infonce, contrast=contrast, **loss.infonce),
     ),
     weights=objective.Weights(**config.weights),
     optimizer=optimizer.adam(
@@ -121,6 +123,16 @@ def recipe(config: Config) -> Recipe:
     club_rounds=config.club.rounds,
     mask_padding=config.mask_padding,
   )
+
+
+def contrasts(config: Config) -> tuple[Callable, Callable]:
+  """How rows meet those of other devices: to compare, and CLUB's negatives."""
+  chunked = functools.partial(contrast_lib.chunked, chunk=config.contrast_chunk)
+  return {
+    "dense": (contrast_lib.dense, collectives.gathered_rows),
+    "chunked": (chunked, collectives.rotated_rows),
+    "ring": (contrast_lib.ring, collectives.rotated_rows),
+  }[config.contrast]
 
 
 def codebook_from(key, dim, modalities, *, size: int, **keywords: Any):

@@ -9,6 +9,7 @@ from unirep.experiment.build import DTYPES, PERMUTE, Config
 KINDS = ("grid", "sequence", "vector")
 CHOICES = {  # leaf -> what it may be
   "dtype": tuple(DTYPES),
+  "contrast": ("dense", "chunked", "ring"),
   "restart.source": ("rows", "codes"),
   "club.negatives": tuple(PERMUTE),
   "model.pool": ("sum", "attention"),
@@ -16,6 +17,7 @@ CHOICES = {  # leaf -> what it may be
 }
 POSITIVE = (
   *("steps", "batch_size", "log_every", "checkpoint_every", "checkpoints_kept"),
+  "contrast_chunk",
   *("model.dim", "model.heads", "model.hidden", "model.layers"),
   *("cpc.width", "cpc.layers", "club.hidden", "codebook.size"),
   *("probe.steps", "probe.batch_size", "probe.passes", "probe.seeds"),
@@ -44,6 +46,11 @@ def check_pretrain(config: Config) -> None:
     value = leaf(config, key)
     if value not in choices:
       raise InputError(f"{key}={value!r} is not one of {choices}")
+  if config.contrast != "dense" and not config.loss.cmcm.paired:
+    raise InputError(
+      f"contrast={config.contrast!r} needs loss.cmcm.paired=True: the released "
+      "CMCM takes the minimum over all pairs first"
+    )
   if config.model.dim % config.model.heads:
     raise InputError(
       f"model.dim={config.model.dim} is not divisible by "

@@ -9,7 +9,7 @@ Dimensions: B rows of this device, R rows of all devices and parts, T time, Y
 width of y.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -133,6 +133,7 @@ def estimate(
   *,
   per_step: bool = True,
   bounded: bool = True,
+  rows: Callable[..., jax.Array] = collectives.gathered_rows,
   axis_name: str | None = None,
 ) -> jax.Array:
   """The bound: how much better x explains its own y than another row's.
@@ -149,11 +150,14 @@ def estimate(
       and the sum runs over the batch.
     bounded: no reward for a bound below zero, which mutual information can't
       be: an encoder that fools its network would otherwise be paid without end.
+    rows: how negatives come from other devices, `collectives.gathered_rows` or
+      `collectives.rotated_rows`.
     axis_name: the device axis over which rows are spread.
   """
   params = jax.lax.stop_gradient(params)
   x, y = jnp.concatenate(pair.x), jnp.concatenate(pair.y)
-  other = _rows(pair.y, permutation_R, axis_name)
+  index_R = permutation_R[_places(pair, axis_name)]
+  other = rows(jnp.stack(pair.y), index_R, axis_name)
   mean, log_variance = apply(params, x)
   if not per_step:
     precision = jnp.exp(-log_variance.mean(1))
@@ -161,24 +165,23 @@ def estimate(
     gap = (own + ((mean - other) ** 2).mean(1) * precision) / 2
     if y.ndim == 2:
       return collectives.psum(gap.sum(), axis_name)
-    rows = collectives.global_rows(y.shape[0], axis_name)
-    return collectives.psum(gap.sum(), axis_name) / rows
+    count = collectives.global_rows(y.shape[0], axis_name)
+    return collectives.psum(gap.sum(), axis_name) / count
   gap = ((mean - other) ** 2 - (mean - y) ** 2) / (2 * jnp.exp(log_variance))
   weight = jnp.ones(())
   if pair.mask is not None:
     weight = jnp.concatenate(pair.mask)
-    weight = weight & _rows(pair.mask, permutation_R, axis_name)
+    weight = weight & rows(jnp.stack(pair.mask), index_R, axis_name)
   bound = collectives.masked_mean(gap.mean(-1), weight, axis_name)
   return jnp.maximum(bound, 0) if bounded else bound
 
 
-def _rows(parts, permutation_R, axis_name):
-  """This device's rows of the permuted long batch."""
-  whole = jnp.concatenate([collectives.gather(p, axis_name) for p in parts])
-  batch = whole.shape[0] // len(parts)
-  mine_B = collectives.local_rows(parts[0].shape[0], axis_name)
-  mine = jnp.concatenate([mine_B + i * batch for i in range(len(parts))])
-  return whole[permutation_R[mine]]
+def _places(pair, axis_name):
+  """Where this device's rows stand in the long batch of all devices."""
+  mine_B = collectives.local_rows(pair.y[0].shape[0], axis_name)
+  batch = collectives.global_rows(mine_B.shape[0], axis_name)
+  parts = range(len(pair.y))
+  return jnp.concatenate([mine_B + i * batch for i in parts])
 
 
 def derangement(key: jax.Array, rows: int) -> jax.Array:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep import collectives
+from unirep.losses import contrast as contrast_lib
 
 
 def code_distribution(distance_BxK: jax.Array, floor: float = 0.0) -> jax.Array:
@@ -32,6 +33,7 @@ def cmcm(
   *,
   paired: bool = True,
   epsilon: float = 1e-10,
+  contrast: contrast_lib.Contrast = contrast_lib.dense,
   axis_name: str | None = None,
 ) -> jax.Array:
   """Contrasts the code distributions of two modalities over the batch.
@@ -47,24 +49,25 @@ def cmcm(
       q_i log p_j, only rows are contrasted, exp is shifted by the global
       minimum and 1e-5 is added to the denominator.
     epsilon: added inside the logarithms.
+    contrast: how the rows are compared, one of `unirep.losses.contrast`; only
+      if `paired`.
     axis_name: the device axis over which the batch is spread.
 
   Returns:
     A scalar, log G when nothing is known.
   """
-  row_B = collectives.local_rows(p_BxK.shape[0], axis_name)
   log_p_BxK, log_q_BxK = jnp.log(p_BxK + epsilon), jnp.log(q_BxK + epsilon)
   if not paired:
+    row_B = collectives.local_rows(p_BxK.shape[0], axis_name)
     p_logq_BxG = _cross(p_BxK, log_q_BxK, axis_name)
     S_BxG = p_logq_BxG + _cross(q_BxK, log_p_BxK, axis_name)
     return collectives.pmean(_released(S_BxG, row_B, axis_name), axis_name)
-  S_BxG = _cross(p_BxK, log_q_BxK, axis_name)
-  S_BxG = S_BxG + _cross(log_p_BxK, q_BxK, axis_name)
-  R_BxG = _cross(q_BxK, log_p_BxK, axis_name)
-  R_BxG = R_BxG + _cross(log_q_BxK, p_BxK, axis_name)
-  both_2xBxG = jax.nn.log_softmax(jnp.stack([S_BxG, R_BxG]))
-  loss_2xB = -jnp.take_along_axis(both_2xBxG, row_B[None, :, None], 2)
-  return collectives.pmean(loss_2xB.mean(), axis_name)
+  # S_ij is one inner product of rows twice as long, and S_ji the other way.
+  p_Bx2K = jnp.concatenate([p_BxK, log_p_BxK], 1)
+  q_Bx2K = jnp.concatenate([log_q_BxK, q_BxK], 1)
+  loss_B, _ = contrast(p_Bx2K, q_Bx2K, axis_name=axis_name)
+  back_B, _ = contrast(q_Bx2K, p_Bx2K, axis_name=axis_name)
+  return collectives.pmean((loss_B + back_B).mean() / 2, axis_name)
 
 
 def _cross(a_BxK, b_BxK, axis_name):

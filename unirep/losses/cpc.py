@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep import collectives
+from unirep.losses import contrast as contrast_lib
 from unirep.nn.blocks import Linear, draw, uniform
 
 Params = Mapping[str, Any]
@@ -105,6 +106,7 @@ def cpc(
   self_weight: float = 0.1,
   normalize: bool = True,
   mask: Mapping[str, jax.Array] | None = None,
+  contrast: contrast_lib.Contrast = contrast_lib.dense,
   axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Contrasts predictions over the batch, for every ordered pair.
@@ -122,38 +124,31 @@ def cpc(
     normalize: divides by the sum of the weights, so that log G means that
       nothing is known, however many modalities there are.
     mask: modality -> (B, T) bool; samples whose future is padding take no part.
+    contrast: how the rows are compared, one of `unirep.losses.contrast`.
     axis_name: the device axis over which the batch is spread.
 
   Returns:
     The loss and, for each "context->future" pair, the share of rows whose
     highest score is the right one.
   """
-  row_B = collectives.local_rows(z[modalities[0]].shape[0], axis_name)
   steps = max(z[m].shape[1] for m in modalities) - 1
-  guess_GxD, future = {}, {}
+  guess, future = {}, {}
   for m in modalities:
-    guess_BxTxD = predict(params[m], z[m][:, :steps])
-    guess_GxD[m] = collectives.gather(guess_BxTxD[:, start], axis_name)
+    guess[m] = predict(params[m], z[m][:, :steps])[:, start]
     future[m] = z[m][:, start + 1]
-  valid_B = jnp.ones(row_B.shape, bool)
+  valid_B = jnp.ones_like(future[modalities[0]][:, 0], bool)
   for m in modalities:
     if mask and m in mask:
       valid_B &= mask[m][:, start + 1]
-  valid_G = collectives.gather(valid_B, axis_name)
   total, weights, accuracy = jnp.zeros(()), 0.0, {}
   for source, target in itertools.product(modalities, modalities):
-    score_BxG = jnp.matmul(
-      future[target], guess_GxD[source].T, precision="highest"
+    loss_B, right_B = contrast(
+      future[target], guess[source], valid_B=valid_B, axis_name=axis_name
     )
-    low = jnp.finfo(score_BxG.dtype).min
-    score_BxG = jnp.where(valid_G, score_BxG, low)
-    log_p_BxG = jax.nn.log_softmax(score_BxG)
-    loss_B = -jnp.take_along_axis(log_p_BxG, row_B[:, None], 1)[:, 0]
     weight = self_weight if source == target else 1.0
     total += weight * collectives.masked_mean(loss_B, valid_B, axis_name)
     weights += weight
-    right_B = (score_BxG.argmax(1) == row_B).astype(score_BxG.dtype)
     accuracy[f"{source}->{target}"] = collectives.masked_mean(
-      right_B, valid_B, axis_name
+      right_B.astype(loss_B.dtype), valid_B, axis_name
     )
   return (total / weights if normalize else total), accuracy

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep import collectives
+from unirep.losses import contrast as contrast_lib
 
 
 def infonce(
@@ -15,8 +16,9 @@ def infonce(
   *,
   temperature: float = 0.1,
   symmetric: bool = True,
-  same_BxG: jax.Array | None = None,
+  group_B: jax.Array | None = None,
   floor: float = 1e-6,
+  contrast: contrast_lib.Contrast = contrast_lib.dense,
   axis_name: str | None = None,
 ) -> jax.Array:
   """Cross-entropy of cosine similarities against the matching row.
@@ -30,34 +32,25 @@ def infonce(
     key_BxD: the matching rows of the other.
     temperature: divides the similarities.
     symmetric: averages over both directions; False contrasts keys only.
-    same_BxG: True where another sample is known to mean the same thing (an
-      identical caption); it then is no negative.
+    group_B: integers; samples that share one are known to mean the same thing
+      (an identical caption) and are no negatives of each other.
     floor: least norm that a row is divided by; it bounds the gradient of a row
       of zeros by 1 / floor.
+    contrast: how the rows are compared, one of `unirep.losses.contrast`.
     axis_name: the device axis over which the batch is spread.
 
   Returns:
     A scalar, log G when nothing is known.
   """
-  row_B = collectives.local_rows(query_BxD.shape[0], axis_name)
   query_BxD, key_BxD = unit(query_BxD, floor), unit(key_BxD, floor)
-  loss = _one_way(query_BxD, key_BxD, row_B, temperature, same_BxG, axis_name)
-  if symmetric:
-    back = _one_way(key_BxD, query_BxD, row_B, temperature, same_BxG, axis_name)
-    loss = (loss + back) / 2
-  return collectives.pmean(loss.mean(), axis_name)
-
-
-def _one_way(query_BxD, key_BxD, row_B, temperature, same_BxG, axis_name):
-  key_GxD = collectives.gather(key_BxD, axis_name)
-  logits_BxG = jnp.matmul(query_BxD, key_GxD.T, precision="highest")
-  logits_BxG = logits_BxG / temperature
-  if same_BxG is not None:
-    own_BxG = row_B[:, None] == jnp.arange(key_GxD.shape[0])
-    low = jnp.finfo(logits_BxG.dtype).min
-    logits_BxG = jnp.where(same_BxG & ~own_BxG, low, logits_BxG)
-  log_p_BxG = jax.nn.log_softmax(logits_BxG)
-  return -jnp.take_along_axis(log_p_BxG, row_B[:, None], 1)
+  pairs = [(query_BxD, key_BxD), (key_BxD, query_BxD)]
+  loss = jnp.zeros(())
+  for q_BxD, k_BxD in pairs[: 1 + symmetric]:
+    loss_B, _ = contrast(
+      q_BxD / temperature, k_BxD, group_B=group_B, axis_name=axis_name
+    )
+    loss += collectives.pmean(loss_B.mean(), axis_name)
+  return loss / (1 + symmetric)
 
 
 def unit(x_BxD: jax.Array, floor: float) -> jax.Array:

@@ -130,7 +130,7 @@ def _check(cluster: Cluster, env: Mapping[str, str]) -> None:
       f"mpirun started {processes} processes but doesn't say where the first "
       "one is; add --coordinator=HOST:PORT"
     )
-  if None not in (processes, process) and not 0 <= process < processes:
+  if processes and process is not None and not 0 <= process < processes:
     raise InputError(
       f"--process_id={process} must lie in 0..{processes - 1}, since "
       f"--num_processes={processes}"

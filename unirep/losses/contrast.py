@@ -1,0 +1,237 @@
+"""Cross-entropy of inner products against the matching row, in three ways.
+
+InfoNCE, Cross-CPC and CMCM contrast each row of one modality with all rows of
+another, over the whole batch of all devices. They differ in what their rows
+are; here is what they share. All three functions give the same values and
+gradients, and differ in what a device must hold at once:
+
+  dense    all logits, B x G, several times over for the gradient
+  chunked  all keys, G x F, and logits of B x chunk
+  ring     one block of keys at a time, B x F, and its logits, B x B; the blocks
+           travel around the ring of devices, twice: for the loss, and with
+           their gradients
+
+Dimensions: B batch rows of this device, G rows of all devices, F width of a
+row, N chunks or devices.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from unirep import collectives
+
+Contrast = Callable[..., tuple[jax.Array, jax.Array]]
+
+
+class Keys(NamedTuple):
+  """Rows to compare with, of this device, of all, or a block of them.
+
+  Attributes:
+    row: (B, F) what the queries are multiplied with.
+    number: (B,) which row of the global batch it is.
+    valid: (B,) bool, False for one that is no candidate.
+    group: (B,) int; a row of the query's own group is no negative.
+  """
+
+  row: jax.Array
+  number: jax.Array
+  valid: jax.Array
+  group: jax.Array
+
+
+class Sums(NamedTuple):
+  """What is known of each query's logits so far, each (B,).
+
+  Attributes:
+    top: the largest.
+    total: the sum of exp(logit - top).
+    own: the logit of the matching row, once it was met.
+    best: the number of the largest, the lowest one on a tie.
+  """
+
+  top: jax.Array
+  total: jax.Array
+  own: jax.Array
+  best: jax.Array
+
+
+def dense(
+  query_BxF: jax.Array,
+  key_BxF: jax.Array,
+  *,
+  valid_B: jax.Array | None = None,
+  group_B: jax.Array | None = None,
+  axis_name: str | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Loss -log softmax_j(q_i . k_j)_i of each row, and whether i is the argmax.
+
+  Args:
+    query_BxF: rows of one modality.
+    key_BxF: the matching rows of the other.
+    valid_B: False for keys that are no candidates, such as padding.
+    group_B: integers; samples that share one mean the same thing (an identical
+      caption) and are no negatives of each other.
+    axis_name: the device axis over which the batch is spread.
+
+  Returns:
+    The losses (B,), log G when nothing is known and 0 for a row whose own key
+    is no candidate, and (B,) bool.
+  """
+  own = _keys(key_BxF, valid_B, group_B, axis_name)
+  keys = _gathered(own, axis_name)
+  logits_BxG = _logits(query_BxF, own, keys)
+  log_p_BxG = jax.nn.log_softmax(logits_BxG)
+  loss_B = -jnp.take_along_axis(log_p_BxG, own.number[:, None], 1)[:, 0]
+  right_B = logits_BxG.argmax(1) == own.number
+  return jnp.where(own.valid, loss_B, 0), right_B
+
+
+def chunked(
+  query_BxF: jax.Array,
+  key_BxF: jax.Array,
+  *,
+  chunk: int = 1024,
+  valid_B: jax.Array | None = None,
+  group_B: jax.Array | None = None,
+  axis_name: str | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """As `dense`, over `chunk` keys at a time; logits are computed twice."""
+  own = _keys(key_BxF, valid_B, group_B, axis_name)
+  keys = _gathered(own, axis_name)
+  rows = keys.number.shape[0]
+  count = -(-rows // chunk)
+  extra = count * chunk - rows  # filled up with keys that are no candidates
+
+  def fold(x):
+    x = jnp.pad(x, [(0, extra)] + [(0, 0)] * (x.ndim - 1))
+    return x.reshape(count, -1, *x.shape[1:])
+
+  filled = keys._replace(number=keys.number + 1)  # so that 0 is nobody's number
+  filled = jax.tree.map(fold, filled)
+  filled = filled._replace(number=filled.number - 1)
+
+  @jax.checkpoint
+  def step(sums, block):
+    return _add(sums, _logits(query_BxF, own, block), own, block), None
+
+  sums, _ = jax.lax.scan(step, _nothing(query_BxF, own), filled)
+  return _result(sums, own)
+
+
+def ring(
+  query_BxF: jax.Array,
+  key_BxF: jax.Array,
+  *,
+  valid_B: jax.Array | None = None,
+  group_B: jax.Array | None = None,
+  axis_name: str | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """As `dense`, with the keys of one device resident at a time."""
+  own = _keys(key_BxF, valid_B, group_B, axis_name)
+  about = own._replace(row=own.number)
+  pair: Any = _ring(query_BxF, own.row, about, axis_name)
+  return pair[0], pair[1] > 0
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _ring(query_BxF, key_BxF, about, axis_name):
+  """(loss, 1 where the own key scores highest); `about` is all but the keys."""
+  own = about._replace(row=key_BxF)
+  return _forward(query_BxF, own, axis_name)[0]
+
+
+def _forward(query_BxF, own, axis_name):
+  def step(carry, _):
+    block, sums = carry
+    sums = _add(sums, _logits(query_BxF, own, block), own, block)
+    return (collectives.rotate(block, axis_name), sums), None
+
+  start = (own, _nothing(query_BxF, own))
+  devices = collectives.devices(axis_name)
+  (_, sums), _ = jax.lax.scan(step, start, length=devices)
+  loss_B, right_B = _result(sums, own)
+  right_B = right_B.astype(loss_B.dtype)
+  return (loss_B, right_B), sums.top + jnp.log(sums.total)
+
+
+def _ring_forward(query_BxF, key_BxF, about, axis_name):
+  own = about._replace(row=key_BxF)
+  outputs, normal_B = _forward(query_BxF, own, axis_name)
+  return outputs, (query_BxF, own, normal_B)
+
+
+def _ring_backward(axis_name, kept, cotangents):
+  """The slope of loss i by logit ij is p_ij - (i = j); key slopes travel."""
+  query_BxF, own, normal_B = kept
+  weight_B, _ = cotangents
+
+  def step(carry, _):
+    block, grad_block, grad_BxF = carry
+    slope = jnp.exp(_logits(query_BxF, own, block) - normal_B[:, None])
+    slope -= own.number[:, None] == block.number
+    slope *= jnp.where(own.valid, weight_B, 0)[:, None]
+    grad_BxF += jnp.matmul(slope, block.row, precision="highest")
+    grad_block += jnp.matmul(slope.T, query_BxF, precision="highest")
+    block, grad_block = collectives.rotate((block, grad_block), axis_name)
+    return (block, grad_block, grad_BxF), None
+
+  start = (own, jnp.zeros_like(own.row), jnp.zeros_like(query_BxF))
+  devices = collectives.devices(axis_name)
+  (_, grad_key, grad_query), _ = jax.lax.scan(step, start, length=devices)
+  return grad_query, grad_key, None
+
+
+_ring.defvjp(_ring_forward, _ring_backward)
+
+
+def _keys(key_BxF, valid_B, group_B, axis_name):
+  number_B = collectives.local_rows(key_BxF.shape[0], axis_name)
+  number_B += jnp.zeros_like(key_BxF[:, 0], jnp.int32)  # it varies over devices
+  if valid_B is None:
+    valid_B = number_B >= 0
+  return Keys(
+    key_BxF, number_B, valid_B, number_B if group_B is None else group_B
+  )
+
+
+def _gathered(own, axis_name):
+  return jax.tree.map(lambda x: collectives.gather(x, axis_name), own)
+
+
+def _logits(query_BxF, own, keys):
+  logits = jnp.matmul(query_BxF, keys.row.T, precision="highest")
+  me = own.number[:, None] == keys.number
+  same = own.group[:, None] == keys.group
+  low = jnp.finfo(logits.dtype).min
+  return jnp.where(keys.valid & (me | ~same), logits, low)
+
+
+def _nothing(query_BxF, own):
+  zero_B = jnp.zeros_like(query_BxF[:, 0])
+  low_B = zero_B + jnp.finfo(zero_B.dtype).min
+  return Sums(low_B, zero_B, zero_B, jnp.zeros_like(own.number))
+
+
+def _add(sums, logits, own, block):
+  """The running sums after one more block of keys."""
+  here_B = logits.max(1)
+  best_B = block.number[logits.argmax(1)]
+  top_B = jax.lax.stop_gradient(jnp.maximum(sums.top, here_B))
+  fresh_B = (here_B > sums.top) | ((here_B == sums.top) & (best_B < sums.best))
+  me = own.number[:, None] == block.number
+  return Sums(
+    top=top_B,
+    total=sums.total * jnp.exp(sums.top - top_B)
+    + jnp.exp(logits - top_B[:, None]).sum(1),
+    own=sums.own + jnp.where(me, logits, 0).sum(1),
+    best=jnp.where(fresh_B, best_B, sums.best),
+  )
+
+
+def _result(sums, own):
+  loss_B = sums.top + jnp.log(sums.total) - sums.own
+  return jnp.where(own.valid, loss_B, 0), sums.best == own.number
