@@ -35,6 +35,8 @@ def get_config(arg: str = "") -> ConfigDict:
   config.workers = 0  # processes that load data; 0 loads in this one
   config.dtype = "float32"  # of the networks; codes and losses stay in float32
 
+  # Devices that share one copy of the codebook, and maybe of wide parameters.
+  config.mesh = {"model": 1, "params": False}
   # How rows are compared with those of other devices: dense holds all logits,
   # chunked some columns of them, ring one device's rows. Same numbers.
   config.contrast = "dense"

@@ -14,6 +14,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec
 
 from configs import pretrain
 from unirep.experiment import build
@@ -54,20 +55,26 @@ def batches(dtype):
     yield {"features": features, "lengths": lengths}
 
 
-def train(recipe, dtype, count):
+def train(recipe, dtype, count, model=1):
   """Metrics and codebook of each step, and the last state, as NumPy arrays."""
   with jax.enable_x64(dtype == "float64"):
-    mesh = mesh_lib.make(B, jax.devices()[:count])
+    mesh = mesh_lib.make(B, jax.devices()[:count], model=model)
     init = jax.jit(functools.partial(state_lib.init, recipe))
     state = init(jax.random.key(1), next(batches(dtype)))
-    state = jax.device_put(state, mesh_lib.replicated(mesh))
-    step = step_lib.build(recipe, mesh, seed=3)
+    where = mesh_lib.state_sharding(mesh, state, params=True)
+    state = jax.device_put(state, where)
+    splits = {"sharding": where} if model > 1 else {}
+    step = step_lib.build(recipe, mesh, seed=3, **splits)
     batch = mesh_lib.put_batch(mesh, next(batches(dtype)))
     step = step.lower(state, batch).compile(compiler_options=FAST_TO_COMPILE)
     history = []
     for batch in batches(dtype):
       state, metrics = step(state, mesh_lib.put_batch(mesh, batch))
       history.append(jax.device_get((metrics, state.codebook)))
+    for leaf, wanted in zip(
+      jax.tree.leaves(state), jax.tree.leaves(where), strict=True
+    ):
+      assert leaf.sharding.is_equivalent_to(wanted, leaf.ndim)
     return history, jax.device_get(state)
 
 
@@ -145,8 +152,22 @@ def test_how_rows_are_compared_does_not_matter(contrast, dtype):
   compare(run("clean", dtype, 1), many, dtype)
 
 
-def compare(one_run, many_run, dtype):
-  tolerance, noise_bound = LIMITS[dtype]
+@pytest.mark.parametrize(
+  ("model", "contrast"),
+  [(2, "dense"), pytest.param(4, "ring", marks=pytest.mark.slow)],
+)
+def test_splitting_the_state_does_not_matter(model, contrast, monkeypatch):
+  """Codes and wide parameters over the model axis, rows over the data axis."""
+  monkeypatch.setattr(mesh_lib, "WIDE", 64)
+  with jax.enable_x64(True):
+    recipe = recipe_of("clean", contrast=contrast)
+    many = train(recipe, "float64", 8, model)
+  compare(run("clean", "float64", 1), many, "float64", tolerance=1e-9)
+
+
+def compare(one_run, many_run, dtype, tolerance=None):
+  limit, noise_bound = LIMITS[dtype]
+  tolerance = tolerance or limit
   (one, one_state), (many, many_state) = one_run, many_run
   assert one_state.codebook.code_KxD.dtype == dtype
   # Every metric of every step; CLUB and losses near zero are differences of
@@ -208,6 +229,30 @@ def test_noise_leaves_have_no_true_gradient():
   assert np.abs(bias[2 * DIM :]).max() > 1e-6
   for m in ("video", "audio"):
     assert np.abs(mean["cpc"][m]["predict"]["bias"]).max() < 1e-15
+
+
+def test_what_is_split():
+  mesh = mesh_lib.make(B, jax.devices()[:8], model=4)
+  assert dict(mesh.shape) == {"data": 2, "model": 4}
+  recipe = recipe_of("clean")
+  state = jax.eval_shape(
+    functools.partial(state_lib.init, recipe, batch=next(batches("float32"))),
+    jax.random.key(0),
+  )
+  for params in (False, True):
+    where = mesh_lib.state_sharding(mesh, state, params=params)
+    assert where.codebook.code_KxD.spec == PartitionSpec("model")
+    assert where.codebook.age["text"].spec == PartitionSpec("model")
+    assert where.step.spec == PartitionSpec()
+    specs = {x.spec for x in jax.tree.leaves(where.params)}
+    assert specs == {PartitionSpec()}  # nothing here is wide
+  wide = state._replace(
+    params={"w": jax.ShapeDtypeStruct((4, 2**16), np.float32)}
+  )
+  where = mesh_lib.state_sharding(mesh, wide, params=True)
+  assert where.params["w"].spec == PartitionSpec(None, "model")
+  with pytest.raises(ValueError, match="model=3 must divide the 8 devices"):
+    mesh_lib.make(B, jax.devices()[:8], model=3)
 
 
 def test_indivisible_batch_is_refused():

@@ -13,7 +13,10 @@ REPORT = "report.png"
 CHECKPOINTS = "checkpoints"
 NONFINITE = "nonfinite"
 # Leaves that change no result, and so may change when a run goes on.
-FREE = ("log_every", "checkpoint_every", "checkpoints_kept", "workers")
+FREE = (
+  *("log_every", "checkpoint_every", "checkpoints_kept", "workers"),
+  *("mesh.model", "mesh.params"),
+)
 
 
 def check(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:

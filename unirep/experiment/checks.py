@@ -17,7 +17,7 @@ CHOICES = {  # leaf -> what it may be
 }
 POSITIVE = (
   *("steps", "batch_size", "log_every", "checkpoint_every", "checkpoints_kept"),
-  "contrast_chunk",
+  *("contrast_chunk", "mesh.model"),
   *("model.dim", "model.heads", "model.hidden", "model.layers"),
   *("cpc.width", "cpc.layers", "club.hidden", "codebook.size"),
   *("probe.steps", "probe.batch_size", "probe.passes", "probe.seeds"),

@@ -58,7 +58,7 @@ def run(
   with cluster.together():
     check_pretrain(config)
     settings = build.as_json(config)
-    mesh = mesh_lib.make(config.batch_size)
+    mesh = mesh_lib.make(config.batch_size, model=config.mesh.model)
     train_source, test_source = build.sources(config)
     recipe = build.recipe(config)
     sample = pipeline.stack([train_source[0]])
@@ -80,11 +80,20 @@ def run(
   manager = checkpoint.open_manager(
     workdir / workdir_lib.CHECKPOINTS, config.checkpoints_kept
   )
-  state, position = start(recipe, mesh, config.seed, sample, manager)
-  began_at, began = int(state.step), time.perf_counter()
-  if position:
+  init = functools.partial(state_lib.init, recipe, batch=sample)
+  shapes = jax.eval_shape(init, jax.random.key(config.seed))
+  sharding = mesh_lib.state_sharding(mesh, shapes, params=config.mesh.params)
+  restored = checkpoint.restore(manager, shapes, sharding)
+  if restored:
+    state, position = restored
     batches.set_state(position)
-    console.print(f"resuming {workdir} after step {began_at}", soft_wrap=True)
+    console.print(
+      f"resuming {workdir} after step {int(state.step)}", soft_wrap=True
+    )
+  else:
+    key = jax.random.key(config.seed)
+    state = jax.jit(init, out_shardings=sharding)(key)
+  began_at, began = int(state.step), time.perf_counter()
 
   def save(state: TrainState) -> None:
     checkpoint.save(manager, state, settings, batches.get_state())
@@ -92,7 +101,7 @@ def run(
   with open_log(workdir, config.steps, began_at, console) as log:
     try:
       with cluster.watched():
-        state = train(config, recipe, mesh, state, batches, log, save)
+        state = train(config, recipe, mesh, sharding, state, batches, log, save)
     except loop.NonFiniteError as error:
       broken = checkpoint.open_manager(workdir / workdir_lib.NONFINITE, 1)
       checkpoint.save(broken, error.state, settings, batches.get_state())
@@ -105,9 +114,10 @@ def run(
     "steps_this_session": int(state.step) - began_at,
     "config": settings,
   }
+  model = mesh_lib.fetch(mesh, (state.params, state.codebook.code_KxD))
   if first:
     summary |= evaluate(
-      config, recipe, state, train_source, test_source, workdir
+      config, recipe, *model, train_source, test_source, workdir
     )
     workdir_lib.write_json(workdir / workdir_lib.SUMMARY, summary)
     console.print(report.table(summary))
@@ -115,27 +125,6 @@ def run(
     console.print(f"{written} are in {workdir}", soft_wrap=True)
   cluster.wait("evaluated", EVALUATION_SECONDS)
   return summary
-
-
-def start(
-  recipe: Recipe,
-  mesh: Mesh,
-  seed: int,
-  sample: contract.Batch,
-  manager: Any,
-) -> tuple[TrainState, dict[str, Any] | None]:
-  """The state of the newest checkpoint and its place in the data, or a new one.
-
-  Raises:
-    InputError: if there are checkpoints, but none can be read.
-  """
-  everywhere = mesh_lib.replicated(mesh)
-  init = functools.partial(state_lib.init, recipe, batch=sample)
-  key = jax.random.key(seed)
-  restored = checkpoint.restore(manager, jax.eval_shape(init, key), everywhere)
-  if restored:
-    return restored
-  return jax.jit(init, out_shardings=everywhere)(key), None
 
 
 def open_log(
@@ -151,6 +140,7 @@ def train(
   config: Config,
   recipe: Recipe,
   mesh: Mesh,
+  sharding: TrainState,
   state: TrainState,
   batches: pipeline.BatchIterator,
   log: log_lib.Log | log_lib.Silent,
@@ -158,7 +148,12 @@ def train(
 ) -> TrainState:
   """The loop, with its numbers from `config`."""
   return loop.run(
-    step_lib.build(recipe, mesh, seed=config.seed),
+    step_lib.build(
+      recipe,
+      mesh,
+      seed=config.seed,
+      sharding=sharding if config.mesh.model > 1 else None,
+    ),
     state,
     on_devices(batches, mesh),
     steps=config.steps,
@@ -172,13 +167,13 @@ def train(
 def evaluate(
   config: Config,
   recipe: Recipe,
-  state: TrainState,
+  params: Any,
+  code_KxD: np.ndarray,
   train_source: contract.Source,
   test_source: contract.Source,
   workdir: pathlib.Path,
 ) -> dict[str, Any]:
-  """Cross-modal transfer and code usage of a state; draws the report."""
-  params, code_KxD = jax.device_get((state.params, state.codebook.code_KxD))
+  """Cross-modal transfer and code usage of a model; draws the report."""
   encoder = codes_lib.Encoder(
     recipe.model, params, code_KxD, mask_padding=recipe.mask_padding
   )

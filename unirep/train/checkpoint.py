@@ -16,7 +16,6 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 from absl import logging
-from jax.sharding import Sharding
 
 from unirep.errors import InputError
 from unirep.train.state import TrainState
@@ -62,15 +61,15 @@ def save(
 
 
 def restore(
-  manager: ocp.CheckpointManager, like: TrainState, sharding: Sharding
+  manager: ocp.CheckpointManager, like: TrainState, sharding: TrainState
 ) -> tuple[TrainState, dict[str, Any]] | None:
   """The newest checkpoint that is whole, or None where there is none.
 
   Args:
     manager: from `open_manager`.
     like: a state of the same shapes and types (arrays or their descriptions).
-    sharding: where the restored arrays shall live; the number of devices may
-      differ from that of the run that saved.
+    sharding: where each restored array shall live; devices and processes may
+      be other ones, in another number, than those of the run that saved.
 
   Returns:
     The state and the data iterator's position.
@@ -79,10 +78,10 @@ def restore(
     InputError: if there are checkpoints, but none can be read.
   """
 
-  def place(x):
+  def place(x, sharding):
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
 
-  model, train = _items(jax.tree.map(place, like))
+  model, train = _items(jax.tree.map(place, like, sharding))
   root = pathlib.Path(str(manager.directory))
   steps = sorted(manager.all_steps(), reverse=True)
   fault, damaged = "", []

@@ -27,11 +27,15 @@ from unirep.train.state import Batch, Recipe, TrainState
 Metrics = dict[str, jax.Array]
 
 
-def build(recipe: Recipe, mesh: Mesh, *, seed: int) -> Callable:
+def build(
+  recipe: Recipe, mesh: Mesh, *, seed: int, sharding: TrainState | None = None
+) -> Callable:
   """Compiles `train_step` over `mesh`: (state, batch) -> (state, metrics).
 
-  The state is donated and equal on all devices; the batch is spread over them.
-  Keys are derived from `seed` and the step, so that a step can be repeated.
+  The state is donated, and equal along the mesh's data axis, over which the
+  batch is spread. Along its model axis it lies as `sharding` says (default:
+  equal everywhere), and XLA splits the work accordingly. Keys are derived from
+  `seed` and the step, so that a step can be repeated.
   """
 
   def local_step(state: TrainState, batch: Batch):
@@ -44,7 +48,7 @@ def build(recipe: Recipe, mesh: Mesh, *, seed: int) -> Callable:
     draws = objective.draw(
       draw_key,
       recipe.model,
-      batch=rows * mesh.size,
+      batch=rows * mesh.shape[mesh_lib.AXIS],
       time=time,
       codes=state.codebook.count_K.shape[0],
       permute=recipe.permute,
@@ -61,9 +65,13 @@ def build(recipe: Recipe, mesh: Mesh, *, seed: int) -> Callable:
     mesh=mesh,
     in_specs=(everywhere, spread),
     out_specs=(everywhere, everywhere),
+    # An axis that isn't named here is XLA's.
+    axis_names={mesh_lib.AXIS} if sharding else set(mesh.axis_names),
     check_vma=True,
   )
-  return jax.jit(sharded, donate_argnums=0)
+  metrics = mesh_lib.replicated(mesh)
+  where: Any = {"out_shardings": (sharding, metrics)} if sharding else {}
+  return jax.jit(sharded, donate_argnums=0, **where)
 
 
 def train_step(
