@@ -114,10 +114,12 @@ def run(
     "steps_this_session": int(state.step) - began_at,
     "config": settings,
   }
-  model = mesh_lib.fetch(mesh, (state.params, state.codebook.code_KxD))
+  params, code_KxD = mesh_lib.fetch(
+    mesh, (state.params, state.codebook.code_KxD)
+  )
   if first:
     summary |= evaluate(
-      config, recipe, *model, train_source, test_source, workdir
+      config, recipe, params, code_KxD, train_source, test_source, workdir
     )
     workdir_lib.write_json(workdir / workdir_lib.SUMMARY, summary)
     console.print(report.table(summary))
