@@ -33,14 +33,15 @@ class Keys(NamedTuple):
   Attributes:
     row: (B, F) what the queries are multiplied with.
     number: (B,) which row of the global batch it is.
-    valid: (B,) bool, False for one that is no candidate.
-    group: (B,) int; a row of the query's own group is no negative.
+    valid: (B,) bool, False for one that is no candidate; None if all are.
+    group: (B,) int; a row of the query's own group is no negative. None if
+      every row is its own group.
   """
 
   row: jax.Array
   number: jax.Array
-  valid: jax.Array
-  group: jax.Array
+  valid: jax.Array | None
+  group: jax.Array | None
 
 
 class Sums(NamedTuple):
@@ -87,7 +88,7 @@ def dense(
   log_p_BxG = jax.nn.log_softmax(logits_BxG)
   loss_B = -jnp.take_along_axis(log_p_BxG, own.number[:, None], 1)[:, 0]
   right_B = logits_BxG.argmax(1) == own.number
-  return jnp.where(own.valid, loss_B, 0), right_B
+  return _counted(loss_B, own), right_B
 
 
 def chunked(
@@ -105,6 +106,8 @@ def chunked(
   rows = keys.number.shape[0]
   count = -(-rows // chunk)
   extra = count * chunk - rows  # filled up with keys that are no candidates
+  if extra and keys.valid is None:
+    keys = keys._replace(valid=keys.number >= 0)
 
   def fold(x):
     x = jnp.pad(x, [(0, extra)] + [(0, 0)] * (x.ndim - 1))
@@ -173,7 +176,7 @@ def _ring_backward(axis_name, kept, cotangents):
     block, grad_block, grad_BxF = carry
     slope = jnp.exp(_logits(query_BxF, own, block) - normal_B[:, None])
     slope -= own.number[:, None] == block.number
-    slope *= jnp.where(own.valid, weight_B, 0)[:, None]
+    slope *= _counted(weight_B, own)[:, None]
     grad_BxF += jnp.matmul(slope, block.row, precision="highest")
     grad_block += jnp.matmul(slope.T, query_BxF, precision="highest")
     block, grad_block = collectives.rotate((block, grad_block), axis_name)
@@ -191,23 +194,24 @@ _ring.defvjp(_ring_forward, _ring_backward)
 def _keys(key_BxF, valid_B, group_B, axis_name):
   number_B = collectives.local_rows(key_BxF.shape[0], axis_name)
   number_B += jnp.zeros_like(key_BxF[:, 0], jnp.int32)  # it varies over devices
-  if valid_B is None:
-    valid_B = number_B >= 0
-  return Keys(
-    key_BxF, number_B, valid_B, number_B if group_B is None else group_B
-  )
+  return Keys(key_BxF, number_B, valid_B, group_B)
 
 
 def _gathered(own, axis_name):
-  return jax.tree.map(lambda x: collectives.gather(x, axis_name), own)
+  whole = own._replace(number=None)
+  whole = jax.tree.map(lambda x: collectives.gather(x, axis_name), whole)
+  number_G = jnp.arange(whole.row.shape[0], dtype=own.number.dtype)
+  return whole._replace(number=number_G)
 
 
 def _logits(query_BxF, own, keys):
   logits = jnp.matmul(query_BxF, keys.row.T, precision="highest")
-  me = own.number[:, None] == keys.number
-  same = own.group[:, None] == keys.group
   low = jnp.finfo(logits.dtype).min
-  return jnp.where(keys.valid & (me | ~same), logits, low)
+  if keys.group is not None:
+    me = own.number[:, None] == keys.number
+    same = own.group[:, None] == keys.group
+    logits = jnp.where(me | ~same, logits, low)
+  return logits if keys.valid is None else jnp.where(keys.valid, logits, low)
 
 
 def _nothing(query_BxF, own):
@@ -234,4 +238,8 @@ def _add(sums, logits, own, block):
 
 def _result(sums, own):
   loss_B = sums.top + jnp.log(sums.total) - sums.own
-  return jnp.where(own.valid, loss_B, 0), sums.best == own.number
+  return _counted(loss_B, own), sums.best == own.number
+
+
+def _counted(x_B, own):
+  return x_B if own.valid is None else jnp.where(own.valid, x_B, 0)
