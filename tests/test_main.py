@@ -208,6 +208,8 @@ def test_cut_checkpoint_falls_back_to_the_one_before(finished, tmp_path):
   assert largest.name in done.stderr
   assert "after step 5" in done.stdout
   assert_equal_runs(finished[0], workdir)
+  again = run(*finished[1], f"--workdir={workdir}")
+  assert "damaged" not in again.stderr  # the step was written anew
 
 
 def test_only_damaged_checkpoints_are_refused(finished, tmp_path):

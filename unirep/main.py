@@ -16,7 +16,7 @@ from rich.console import Console
 from unirep import flags
 from unirep.errors import InputError
 from unirep.experiment import jobs
-from unirep.train import cluster
+from unirep.train import checkpoint, cluster
 from unirep.train.loop import NonFiniteError
 from unirep.train.preemption import PreemptedError
 
@@ -52,6 +52,9 @@ def main(argv: list[str]) -> int:
     sys.stderr.write(f"unirep: {error}\n")
     sys.stderr.flush()
     os._exit(error.exit_code)  # without the good-bye that the lost can't say
+  except checkpoint.SaveError as error:
+    sys.stderr.write(f"unirep: {error}\n")
+    return 1
   except NonFiniteError as error:
     sys.stderr.write(f"unirep: {error}; the state is in {workdir}/nonfinite\n")
     return 1

@@ -15,7 +15,7 @@ NONFINITE = "nonfinite"
 # Leaves that change no result, and so may change when a run goes on.
 FREE = (
   *("log_every", "checkpoint_every", "checkpoints_kept", "workers"),
-  *("mesh.model", "mesh.params"),
+  *("checkpoints_required", "mesh.model", "mesh.params"),
 )
 
 

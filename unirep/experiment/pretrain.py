@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 from jax.sharding import Mesh
 from rich.console import Console
 
@@ -50,6 +51,7 @@ def run(
   Raises:
     InputError: for anything that the user can mend.
     LostProcessError: if another process of the run is gone.
+    SaveError: if a checkpoint can't be written, and `checkpoints_required`.
     NonFiniteError: if a metric is no longer finite; the state is in
       `workdir/nonfinite`.
   """
@@ -95,8 +97,15 @@ def run(
     state = jax.jit(init, out_shardings=sharding)(key)
   began_at, began = int(state.step), time.perf_counter()
 
-  def save(state: TrainState) -> None:
-    checkpoint.save(manager, state, settings, batches.get_state())
+  def save(state: TrainState) -> bool:
+    try:
+      checkpoint.save(manager, state, settings, batches.get_state())
+    except checkpoint.SaveError as error:
+      if config.checkpoints_required:
+        raise
+      logging.warning("%s; training goes on", error)
+      return False
+    return True
 
   with open_log(workdir, config.steps, began_at, console) as log:
     try:
@@ -146,7 +155,7 @@ def train(
   state: TrainState,
   batches: pipeline.BatchIterator,
   log: log_lib.Log | log_lib.Silent,
-  save: Callable[[TrainState], None],
+  save: Callable[[TrainState], bool],
 ) -> TrainState:
   """The loop, with its numbers from `config`."""
   return loop.run(

@@ -7,10 +7,11 @@ so that a killed run leaves whole checkpoints only; digests of the written files
 catch those that were cut short or changed afterwards.
 """
 
-import hashlib
-import json
+import os
 import pathlib
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,9 +19,12 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from unirep.errors import InputError
+from unirep.train import cluster, digests
 from unirep.train.state import TrainState
 
-DIGESTS = "digests.json"
+
+class SaveError(Exception):
+  """A checkpoint could not be written; those before it are untouched."""
 
 
 def open_manager(directory: pathlib.Path, keep: int) -> ocp.CheckpointManager:
@@ -42,8 +46,55 @@ def save(
   config: Mapping[str, Any],
   data: Mapping[str, Any],
 ) -> None:
-  """Writes one checkpoint, named by the state's step, and its digests."""
-  step = int(state.step)
+  """Writes one checkpoint, named by the state's step, and its digests.
+
+  Raises:
+    SaveError: if the place is full or can't be written to; what was begun is
+      removed, and the next save may succeed.
+  """
+  step, root = int(state.step), pathlib.Path(str(manager.directory))
+  try:
+    _check_room(root, sum(x.nbytes for x in jax.tree.leaves(state)))
+    _write(manager, step, state, config, data)
+    if jax.process_index() == 0:
+      digests.write(root, manager.all_steps(), step)
+  except (OSError, ValueError, RuntimeError) as error:
+    if isinstance(error, jax.errors.JaxRuntimeError):
+      raise  # of the devices, or a lost process
+    if jax.process_index() == 0:
+      _remove_begun(root, step)
+    manager.reload()
+    line = (str(error).strip() or repr(error)).splitlines()[0]
+    raise SaveError(f"no checkpoint of step {step}: {line}") from error
+
+
+def _check_room(root: pathlib.Path, size: int) -> None:
+  """Raises OSError, in all processes, if the first one finds no room."""
+  free = 0
+  if jax.process_index() == 0:
+    try:
+      root.mkdir(parents=True, exist_ok=True)
+      with tempfile.TemporaryFile(dir=root):
+        free = shutil.disk_usage(root).free
+    except OSError as error:
+      free = -(error.errno or 1)
+  (free,) = cluster.same([free])
+  if free < 0:
+    raise OSError(f"cannot write to {root}: {os.strerror(-free)}")
+  if free < size:
+    raise OSError(
+      f"{root} has {free / 2**20:.0f} MiB left, a checkpoint needs up to "
+      f"{size / 2**20:.0f}"
+    )
+
+
+def _write(
+  manager: ocp.CheckpointManager,
+  step: int,
+  state: TrainState,
+  config: Mapping[str, Any],
+  data: Mapping[str, Any],
+) -> None:
   model, train = _items(state)
   manager.save(
     step,
@@ -56,8 +107,14 @@ def save(
     force=True,
   )
   manager.wait_until_finished()
-  if jax.process_index() == 0:
-    _write_digests(pathlib.Path(str(manager.directory)), manager.all_steps())
+
+
+def _remove_begun(root: pathlib.Path, step: int) -> None:
+  """What a save that failed has left: it would fill the disk for good."""
+  whole = str(step) in digests.known(root)
+  for path in root.glob(f"{step}.*" if whole else f"{step}*"):
+    if path.name.split(".")[0] == str(step):
+      shutil.rmtree(path, ignore_errors=True)
 
 
 def restore(
@@ -86,7 +143,7 @@ def restore(
   steps = sorted(manager.all_steps(), reverse=True)
   fault, damaged = "", []
   for step in steps:
-    fault = _damage(root, step)
+    fault = _damage_for_all(root, step)
     if not fault:
       try:
         items = manager.restore(
@@ -145,7 +202,7 @@ def read_model(
     root.resolve(), item_handlers=handlers, options=options
   ) as manager:
     for step in sorted(steps, reverse=True):
-      fault = _damage(root, step)
+      fault = digests.damage(root, step)
       if not fault:
         try:
           like = jax.tree.map(
@@ -194,41 +251,8 @@ def _state(model: Mapping[str, Any], train: Mapping[str, Any]) -> TrainState:
   return TrainState(**model, **train)
 
 
-def _write_digests(root: pathlib.Path, steps: Sequence[int]) -> None:
-  path = root / DIGESTS
-  known = json.loads(path.read_text()) if path.exists() else {}
-  kept = {str(step): known.get(str(step)) for step in steps}
-  for step, digests in kept.items():
-    kept[step] = digests or _digests(root / step)
-  part = path.with_suffix(".part")
-  part.write_text(json.dumps(kept, indent=1))
-  part.replace(path)
-
-
-def _digests(directory: pathlib.Path) -> dict[str, str]:
-  return {
-    str(path.relative_to(directory)): _digest(path)
-    for path in sorted(directory.rglob("*"))
-    if path.is_file()
-  }
-
-
-def _digest(path: pathlib.Path) -> str:
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _damage(root: pathlib.Path, step: int) -> str:
-  """Names the first file that is not as it was written, or returns ""."""
-  path = root / DIGESTS
-  try:
-    known = json.loads(path.read_text()) if path.exists() else {}
-  except ValueError:
-    return ""  # the digests themselves are damaged: let Orbax judge
-  for name, digest in (known.get(str(step)) or {}).items():
-    file = root / str(step) / name
-    if not file.exists():
-      return f"{name} is missing"
-    if _digest(file) != digest:
-      return f"{name} has changed since it was written"
-  return ""
+def _damage_for_all(root: pathlib.Path, step: int) -> str:
+  """As `digests.damage`, which the first process looks into."""
+  fault = digests.damage(root, step) if jax.process_index() == 0 else ""
+  (bad,) = cluster.same([int(bool(fault))])
+  return fault or ("process 0 says so" if bad else "")

@@ -130,6 +130,8 @@ def _check(cluster: Cluster, env: Mapping[str, str]) -> None:
       f"mpirun started {processes} processes but doesn't say where the first "
       "one is; add --coordinator=HOST:PORT"
     )
+  if processes is not None and processes < 1:
+    raise InputError(f"--num_processes={processes} must be at least 1")
   if processes and process is not None and not 0 <= process < processes:
     raise InputError(
       f"--process_id={process} must lie in 0..{processes - 1}, since "

@@ -38,7 +38,7 @@ def run(
   steps: int,
   log: Log | Silent,
   log_every: int,
-  save: Callable[[TrainState], None],
+  save: Callable[[TrainState], bool],
   save_every: int,
 ) -> TrainState:
   """Trains until `steps` steps are done in all.
@@ -50,7 +50,7 @@ def run(
     steps: number of the last step.
     log: where metrics go.
     log_every: steps between two logged ones; the last one is logged too.
-    save: writes a checkpoint.
+    save: writes a checkpoint, and says whether it could.
     save_every: steps between two checkpoints; the last state is saved too.
 
   Returns:
@@ -58,7 +58,7 @@ def run(
 
   Raises:
     NonFiniteError: naming the step and the first metric that is not finite.
-    PreemptedError: after SIGTERM, once the state is saved.
+    PreemptedError: after SIGTERM, once the state is saved or can't be.
   """
   first = int(state.step)
   pending: tuple[int, Metrics] | None = None
@@ -73,9 +73,9 @@ def run(
       if step % save_every == 0 or step == steps or ends:
         _report(*pending, state, log, log_every, steps, clock)
         pending = None
-        save(state)
-      if ends:
-        raise preemption.PreemptedError(step)
+        saved = save(state)
+        if ends:
+          raise preemption.PreemptedError(step, saved)
   return state
 
 

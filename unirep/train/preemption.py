@@ -14,14 +14,15 @@ from jax.experimental import multihost_utils
 
 
 class PreemptedError(Exception):
-  """The run was asked to end, and has saved its state."""
+  """The run was asked to end, after saving its state if it could."""
 
   exit_code = 75
 
-  def __init__(self, step: int):
+  def __init__(self, step: int, saved: bool = True):
+    how = f"saved after step {step}" if saved else "the state is NOT saved"
+    where = "there" if saved else "the checkpoint before"
     super().__init__(
-      f"asked to end (SIGTERM); saved after step {step}, the same command goes "
-      "on from there"
+      f"asked to end (SIGTERM); {how}, the same command goes on from {where}"
     )
 
 
