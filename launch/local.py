@@ -1,10 +1,6 @@
-r"""Several processes of one run on this machine: CPU, or one a GPU.
+"""Several processes of one run on this machine: on CPU, or one a GPU.
 
-python -m launch.local --processes=2 -- --config=configs/pretrain.py \
-  --workdir=runs/two
-
-What stands behind `--` goes to `python -m unirep.main`. When one process ends
-badly the others are ended too, and a line names it. SIGTERM is passed on.
+python -m launch.local --processes=2 -- --config=configs/pretrain.py
 """
 
 import argparse
@@ -20,58 +16,43 @@ GRACE_SECONDS = 30  # in which the others find out and end by themselves
 AGAIN = 75  # a run that ends with it should be started again
 
 
-def commands(processes: int, port: int, arguments: list[str], gpus: bool):
-  """(environment changes, command) of each process."""
-  for i in range(processes):
-    env = {"CUDA_VISIBLE_DEVICES": str(i)} if gpus else {"JAX_PLATFORMS": "cpu"}
-    where = [f"--coordinator=127.0.0.1:{port}", f"--num_processes={processes}"]
-    main = [sys.executable, "-m", "unirep.main", *arguments]
-    yield env, [*main, *where, f"--process_id={i}"]
-
-
 def watch(children: list[subprocess.Popen]) -> int:
-  """Waits for all; ends the rest when one fails. Returns the first failure."""
-  code, end = 0, None
-  while running := [x for x in children if x.poll() is None]:
+  """Waits for all, and returns how the first one failed, or 0."""
+  code, end, codes = 0, float("inf"), [None]
+  while None in codes:
     time.sleep(0.1)
-    for i, child in enumerate(children):
-      if child.poll() and not code:
-        code = AGAIN if child.returncode < 0 else child.returncode
-        how = (
-          f"signal {-child.returncode}" if child.returncode < 0 else f"{code}"
-        )
+    codes = [x.poll() for x in children]
+    for i, failed in enumerate(codes):
+      if failed and not code:
+        code, end = max(failed, 0) or AGAIN, time.monotonic() + GRACE_SECONDS
+        how = f"signal {-failed}" if failed < 0 else failed
         sys.stderr.write(f"launch: process {i} ended with {how}\n")
-        end = time.monotonic() + GRACE_SECONDS
-    if end and time.monotonic() > end:
-      for child in running:
-        child.kill()
+    _ = [x.kill() for x in children if time.monotonic() > end]
   return code
 
 
 def main() -> int:
-  """Starts the processes and returns the first failure, or 0."""
+  """Starts the processes and waits for them."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--processes", type=int, default=2)
   parser.add_argument("--gpus", action="store_true", help="GPU i for process i")
   parser.add_argument("--dry_run", action="store_true", help="only print")
-  parser.add_argument("arguments", nargs="*", help="for unirep.main, behind --")
+  parser.add_argument("arguments", nargs="*", help="of unirep.main, after --")
   args = parser.parse_args()
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
-    port = free.getsockname()[1]
-  runs = list(commands(args.processes, port, args.arguments, args.gpus))
-  if args.dry_run:
-    for env, command in runs:
-      print(*(f"{k}={v}" for k, v in env.items()), shlex.join(command))
-    return 0
-  children = [subprocess.Popen(c, env=os.environ | e) for e, c in runs]
-
-  def pass_on(number: int, _: object) -> None:
-    for child in children:
-      child.send_signal(number)
-
-  signal.signal(signal.SIGTERM, pass_on)
-  signal.signal(signal.SIGINT, pass_on)
+    where = f"--coordinator=127.0.0.1:{free.getsockname()[1]}"
+  main = [sys.executable, "-m", "unirep.main", *args.arguments, where]
+  name, children = "CUDA_VISIBLE_DEVICES" if args.gpus else "JAX_PLATFORMS", []
+  for i in range(args.processes):
+    value = str(i) if args.gpus else "cpu"
+    line = [*main, f"--num_processes={args.processes}", f"--process_id={i}"]
+    if args.dry_run:
+      print(f"{name}={value}", shlex.join(line))
+      continue
+    children.append(subprocess.Popen(line, env=os.environ | {name: value}))
+  for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda n, _: [x.send_signal(n) for x in children])
   return watch(children)
 
 

@@ -28,10 +28,13 @@ def command(*arguments, config=TINY):
 CACHE = tempfile.TemporaryDirectory(prefix="unirep-tests-")
 
 
-def environment(devices=1):
+def environment(devices=1, processes=1):
   flag = f"--xla_force_host_platform_device_count={devices}"
   change = {"XLA_FLAGS": flag, "PYTHONPATH": str(ROOT)}
-  if devices == 1:  # the same programs over and over: compile them once
+  # The same programs over and over: compile them once. With several devices
+  # on CPU the cache of this JAX is not safe: programs that exchange something
+  # came back from it in another order.
+  if devices == processes == 1:
     change["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
     change["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
   return os.environ | change

@@ -4,7 +4,6 @@ Each joins by jax.distributed, composes its share of every batch and holds its
 own devices. What is compared is what the runs wrote.
 """
 
-import os
 import subprocess
 import sys
 
@@ -36,7 +35,7 @@ def run(processes, *arguments):
     capture_output=True,
     text=True,
     cwd=ROOT,
-    env=os.environ | environment(1),
+    env=environment(processes=processes),
     timeout=900,
     check=False,
   )

@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ from absl import logging
 from unirep.errors import InputError
 from unirep.train import cluster, digests
 from unirep.train.state import TrainState
+
+TEMPORARY = ".orbax-checkpoint-tmp"  # how Orbax names what it hasn't finished
 
 
 class SaveError(Exception):
@@ -108,10 +111,14 @@ def _write(
 
 def _remove_begun(root: pathlib.Path, step: int) -> None:
   """What a save that failed has left: it would fill the disk for good."""
-  whole = str(step) in digests.known(root)
-  for path in root.glob(f"{step}.*" if whole else f"{step}*"):
-    if path.name.split(".")[0] == str(step):
+  end = time.monotonic() + 2  # its threads may still be writing
+  while time.monotonic() < end:
+    begun = [x for x in root.glob("*") if TEMPORARY in x.name]
+    if str(step) not in digests.known(root) and (root / str(step)).exists():
+      begun.append(root / str(step))
+    for path in begun:
       shutil.rmtree(path, ignore_errors=True)
+    time.sleep(0.1)
 
 
 def restore(

@@ -190,6 +190,10 @@ def join(cluster: Cluster | None, init_timeout: float = 1800) -> str:
       f"the processes of this run ({cluster.kind}) did not come together: "
       f"{_first_line(error)}"
     ) from error
+  if jax.default_backend() == "cpu":
+    # What comes out of it may exchange things in another order than what the
+    # other processes compiled: gloo then aborts (seen with jax 0.10).
+    jax.config.update("jax_enable_compilation_cache", False)
   where = f", coordinator {cluster.coordinator}" if cluster.coordinator else ""
   return (
     f"{jax.process_count()} processes ({cluster.kind}{where}), "
