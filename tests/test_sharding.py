@@ -154,7 +154,11 @@ def test_how_rows_are_compared_does_not_matter(contrast, dtype):
 
 @pytest.mark.parametrize(
   ("model", "contrast"),
-  [(2, "dense"), pytest.param(4, "ring", marks=pytest.mark.slow)],
+  [
+    (2, "dense"),
+    pytest.param(4, "ring", marks=pytest.mark.slow),
+    pytest.param(8, "chunked", marks=pytest.mark.slow),
+  ],
 )
 def test_splitting_the_state_does_not_matter(model, contrast, monkeypatch):
   """Codes and wide parameters over the model axis, rows over the data axis."""

@@ -37,6 +37,9 @@ def build(
   equal everywhere), and XLA splits the work accordingly. Keys are derived from
   `seed` and the step, so that a step can be repeated.
   """
+  shards = mesh.shape[mesh_lib.AXIS]
+  # With the whole batch in one place there is nothing to map over.
+  axis = mesh_lib.AXIS if shards > 1 or sharding is None else None
 
   def local_step(state: TrainState, batch: Batch):
     key = jax.random.fold_in(jax.random.key(seed), state.step)
@@ -48,30 +51,32 @@ def build(
     draws = objective.draw(
       draw_key,
       recipe.model,
-      batch=rows * mesh.shape[mesh_lib.AXIS],
+      batch=rows * shards,
       time=time,
       codes=state.codebook.count_K.shape[0],
       permute=recipe.permute,
     )
-    row_B = collectives.local_rows(rows, mesh_lib.AXIS)
+    row_B = collectives.local_rows(rows, axis)
     keys_B = jax.vmap(jax.random.fold_in, (None, 0))(dropout_key, row_B)
     return train_step(
-      state, batch, draws, keys_B, recipe=recipe, axis_name=mesh_lib.AXIS
+      state, batch, draws, keys_B, recipe=recipe, axis_name=axis
     )
 
   everywhere, spread = PartitionSpec(), PartitionSpec(mesh_lib.AXIS)
-  sharded = jax.shard_map(
-    local_step,
-    mesh=mesh,
-    in_specs=(everywhere, spread),
-    out_specs=(everywhere, everywhere),
-    # An axis that isn't named here is XLA's.
-    axis_names={mesh_lib.AXIS} if sharding else set(mesh.axis_names),
-    check_vma=True,
-  )
+  step: Any = local_step
+  if axis:
+    step = jax.shard_map(
+      local_step,
+      mesh=mesh,
+      in_specs=(everywhere, spread),
+      out_specs=(everywhere, everywhere),
+      # An axis that isn't named here is XLA's.
+      axis_names={axis} if sharding else set(mesh.axis_names),
+      check_vma=True,
+    )
   metrics = mesh_lib.replicated(mesh)
   where: Any = {"out_shardings": (sharding, metrics)} if sharding else {}
-  return jax.jit(sharded, donate_argnums=0, **where)
+  return jax.jit(step, donate_argnums=0, **where)
 
 
 def train_step(
