@@ -11,10 +11,10 @@ import sys
 import tempfile
 import time
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
-
-from unirep.train import checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TINY = "configs/pretrain.py:size=tiny"
@@ -60,22 +60,20 @@ def refused(*arguments, config=TINY, devices=1):
 
 
 def final_state(workdir):
-  """Every array of the newest checkpoint, by its file's place in the tree."""
-  import orbax.checkpoint as ocp
+  """Every array of the newest checkpoint, by its place in the tree."""
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 
-  manager = checkpoint.open_manager(workdir / "checkpoints", 2)
-  step = manager.latest_step()
-  items = manager.restore(
-    step,
-    args=ocp.args.Composite(
-      model=ocp.args.StandardRestore(), train=ocp.args.StandardRestore()
-    ),
-  )
-  import jax
+  def place(x):  # whatever devices the run had
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device)
 
-  leaves = jax.tree_util.tree_leaves_with_path(
-    {"model": items["model"], "train": items["train"]}
-  )
+  step = max(int(x.name) for x in checkpoints(workdir))
+  items = {}
+  with ocp.StandardCheckpointer() as reader:
+    for name in ("model", "train"):
+      path = (workdir / "checkpoints" / str(step) / name).resolve()
+      like = jax.tree.map(place, reader.metadata(path).item_metadata.tree)
+      items[name] = reader.restore(path, target=like)
+  leaves = jax.tree_util.tree_leaves_with_path(items)
   return step, {jax.tree_util.keystr(k): np.asarray(v) for k, v in leaves}
 
 

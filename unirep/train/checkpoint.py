@@ -70,22 +70,19 @@ def save(
 
 def _check_room(root: pathlib.Path, size: int) -> None:
   """Raises OSError, in all processes, if the first one finds no room."""
-  free = 0
+  free = 0  # MiB
   if jax.process_index() == 0:
     try:
       root.mkdir(parents=True, exist_ok=True)
       with tempfile.TemporaryFile(dir=root):
-        free = shutil.disk_usage(root).free
+        free = shutil.disk_usage(root).free // 2**20
     except OSError as error:
       free = -(error.errno or 1)
-  (free,) = cluster.same([free])
+  free, need = cluster.same(free), -(-size // 2**20)
   if free < 0:
     raise OSError(f"cannot write to {root}: {os.strerror(-free)}")
-  if free < size:
-    raise OSError(
-      f"{root} has {free / 2**20:.0f} MiB left, a checkpoint needs up to "
-      f"{size / 2**20:.0f}"
-    )
+  if free < need:
+    raise OSError(f"{root} has {free} MiB left, it needs up to {need}")
 
 
 def _write(
@@ -254,5 +251,5 @@ def _state(model: Mapping[str, Any], train: Mapping[str, Any]) -> TrainState:
 def _damage_for_all(root: pathlib.Path, step: int) -> str:
   """As `digests.damage`, which the first process looks into."""
   fault = digests.damage(root, step) if jax.process_index() == 0 else ""
-  (bad,) = cluster.same([int(bool(fault))])
+  bad = cluster.same(int(bool(fault)))
   return fault or ("process 0 says so" if bad else "")

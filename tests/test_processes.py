@@ -1,0 +1,89 @@
+"""Real processes on this machine: one equals two equals four.
+
+Each joins by jax.distributed, composes its share of every batch and holds its
+own devices. What is compared is what the runs wrote.
+"""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from test_main import ROOT, TINY, environment, final_state, logged
+
+STEPS = 20
+ARGUMENTS = (
+  f"--config={TINY}",
+  f"--config.steps={STEPS}",
+  "--config.checkpoint_every=10",
+  "--config.data.train_size=64",
+  "--config.data.test_size=16",
+)
+
+
+def launch(processes, *arguments):
+  """Command of a run of so many processes with a device each."""
+  head = ("launch.local", f"--processes={processes}", "--")
+  if processes == 1:
+    head = ("unirep.main",)
+  return [sys.executable, "-m", *head, *ARGUMENTS, *arguments]
+
+
+def run(processes, *arguments):
+  done = subprocess.run(
+    launch(processes, *arguments),
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    env=os.environ | environment(1),
+    timeout=900,
+    check=False,
+  )
+  assert done.returncode == 0, done.stdout + done.stderr
+  return done
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("processes") / "one"
+  run(1, f"--workdir={workdir}")
+  return workdir
+
+
+@pytest.mark.parametrize(
+  "processes", [2, pytest.param(4, marks=pytest.mark.slow)]
+)
+def test_processes_do_not_matter(one, processes, tmp_path):
+  workdir = tmp_path / "many"
+  done = run(processes, f"--workdir={workdir}")
+  assert f"{processes} processes (flags, coordinator 127.0.0.1:" in done.stdout
+  assert done.stdout.count(f"step {STEPS}/{STEPS}") == 1  # one of them prints
+  ours, theirs = logged(workdir), logged(one)
+  assert [x["step"] for x in ours] == list(range(1, STEPS + 1))
+  for mine, other in zip(ours, theirs, strict=True):
+    assert mine.keys() == other.keys()
+    for name, value in other.items():  # losses, gradient norms, code usage
+      assert mine[name] == pytest.approx(value, rel=1e-5, abs=1e-5), name
+  worst = differences(workdir, one)
+  assert max(worst.values()) <= 1e-5, max(worst, key=worst.__getitem__)
+
+
+def differences(workdir, other):
+  """Largest difference of each array, relative to its largest entry.
+
+  Biases that softmax doesn't see are left out: their gradient is rounding,
+  which Adam makes into steps of full length (see test_sharding).
+  """
+  step, ours = final_state(workdir)
+  other_step, theirs = final_state(other)
+  assert step == other_step == STEPS
+  assert ours.keys() == theirs.keys()
+  found = {}
+  for name, value in theirs.items():
+    blind = "['attention']['in_bias']" in name or "['predict']['bias']" in name
+    if value.dtype.kind == "f" and not blind and "opt_state" not in name:
+      scale = max(float(np.abs(value).max()), 1e-3)
+      found[name] = float(np.abs(ours[name] - value).max()) / scale
+  assert len(found) > 50
+  return found
