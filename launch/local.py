@@ -33,7 +33,7 @@ def watch(children: list[subprocess.Popen]) -> int:
 
 def main() -> int:
   """Starts the processes and waits for them."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(description="Several processes of one run.")
   parser.add_argument("--processes", type=int, default=2)
   parser.add_argument("--gpus", action="store_true", help="GPU i for process i")
   parser.add_argument("--dry_run", action="store_true", help="only print")

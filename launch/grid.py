@@ -1,0 +1,155 @@
+"""Which runs a sweep has: what they override, their names and places."""
+
+import hashlib
+import importlib.util
+import itertools
+import json
+import pathlib
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from absl import flags
+from ml_collections import config_flags
+
+from unirep import workdir as workdir_lib
+from unirep.errors import InputError
+
+CONFIG = "configs/pretrain.py"  # of a run that names none
+LONGEST_NAME = 120  # in characters; file systems allow 255 bytes
+RESULTS = {  # job -> what it writes last
+  "pretrain": workdir_lib.SUMMARY,
+  "evaluate": "results.json",
+  "toc": "toc.json",
+}
+
+
+class Run(NamedTuple):
+  """One run of a sweep.
+
+  Attributes:
+    name: of its work directory below the sweep's.
+    overrides: as the sweep's file gives them.
+    command: its arguments for `unirep.main`.
+    workdir: its work directory.
+    result: the file in there that says that it is finished.
+  """
+
+  name: str
+  overrides: Mapping[str, Any]
+  command: tuple[str, ...]
+  workdir: pathlib.Path
+  result: str
+
+  def finished(self) -> bool:
+    """Whether its results are there."""
+    return (self.workdir / self.result).exists()
+
+
+def grid(**values: Iterable[Any]) -> list[dict[str, Any]]:
+  """Every combination, the last key fastest.
+
+  Dotted keys come through a mapping: `grid(seed=[0, 1], **{"a.b": [2, 3]})`.
+  """
+  return [
+    dict(zip(values, x, strict=True))
+    for x in itertools.product(*values.values())
+  ]
+
+
+def name(overrides: Mapping[str, Any]) -> str:
+  """A directory's name: readable, the same for the same overrides in any order.
+
+  What a file name should not hold becomes `_`, and then, or where it would be
+  too long, a digest of the overrides keeps it unique.
+  """
+  config, _, variant = str(overrides.get("config", CONFIG)).partition(":")
+  items = [f"{k}={v}" for k, v in sorted(overrides.items()) if k != "config"]
+  if variant or config != CONFIG or not items:
+    items = [pathlib.PurePath(config).stem, *filter(None, [variant]), *items]
+  whole = ",".join(items)
+  safe = re.sub(r"[^\w.,=+-]+", "_", whole, flags=re.ASCII)
+  if safe == whole and len(safe) <= LONGEST_NAME:
+    return safe
+  text = json.dumps(sorted((k, str(v)) for k, v in overrides.items()))
+  digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+  return f"{safe[: LONGEST_NAME - 9]}-{digest}"
+
+
+def load(path: pathlib.Path, root: pathlib.Path) -> list[Run]:
+  """The runs of a sweep's file, in its order.
+
+  Args:
+    path: a Python file whose `get_sweep()` gives mappings: dotted keys of the
+      configuration to values, and `config` to its file, maybe `:variant`.
+    root: the sweep's work directory.
+
+  Raises:
+    InputError: for a file that isn't there or fails, a run that its
+      configuration refuses, runs of equal names, or no runs at all; and for a
+      work directory that holds a run of the same name but other settings.
+  """
+  runs: dict[str, Run] = {}
+  for index, overrides in enumerate(_read(path)):
+    if not isinstance(overrides, Mapping):
+      raise InputError(f"{path}: run {index} is {overrides!r}, not a mapping")
+    run = _run(overrides, root)
+    if run.name in runs:
+      raise InputError(f"{path}: two runs have the name {run.name}")
+    runs[run.name] = run
+  if not runs:
+    raise InputError(f"{path}: the sweep is empty")
+  return list(runs.values())
+
+
+def _read(path: pathlib.Path) -> list[Any]:
+  if not path.is_file():
+    raise InputError(f"--sweep={path} is no file")
+  spec = importlib.util.spec_from_file_location("sweep_file", path)
+  if spec is None or spec.loader is None:
+    raise InputError(f"--sweep={path} is no Python file")
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+    return list(module.get_sweep())
+  except Exception as error:  # whatever the user's lines raise
+    said = f"{type(error).__name__}: {error}".splitlines()[0]
+    raise InputError(f"{path}: {said}") from error
+
+
+def _run(overrides: Mapping[str, Any], root: pathlib.Path) -> Run:
+  arguments = [f"--config={overrides.get('config', CONFIG)}"]
+  for key, value in overrides.items():
+    if key != "config":
+      arguments.append(f"--config.{key}={value}")
+  called = name(overrides)
+  config = _resolve(arguments, called)
+  if config.get("job") not in RESULTS:
+    raise InputError(
+      f"{called}: job={config.get('job')!r} has no results to compare; sweeps "
+      f"are of {', '.join(RESULTS)}"
+    )
+  place = root / called
+  workdir_lib.check(place, json.loads(config.to_json()))
+  arguments.append(f"--workdir={place}")
+  return Run(called, overrides, tuple(arguments), place, RESULTS[config.job])
+
+
+def _resolve(arguments: list[str], called: str) -> Any:
+  """The configuration, as `unirep.main` would read it."""
+  values = flags.FlagValues()
+  argv = [sys.argv[0], *arguments]
+  config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+  try:
+    values(argv)
+    config: Any = values.config
+    if config is None:
+      raise InputError(f"{called}: no configuration")
+    _ = config.keys()  # a file that is missing says so only when read
+    return config
+  except (flags.Error, ValueError, TypeError, OSError) as error:
+    line = str(error).splitlines()[-1].strip()  # after any traceback
+  except (AttributeError, KeyError) as error:  # how ml_collections says it
+    line = f"the configuration has no key {str(error).strip(chr(34))}"
+  raise InputError(f"{called}: {line}")

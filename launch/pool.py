@@ -1,0 +1,141 @@
+"""Runs as processes of this machine: some at a time, each until it is done."""
+
+import collections
+import contextlib
+import fcntl
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import IO, NamedTuple
+
+from launch.grid import Run
+
+AGAIN = 75  # a run that ends with it should be started again
+MOST_STARTS = 20  # of one run, by one launcher
+LOCK = "lock"
+LOG = "log.txt"
+CODE = "exit_code"  # of the last start, negative for a signal
+
+
+class Child(NamedTuple):
+  """A run and its process."""
+
+  run: Run
+  process: subprocess.Popen
+
+
+def run_all(runs: Sequence[Run], main: Sequence[str], jobs: int) -> bool:
+  """Starts all runs, at most `jobs` at a time, and waits for them.
+
+  A run that ends with 75 starts again; others that fail are left at that.
+  SIGTERM and SIGINT are passed on as SIGTERM, on which runs save their state,
+  and no more runs start; a second one kills.
+
+  Args:
+    runs: what to start.
+    main: the command that takes their arguments.
+    jobs: how many at the same time.
+
+  Returns:
+    Whether a signal ended it.
+  """
+  waiting, starts = collections.deque(runs), collections.Counter()
+  children: list[Child] = []
+  with _signals() as signals:
+    told = 0
+    while children or (waiting and not signals):
+      for _ in range(0 if signals else len(waiting)):
+        if len(children) < jobs:
+          _start(waiting, children, main)
+      time.sleep(0.1)
+      if len(signals) > told:
+        for child in children:
+          child.process.kill() if told else child.process.terminate()
+        told = len(signals)
+      for child in [x for x in children if x.process.poll() is not None]:
+        children.remove(child)
+        starts[child.run.name] += 1
+        if _ended(child) and starts[child.run.name] < MOST_STARTS:
+          waiting.append(child.run)
+    return bool(signals)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+  """Collects SIGTERM and SIGINT instead of obeying them."""
+  found: list[int] = []
+  before = {
+    number: signal.signal(number, lambda n, _: found.append(n))
+    for number in (signal.SIGTERM, signal.SIGINT)
+  }
+  try:
+    yield found
+  finally:
+    for number, handler in before.items():
+      signal.signal(number, handler)
+
+
+def _start(
+  waiting: collections.deque[Run], children: list[Child], main: Sequence[str]
+) -> None:
+  """Starts the next run, unless another launcher's process is still at it."""
+  run = waiting.popleft()
+  lock = hold(run.workdir)
+  if lock is None:
+    waiting.append(run)
+    return
+  with lock:
+    if run.finished():
+      return
+    (run.workdir / CODE).unlink(missing_ok=True)
+    with (run.workdir / LOG).open("ab") as log:
+      process = subprocess.Popen(
+        [*main, *run.command],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        pass_fds=[lock.fileno()],  # it holds the lock for as long as it lives
+        process_group=0,  # Ctrl-C reaches it through us alone
+      )
+  children.append(Child(run, process))
+  _say(run, "started")
+
+
+def _ended(child: Child) -> bool:
+  """Says how; whether to start it again."""
+  run, code = child.run, child.process.returncode
+  (run.workdir / CODE).write_text(f"{code}\n")
+  if run.finished():
+    _say(run, "finished")
+    return False
+  last = (run.workdir / LOG).read_text(errors="replace").strip().splitlines()
+  _say(run, f"{how(code)}: {last[-1] if last else 'it said nothing'}")
+  return code == AGAIN
+
+
+def how(code: int) -> str:
+  """An exit code in words."""
+  return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def hold(directory: pathlib.Path) -> IO[bytes] | None:
+  """An open file with its lock, or None if another process has it.
+
+  The lock lasts until the file is closed here and in all processes that
+  inherited it, however they end.
+  """
+  directory.mkdir(parents=True, exist_ok=True)
+  file = (directory / LOCK).open("ab")
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    file.close()
+    return None
+  return file
+
+
+def _say(run: Run, text: str) -> None:
+  sys.stderr.write(f"{time.strftime('%H:%M:%S')} {run.name} {text}\n")

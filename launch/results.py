@@ -1,0 +1,122 @@
+"""One table of a sweep: what each run changed, how it is, what it reached."""
+
+import json
+import pathlib
+import time
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from launch import pool
+from launch.grid import Run
+
+TABLE = "table.md"
+WIDTH_OF_FILES = 200  # in characters, where no terminal says how many
+
+
+def show(
+  runs: Sequence[Run], root: pathlib.Path, only: Sequence[Run] | None = None
+) -> int:
+  """Prints the table and writes it to `table.md`.
+
+  Args:
+    runs: all of the sweep.
+    root: its work directory.
+    only: whose state makes the return value; all by default.
+
+  Returns:
+    0 if all are finished, else 1.
+  """
+  while (lock := pool.hold(root)) is None:  # of another run's launcher
+    time.sleep(0.1)
+  with lock:  # so that the last one to read is the last one to write
+    header, *lines = cells(runs)
+    part = root / f"{TABLE}.part"
+    part.write_text(markdown(header, lines))
+    part.replace(root / TABLE)
+  console = Console(highlight=False)
+  if not console.is_terminal:
+    console = Console(highlight=False, width=WIDTH_OF_FILES)
+  console.print(
+    narrow(header, lines, {k for run in runs for k in run.overrides})
+  )
+  return 0 if all(run.finished() for run in only or runs) else 1
+
+
+def narrow(
+  header: Sequence[str], lines: Sequence[Sequence[str]], overrides: Set[str]
+) -> Table:
+  """For a terminal: what no run changes against another stands below, once."""
+  columns = dict(zip(header, zip(*lines, strict=True), strict=True))
+  table, common = Table(), []
+  kept = []
+  for title, values in columns.items():
+    if title in overrides and len(lines) > 1 and len({*values}) == 1:
+      common.append(f"{title}={values[0]}")
+    else:
+      table.add_column(title, overflow="fold")
+      kept.append(values)
+  for row in zip(*kept, strict=True):
+    table.add_row(*row)
+  table.caption = f"all with {', '.join(common)}" if common else None
+  return table
+
+
+def cells(runs: Sequence[Run]) -> list[list[str]]:
+  """A header and a row per run; a column stands where any run has a value."""
+  rows = [
+    {k: str(v) for k, v in run.overrides.items()}
+    | {"state": state(run)}
+    | numbers(run)
+    for run in runs
+  ]
+  keys = [*dict.fromkeys(k for run in runs for k in run.overrides), "state"]
+  keys = list(dict.fromkeys([*keys, *(k for row in rows for k in row)]))
+  return [keys, *([row.get(key, "") for key in keys] for row in rows)]
+
+
+def state(run: Run) -> str:
+  """Finished, running, failed (and how), or not yet started."""
+  if run.finished():
+    return "finished"
+  if not run.workdir.exists():
+    return "-"
+  lock = pool.hold(run.workdir)
+  if lock is None:
+    return "running"
+  lock.close()
+  path = run.workdir / pool.CODE
+  code = int(path.read_text()) if path.exists() else pool.AGAIN
+  return "to go on" if code == pool.AGAIN else pool.how(code)
+
+
+def numbers(run: Run) -> dict[str, str]:
+  """The leading numbers of a finished run; accuracies in percent."""
+  if not run.finished():
+    return {}
+  found: Mapping[str, Any] = json.loads((run.workdir / run.result).read_text())
+  out = {
+    f"{pair} %": f"{100 * score['accuracy']:.1f}"
+    for pair, score in found.get("cross_modal", {}).items()
+  }
+  if book := found.get("codebook"):
+    out["codes"] = f"{book['usage']} of {book['size']}"
+    out["perplexity"] = f"{book['perplexity']:.1f}"
+  for title, task in found.get("tasks", {}).items():
+    for pair, direction in task["directions"].items():
+      off = list(direction["keep"].values())[-1]  # with all dimensions
+      out[f"{title} {pair} %"] = f"{100 * off[task['primary']]['mean']:.1f}"
+  if "chosen_keep" in found:
+    out["keep"] = str(found["chosen_keep"])
+  if "seconds" in found:
+    out["seconds"] = f"{found['seconds']:.0f}"
+  return out
+
+
+def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+  """The same as text, for a repository or an issue."""
+  rows = [header, ["---"] * len(header), *lines]
+  rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+  return "".join(f"| {' | '.join(row)} |\n" for row in rows)

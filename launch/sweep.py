@@ -1,0 +1,127 @@
+r"""A collection of runs: started, skipped where finished, in one table.
+
+python -m launch.sweep --sweep=launch/sweeps/example.py --workdir=runs/sweep
+
+`--how=local` starts them here, `--jobs` at a time; `slurm` submits them as an
+array job; `print` prints one command a line; `table` shows what there is. The
+same command goes on with what is not finished. Exit codes: 0 all finished, 1 a
+run failed, 2 the user can mend it, 75 asked to end before the end.
+"""
+
+import argparse
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+from typing import NoReturn
+
+from launch import grid, pool, results
+from unirep.errors import InputError
+
+MAIN = (sys.executable, "-m", "unirep.main")
+BATCH = pathlib.Path(__file__).with_name("slurm.sbatch")
+AGAIN = 75
+
+
+def main(argv: list[str]) -> int:
+  """Returns the exit code."""
+  try:
+    args = parser().parse_args(argv)
+    runs = grid.load(args.sweep, args.workdir)
+    if args.only is not None and not 0 <= args.only < len(runs):
+      raise InputError(f"--only={args.only} is not in 0..{len(runs) - 1}")
+    return start(args, runs, runs if args.only is None else [runs[args.only]])
+  except InputError as error:
+    sys.stderr.write(f"launch: {error}\n")
+    return error.exit_code
+
+
+class Parser(argparse.ArgumentParser):
+  """With one line for what it refuses."""
+
+  def error(self, message: str) -> NoReturn:
+    """What argparse calls."""
+    raise InputError(message)
+
+
+def parser() -> argparse.ArgumentParser:
+  """What may stand on the command line."""
+  out = Parser(description="Starts a collection of runs.")
+  add = out.add_argument
+  add("--sweep", type=pathlib.Path, required=True, help="file of get_sweep()")
+  add("--workdir", type=pathlib.Path, required=True, help="of the sweep")
+  ways = ("local", "slurm", "print", "table")
+  add("--how", choices=ways, default="local")
+  add("--jobs", type=positive, default=2, help="runs at the same time")
+  text = "start the run of this number, from 0; `array`: of Slurm's array job"
+  add("--only", type=number, help=text)
+  add("--sbatch", default="", help="more options for sbatch, in one word")
+  add("--dry_run", action="store_true", help="print what would run")
+  return out
+
+
+def positive(text: str) -> int:
+  """Argparse's type for 1, 2, 3, ..."""
+  if (value := int(text)) < 1:
+    raise ValueError
+  return value
+
+
+def number(text: str) -> int:
+  """Argparse's type for a run."""
+  array = os.environ.get("SLURM_ARRAY_TASK_ID", "")
+  return int(array if text == "array" else text)
+
+
+def start(
+  args: argparse.Namespace, runs: list[grid.Run], chosen: list[grid.Run]
+) -> int:
+  """Starts, submits or prints those of `chosen` that are not finished."""
+  todo = [run for run in chosen if not run.finished()]
+  if args.how == "print" or (args.dry_run and args.how == "local"):
+    describe(chosen)
+    return 0
+  if args.how == "slurm":
+    return submit(args, [runs.index(run) for run in todo])
+  if args.how == "table":
+    return results.show(runs, args.workdir)
+  ended = pool.run_all(todo, MAIN, args.jobs)
+  failed = results.show(runs, args.workdir, only=chosen)
+  return AGAIN if ended and not all(run.finished() for run in todo) else failed
+
+
+def describe(runs: list[grid.Run]) -> None:
+  """One command a line; finished runs as comments."""
+  for run in runs:
+    if run.finished():
+      print(f"# finished: {run.name}")
+    else:
+      print(shlex.join([*MAIN, *run.command]))
+
+
+def submit(args: argparse.Namespace, indices: list[int]) -> int:
+  """One array job for the runs of these numbers."""
+  if not indices:
+    print("# all runs are finished")
+    return 0
+  command = [
+    *("sbatch", f"--array={','.join(map(str, indices))}%{args.jobs}"),
+    *("--nodes=1", "--ntasks=1", "--export=ALL,MODULE=launch.sweep"),
+    f"--output={args.workdir}/slurm-%a.log",
+    *shlex.split(args.sbatch),
+    *(str(BATCH), f"--sweep={args.sweep}", f"--workdir={args.workdir}"),
+    "--only=array",
+  ]
+  print(shlex.join(command), flush=True)
+  if args.dry_run:
+    return 0
+  if not shutil.which("sbatch"):
+    raise InputError("there is no sbatch here; --how=local starts the runs")
+  args.workdir.mkdir(parents=True, exist_ok=True)
+  return 1 if subprocess.run(command, check=False).returncode else 0
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv[1:]))

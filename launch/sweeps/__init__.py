@@ -1,0 +1,1 @@
+"""Collections of configurations, for `launch.sweep`."""

@@ -1,0 +1,17 @@
+"""Six short runs on procedural data: two sizes of codebook, three seeds.
+
+python -m launch.sweep --sweep=launch/sweeps/example.py --workdir=runs/sweep
+"""
+
+from launch.grid import grid
+
+
+def get_sweep():
+  """Each mapping is one run: what it changes in configs/pretrain.py.
+
+  Another configuration goes by `"config": "configs/pretrain.py:data=digits"`.
+  """
+  return [
+    {"steps": 100} | change
+    for change in grid(**{"codebook.size": [64, 128], "seed": [0, 1, 2]})
+  ]
