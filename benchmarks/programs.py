@@ -63,7 +63,8 @@ def collectives(hlo: str) -> list[Collective]:
   """The collectives of an optimized HLO module.
 
   The TPU compiler spreads one asynchronous collective over several fusions,
-  which then carry the same chain_id; they count once.
+  which then carry the same chain_id. They count once, and as often as the piece
+  that runs least: others may lie in a loop that it overlaps with.
   """
   runs = _runs(hlo)
   found: dict[Any, Collective] = {}
@@ -76,7 +77,9 @@ def collectives(hlo: str) -> list[Collective]:
       sizes = [max(sizes)]
     chain = re.search(r'chain_id="(\d+)"', line)
     key = (match["kind"], chain[1]) if chain else line
-    times = max(runs.get(name, 1), found[key].times if key in found else 1)
+    times = runs.get(name, 1)
+    if key in found:
+      times = min(times, found[key].times)
     found[key] = Collective(match["kind"], sum(sizes), _group(line), times)
   return list(found.values())
 

@@ -7,7 +7,8 @@ Compiles the whole step of `size=paper` with the real TPU compiler (install
 compiles, memory per chip, collectives and their bytes, FLOP of the products.
 Predicted from them, at published peak rates: times. A step takes as long as
 its products or its memory traffic, whichever is longer, plus its communication
-on a ring of the links; nothing overlaps and nothing is late.
+on a ring over all links of a chip (which small slices don't have all of);
+nothing overlaps and nothing is late.
 
 Writes `scaling.jsonl` (a line per program; finished ones are not repeated),
 `scaling.md` and `scaling.png`. `--check` compiles both presets in both types
@@ -16,6 +17,7 @@ holds a collective that the design does not name.
 """
 
 import collections
+import gzip
 import json
 import math
 import pathlib
@@ -98,12 +100,12 @@ LARGE = [
 # What crosses devices, and how many programs' worth of it at most: XLA merges
 # what it can. Gathers of rows to compare, sums of gradients, of the codebook
 # and of metrics; blocks that go around.
+# (The compiler permutes a few rows to pad a reduce-scatter's shards.)
+GATHERING = ("all-gather", "all-reduce", "reduce-scatter", "collective-permute")
 DESIGN = {
-  "dense": {"all-gather", "all-reduce", "reduce-scatter"},
-  "chunked": {
-    *("all-gather", "all-reduce", "reduce-scatter", "collective-permute"),
-  },
-  "ring": {"all-reduce", "collective-permute"},
+  "dense": GATHERING,
+  "chunked": GATHERING,
+  "ring": ("all-reduce", "collective-permute"),
 }
 MOST = 64
 HOST = ("infeed", "outfeed", "callback", "SendToHost", "RecvFromHost")
@@ -111,8 +113,12 @@ HOST = ("infeed", "outfeed", "callback", "SendToHost", "RecvFromHost")
 
 def compile_step(case: Case) -> tuple[Any, int, float]:
   """The compiled step, its products in FLOP per chip, and seconds it took."""
+  # A v4 chip is two cores that JAX drives as one device.
+  megacore = (
+    {"chip_config_name": "megacore"} if case.topology[:2] == "v4" else {}
+  )
   topology = topologies.get_topology_desc(
-    platform="tpu", topology_name=case.topology
+    platform="tpu", topology_name=case.topology, **megacore
   )
   config: Any = pretrain.get_config(f"size={case.size},preset={case.preset}")
   config.update({"dtype": case.dtype, "contrast": case.contrast})
@@ -143,8 +149,8 @@ def compile_step(case: Case) -> tuple[Any, int, float]:
   return compiled, flops, time.perf_counter() - began
 
 
-def describe(case: Case) -> dict[str, Any]:
-  """Facts of the compiled program and what they predict."""
+def describe(case: Case, out: pathlib.Path) -> dict[str, Any]:
+  """Facts of the compiled program, which is kept, and what they predict."""
   chip = CHIPS[case.topology.split(":")[0]]
   row: dict[str, Any] = case._asdict() | {"chips": chips(case.topology)}
   try:
@@ -154,6 +160,8 @@ def describe(case: Case) -> dict[str, Any]:
       raise
     return row | {"fits": False, "error": str(error).splitlines()[0][:300]}
   memory, hlo = compiled.memory_analysis(), compiled.as_text()
+  name = "-".join(map(str, case)).replace(":", "_")
+  (out / f"{name}.hlo.gz").write_bytes(gzip.compress(hlo.encode()))
   used = (
     memory.argument_size_in_bytes
     + memory.temp_size_in_bytes
@@ -189,7 +197,7 @@ def faults(row: dict[str, Any]) -> list[str]:
   """What of a program the design does not allow."""
   if not row["fits"]:
     return [row.get("error", "does not fit")]
-  others = set(row["collectives"]) - DESIGN[row["contrast"]]
+  others = set(row["collectives"]) - {*DESIGN[row["contrast"]]}
   count = sum(row["collectives"].values())
   return [
     *(f"{name} is not in the design" for name in sorted(others)),
@@ -268,7 +276,7 @@ def main(argv):
   wanted = CHECKS if CHECK.value else [*WEAK, *STRONG, *LARGE, *CHECKS]
   for case in dict.fromkeys(wanted):
     if tuple(case) not in known:
-      rows.append(describe(case))
+      rows.append(describe(case, out))
       with log.open("a") as file:
         file.write(json.dumps(rows[-1]) + "\n")
   order = {tuple(case): i for i, case in enumerate(dict.fromkeys(wanted))}
