@@ -59,16 +59,18 @@ def table(rows: list[dict[str, Any]]) -> str:
   """Markdown: compiled facts to the left, predictions to the right."""
   lines = [
     "| slice | batch | a chip | preset | type | losses | GiB a chip | TFLOP "
-    "| MB sent | collectives | compute ms | memory ms | links ms | samples/s |",
-    "|" + "---|" * 14,
+    "| MB sent | collectives | compute ms | memory ms | links ms | samples/s "
+    "| XLA's Mcycles |",
+    "|" + "---|" * 15,
   ]
   for x in rows:
     head = (
       f"| {x['topology']} | {x['batch']} | {x['batch'] / x['chips']:g} "
       f"| {x['preset']} | {x['dtype']} | {x['contrast']} |"
     )
-    if "memory_bytes" not in x:
-      lines.append(f"{head} does not fit |" + " |" * 7)
+    if "collectives" not in x:
+      wanted = x.get("memory_bytes", 0) / 2**30
+      lines.append(f"{head} {wanted:.2f}: does not fit |" + " |" * 8)
       continue
     kinds = ", ".join(f"{n} {k}" for k, n in sorted(x["collectives"].items()))
     lines.append(
@@ -76,7 +78,7 @@ def table(rows: list[dict[str, Any]]) -> str:
       f"| {x['wire_bytes'] / 1e6:.0f} | {kinds} "
       f"| {1e3 * x['compute_seconds']:.1f} | {1e3 * x['memory_seconds']:.1f} "
       f"| {1e3 * x['wire_seconds']:.1f} "
-      f"| {x['batch'] / x['step_seconds']:.0f} |"
+      f"| {x['batch'] / x['step_seconds']:.0f} | {x['cycles'] / 1e6:.0f} |"
     )
   return "\n".join(lines) + "\n"
 
