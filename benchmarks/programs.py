@@ -1,13 +1,16 @@
-"""What a compiled program does: its collectives and its products.
+"""What a compiled program does: its collectives, loops, cycles and products.
 
-Both are read from the program, not estimated: collectives from the optimized
-HLO of the target's compiler, products from the jaxpr. Loops count as often as
-they run, which XLA's own cost analysis does not do.
+All are read from the program, not estimated: collectives and the compiler's own
+count of cycles from the optimized HLO, products and what the source asks for
+from the jaxpr. Loops count as often as they run, which XLA's own cost analysis
+does not do.
 """
 
+import collections as containers
+import functools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +20,17 @@ KINDS = (
   *("all-gather", "all-reduce", "reduce-scatter"),
   *("collective-permute", "all-to-all"),
 )
+PRIMITIVES = {
+  "all_gather": "all-gather",
+  "all_gather_invariant": "all-gather",
+  "psum": "all-reduce",
+  "psum_invariant": "all-reduce",
+  "pmax": "all-reduce",
+  "pmin": "all-reduce",
+  "reduce_scatter": "reduce-scatter",
+  "ppermute": "collective-permute",
+  "all_to_all": "all-to-all",
+}
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2}
 OPERATION = re.compile(
   rf" = (?P<type>.*?) (?P<kind>{'|'.join(KINDS)})(?P<start>-start)?\("
@@ -26,8 +40,13 @@ CALLED = re.compile(
   r"(?:body|calls|to_apply|true_computation|false_computation)=%([\w.\-]+)"
 )
 BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
-CONDITION = re.compile(r" while\(.*condition=%([\w.\-]+)")
-BOUND = re.compile(r" = s32\[\]\S* constant\((\d+)\)")
+LOOP = re.compile(r" while\(.*condition=%([\w.\-]+)")
+KNOWN = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+CONSTANT = re.compile(r"%([\w.\-]+) = s32\[\]\S* constant\((\d+)\)")
+COMPARED = re.compile(r"ROOT .* compare\(%([\w.\-]+), %([\w.\-]+)\)")
+CHAIN = re.compile(r'chain_id="(\d+)"')
+CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+PASSES = 6  # of bfloat16 in a float32 product of precision "highest"
 
 
 class Collective(NamedTuple):
@@ -64,24 +83,39 @@ def collectives(hlo: str) -> list[Collective]:
 
   The TPU compiler spreads one asynchronous collective over several fusions,
   which then carry the same chain_id. They count once, and as often as the piece
-  that runs least: others may lie in a loop that it overlaps with.
+  that runs least: the pieces in between may lie in the body of a loop that
+  takes part of the work along. A reduce-scatter may be a fusion around an
+  all-reduce of the whole.
   """
   runs = _runs(hlo)
+  partitions = re.search(r"num_partitions=(\d+)", hlo)
+  everyone = int(partitions[1]) if partitions else 1
   found: dict[Any, Collective] = {}
   for name, line in _lines(hlo):
     match = OPERATION.search(line)
     if not match:
       continue
-    sizes = [_size(*array) for array in ARRAY.findall(match["type"])]
-    if match["start"] and len(sizes) > 1:  # (operands, results, ...)
-      sizes = [max(sizes)]
-    chain = re.search(r'chain_id="(\d+)"', line)
-    key = (match["kind"], chain[1]) if chain else line
-    times = runs.get(name, 1)
+    kind, size = match["kind"], _result(match)
+    group = _group(line) or everyone
+    if name.startswith("all-reduce-scatter"):
+      kind, size = "reduce-scatter", size // group
+    chain = CHAIN.search(line)
+    key = (kind, chain[1]) if chain else line
+    times = max(runs(name), 1)
     if key in found:
       times = min(times, found[key].times)
-    found[key] = Collective(match["kind"], sum(sizes), _group(line), times)
+    found[key] = Collective(kind, size, group, times)
   return list(found.values())
+
+
+def cycles(hlo: str) -> int:
+  """Cycles of a TPU core by the compiler's own estimate, without waiting."""
+  runs = _runs(hlo)
+  return sum(
+    int(match[1]) * runs(name)
+    for name, line in _lines(hlo)
+    if (match := CYCLES.search(line))
+  )
 
 
 def _lines(hlo: str) -> Iterator[tuple[str, str]]:
@@ -95,28 +129,59 @@ def _lines(hlo: str) -> Iterator[tuple[str, str]]:
       yield name, line
 
 
-def _runs(hlo: str) -> dict[str, int]:
-  """How often each computation runs in one call of the program.
-
-  A loop's condition compares its counter with a constant, its trip count.
-  """
-  bound = {n: int(m[1]) for n, x in _lines(hlo) if (m := BOUND.search(x))}
-  calls: dict[str, list[tuple[str, int]]] = {}
+def _runs(hlo: str) -> Callable[[str], int]:
+  """How often a computation runs in one call of the program, by its name."""
+  trips = _trips(hlo)
+  callers: dict[str, list[tuple[str, int]]] = containers.defaultdict(list)
   for name, line in _lines(hlo):
-    loop = CONDITION.search(line)
-    times = bound.get(loop[1], 1) if loop else 1
+    times = trips(line) if LOOP.search(line) else 1
     called = CALLED.findall(line)
     for branches in BRANCHES.findall(line):
       called += re.findall(r"%([\w.\-]+)", branches)
-    calls.setdefault(name, []).extend((x, times) for x in called)
-  runs: dict[str, int] = {}
-  stack = [("ENTRY", 1)]
-  while stack:
-    name, times = stack.pop()
-    if times > runs.get(name, 0):
-      runs[name] = times
-      stack.extend((x, times * n) for x, n in calls.get(name, []))
+    for inner in called:
+      callers[inner].append((name, times))
+
+  @functools.cache
+  def runs(name: str) -> int:
+    if name == "ENTRY":
+      return 1
+    return sum(times * runs(x) for x, times in callers[name])
+
   return runs
+
+
+def _trips(hlo: str) -> Callable[[str], int]:
+  """How often the loop in a line runs.
+
+  Where the compiler has not written it down, the loop's condition compares a
+  counter, which starts at 0, with a constant.
+  """
+  constants, bounds = {}, {}
+  for name, line in _lines(hlo):
+    if match := CONSTANT.search(line):
+      constants[name, match[1]] = int(match[2])
+    if match := COMPARED.search(line):
+      known = [
+        constants[name, x] for x in match.groups() if (name, x) in constants
+      ]
+      bounds[name] = known[0] if len(known) == 1 else None
+
+  def trips(line: str) -> int:
+    known, loop = KNOWN.search(line), LOOP.search(line)
+    count = int(known[1]) if known else bounds.get(loop[1]) if loop else None
+    if count is None:
+      raise ValueError(f"a loop of unknown length: {line.strip()[:200]}")
+    return count
+
+  return trips
+
+
+def _result(match: re.Match[str]) -> int:
+  """Bytes of the result; a start's type may hold its operands before it."""
+  arrays = [x for x in ARRAY.findall(match["type"]) if x[1] or x[0] != "u32"]
+  if match["start"] and match["kind"] != "all-reduce":
+    arrays = arrays[len(arrays) // 2 :]
+  return sum(_size(*x) for x in arrays)
 
 
 def _size(dtype: str, shape: str) -> int:
@@ -126,6 +191,7 @@ def _size(dtype: str, shape: str) -> int:
 
 
 def _group(line: str) -> int:
+  """Devices that take part; 0 for all."""
   iota = re.search(r"replica_groups=\[(\d+),(\d+)\]", line)
   if iota:
     return int(iota[2])
@@ -133,20 +199,41 @@ def _group(line: str) -> int:
   if listed:
     return listed[1].count(",") + 1
   pairs = re.search(r"source_target_pairs=\{(.*?)\}\}", line)
-  return pairs[1].count("{") if pairs else 1
+  return pairs[1].count("{") if pairs else 0
 
 
-def products(jaxpr: Any) -> int:
-  """FLOP of the matrix products and convolutions, per device in shard_map."""
+def asked(jaxpr: Any) -> dict[str, int]:
+  """Kind of collective -> how many the source names; loops count once.
+
+  The compiler merges and drops collectives. Any that it adds is its own idea.
+  """
+  count: dict[str, int] = containers.Counter()
+  for equation in jaxpr.eqns:
+    kind = PRIMITIVES.get(equation.primitive.name)
+    if kind:
+      count[kind] += len(equation.outvars)
+    for inner in _inner(equation.params):
+      count.update(asked(inner))
+  return dict(count)
+
+
+def products(jaxpr: Any, *, passes: bool = False) -> int:
+  """FLOP of the matrix products and convolutions, per device in shard_map.
+
+  Args:
+    jaxpr: of the program.
+    passes: counts a product of precision "highest" as the passes of bfloat16
+      that it takes on a TPU. Other products take one, whatever their type.
+  """
   total = 0
   for equation in jaxpr.eqns:
-    total += _products_of(equation)
-    inner = sum(products(x) for x in _inner(equation.params))
+    total += _products_of(equation, passes)
+    inner = sum(products(x, passes=passes) for x in _inner(equation.params))
     total += inner * equation.params.get("length", 1)
   return total
 
 
-def _products_of(equation: Any) -> int:
+def _products_of(equation: Any, passes: bool) -> int:
   name = equation.primitive.name
   if name == "dot_general":
     (left, _), _ = equation.params["dimension_numbers"]
@@ -157,7 +244,9 @@ def _products_of(equation: Any) -> int:
     depth = math.prod(kernel) // kernel[spec[0]]
   else:
     return 0
-  return 2 * depth * equation.outvars[0].aval.size
+  highest = "HIGHEST" in str(equation.params["precision"])
+  flops = 2 * depth * equation.outvars[0].aval.size
+  return flops * PASSES if passes and highest else flops
 
 
 def _inner(params: dict[str, Any]) -> Iterator[Any]:

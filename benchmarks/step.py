@@ -18,6 +18,7 @@ import numpy as np
 from absl import app, flags
 from ml_collections import config_flags
 
+from benchmarks import inputs
 from unirep.experiment import build
 from unirep.train import mesh as mesh_lib
 from unirep.train import state as state_lib
@@ -31,9 +32,6 @@ PEAK = {
   ("NVIDIA H200", "bfloat16"): 989e12,
   ("NVIDIA H100 80GB HBM3", "bfloat16"): 989e12,
   ("NVIDIA A100-SXM4-80GB", "bfloat16"): 312e12,
-}
-SHAPES = {  # features of a sample, where the data set would be large
-  "paper": {"video": (10, 7, 7, 512), "audio": (10, 128), "text": (10, 768)},
 }
 
 
@@ -106,7 +104,7 @@ def random_batch(config, model):
   """Features of the right shapes; grids are non-negative, as after a ReLU."""
   rng = np.random.default_rng(0)
   if config.encoders.video.specific >= 2048:
-    shapes = SHAPES["paper"]
+    shapes = inputs.PAPER
   else:
     train, _ = build.sources(config)
     shapes = {m: x.shape for m, x in train[0]["features"].items()}
