@@ -4,7 +4,7 @@ import functools
 import pathlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -56,50 +56,28 @@ def run(
       `workdir/nonfinite`.
   """
   console = console or Console()
-  first = jax.process_index() == 0
   with cluster.together():
-    check_pretrain(config)
-    settings = build.as_json(config)
-    mesh = mesh_lib.make(config.batch_size, model=config.mesh.model)
-    train_source, test_source = build.sources(config)
-    recipe = build.recipe(config)
-    sample = pipeline.stack([train_source[0]])
-    recipe.model.check(sample["features"])
-    batches = pipeline.batches(
-      train_source,
-      batch_size=config.batch_size,
-      seed=config.seed,
-      num_workers=config.workers,
-      process_index=jax.process_index(),
-      process_count=jax.process_count(),
-    )
-    workdir_lib.check(workdir, settings)
+    job = prepare(config)
+    workdir_lib.check(workdir, job.settings)
   with cluster.together():
-    if first:
-      workdir_lib.claim(workdir, settings)
-  console.print(describe(recipe.model, sample, mesh), soft_wrap=True)
-
+    if jax.process_index() == 0:
+      workdir_lib.claim(workdir, job.settings)
+  console.print(
+    describe(job.recipe.model, job.sample, job.mesh), soft_wrap=True
+  )
   manager = checkpoint.open_manager(
     workdir / workdir_lib.CHECKPOINTS, config.checkpoints_kept
   )
-  init = functools.partial(state_lib.init, recipe, batch=sample)
-  shapes = jax.eval_shape(init, jax.random.key(config.seed))
-  sharding = mesh_lib.state_sharding(mesh, shapes, params=config.mesh.params)
-  restored = checkpoint.restore(manager, shapes, sharding)
-  if restored:
-    state, position = restored
-    batches.set_state(position)
+  state, resumed = start(job, config.seed, manager)
+  if resumed:
     console.print(
       f"resuming {workdir} after step {int(state.step)}", soft_wrap=True
     )
-  else:
-    key = jax.random.key(config.seed)
-    state = jax.jit(init, out_shardings=sharding)(key)
   began_at, began = int(state.step), time.perf_counter()
 
   def save(state: TrainState) -> bool:
     try:
-      checkpoint.save(manager, state, settings, batches.get_state())
+      checkpoint.save(manager, state, job.settings, job.batches.get_state())
     except checkpoint.SaveError as error:
       if config.checkpoints_required:
         raise
@@ -110,32 +88,113 @@ def run(
   with open_log(workdir, config.steps, began_at, console) as log:
     try:
       with cluster.watched():
-        state = train(config, recipe, mesh, sharding, state, batches, log, save)
+        state = train(config, job, state, log, save)
     except loop.NonFiniteError as error:
       broken = checkpoint.open_manager(workdir / workdir_lib.NONFINITE, 1)
-      checkpoint.save(broken, error.state, settings, batches.get_state())
+      place = job.batches.get_state()
+      checkpoint.save(broken, error.state, job.settings, place)
       raise
     finally:
-      batches.close()
+      job.batches.close()
   summary = {
     "steps": int(state.step),
     "seconds": round(time.perf_counter() - began, 2),
     "steps_this_session": int(state.step) - began_at,
-    "config": settings,
+    "config": job.settings,
   }
   params, code_KxD = mesh_lib.fetch(
-    mesh, (state.params, state.codebook.code_KxD)
+    job.mesh, (state.params, state.codebook.code_KxD)
   )
-  if first:
-    summary |= evaluate(
-      config, recipe, params, code_KxD, train_source, test_source, workdir
-    )
+  if jax.process_index() == 0:
+    summary |= evaluate(config, job, params, code_KxD, workdir)
     workdir_lib.write_json(workdir / workdir_lib.SUMMARY, summary)
     console.print(report.table(summary))
     written = f"{workdir_lib.SUMMARY} and {workdir_lib.REPORT}"
     console.print(f"{written} are in {workdir}", soft_wrap=True)
   cluster.wait("evaluated", EVALUATION_SECONDS)
   return summary
+
+
+class Job(NamedTuple):
+  """What a configuration stands for, on the devices at hand.
+
+  Attributes:
+    settings: the configuration as JSON values.
+    recipe: what to train and how.
+    train: samples to learn from.
+    test: held-out samples.
+    sample: a batch of one; it gives only shapes.
+    batches: this process's share of the stream of batches.
+    mesh: the devices.
+    init: key -> first state.
+    shapes: of the state.
+    sharding: where each leaf of the state lives.
+  """
+
+  settings: dict[str, Any]
+  recipe: Recipe
+  train: contract.Source
+  test: contract.Source
+  sample: contract.Batch
+  batches: pipeline.BatchIterator
+  mesh: Mesh
+  init: Callable[[jax.Array], TrainState]
+  shapes: TrainState
+  sharding: TrainState
+
+
+def prepare(config: Config) -> Job:
+  """Builds everything that may be refused, before anything is written.
+
+  Raises:
+    InputError: for anything that the user can mend.
+  """
+  check_pretrain(config)
+  mesh = mesh_lib.make(config.batch_size, model=config.mesh.model)
+  train, test = build.sources(config)
+  recipe = build.recipe(config)
+  sample = pipeline.stack([train[0]])
+  recipe.model.check(sample["features"])
+  batches = pipeline.batches(
+    train,
+    batch_size=config.batch_size,
+    seed=config.seed,
+    num_workers=config.workers,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+  init = functools.partial(state_lib.init, recipe, batch=sample)
+  shapes = jax.eval_shape(init, jax.random.key(config.seed))
+  return Job(
+    settings=build.as_json(config),
+    recipe=recipe,
+    train=train,
+    test=test,
+    sample=sample,
+    batches=batches,
+    mesh=mesh,
+    init=init,
+    shapes=shapes,
+    sharding=mesh_lib.state_sharding(mesh, shapes, params=config.mesh.params),
+  )
+
+
+def start(job: Job, seed: int, manager: Any) -> tuple[TrainState, bool]:
+  """The newest checkpoint's state and place in the data, or a first state.
+
+  Returns:
+    The state, and whether it was restored.
+
+  Raises:
+    InputError: if there are checkpoints, but none can be read.
+  """
+  restored = checkpoint.restore(manager, job.shapes, job.sharding)
+  if restored is None:
+    init = jax.jit(job.init, out_shardings=job.sharding)
+    return init(jax.random.key(seed)), False
+  state, place = restored
+  job.batches.set_state(place)
+  return state, True
 
 
 def open_log(
@@ -149,24 +208,22 @@ def open_log(
 
 def train(
   config: Config,
-  recipe: Recipe,
-  mesh: Mesh,
-  sharding: TrainState,
+  job: Job,
   state: TrainState,
-  batches: pipeline.BatchIterator,
   log: log_lib.Log | log_lib.Silent,
   save: Callable[[TrainState], bool],
 ) -> TrainState:
   """The loop, with its numbers from `config`."""
+  step = step_lib.build(
+    job.recipe,
+    job.mesh,
+    seed=config.seed,
+    sharding=job.sharding if config.mesh.model > 1 else None,
+  )
   return loop.run(
-    step_lib.build(
-      recipe,
-      mesh,
-      seed=config.seed,
-      sharding=sharding if config.mesh.model > 1 else None,
-    ),
+    step,
     state,
-    on_devices(batches, mesh),
+    on_devices(job.batches, job.mesh),
     steps=config.steps,
     log=log,
     log_every=config.log_every,
@@ -177,25 +234,21 @@ def train(
 
 def evaluate(
   config: Config,
-  recipe: Recipe,
+  job: Job,
   params: Any,
   code_KxD: np.ndarray,
-  train_source: contract.Source,
-  test_source: contract.Source,
   workdir: pathlib.Path,
 ) -> dict[str, Any]:
   """Cross-modal transfer and code usage of a model; draws the report."""
   encoder = codes_lib.Encoder(
-    recipe.model, params, code_KxD, mask_padding=recipe.mask_padding
+    job.recipe.model, params, code_KxD, mask_padding=job.recipe.mask_padding
   )
-  train, test = encoder(train_source), encoder(test_source)
+  train, test = encoder(job.train), encoder(job.test)
   cross_modal = {}
   if "class" in train.labels:
     options = dict(config.probe)
     dropout = jax.random.key(config.seed)
-    varied = encoder(
-      train_source, dropout=dropout, passes=options.pop("passes")
-    )
+    varied = encoder(job.train, dropout=dropout, passes=options.pop("passes"))
     cross_modal = classification.transfer(
       code_KxD, varied, test, seed=config.seed, **options
     )
