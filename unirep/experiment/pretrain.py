@@ -74,12 +74,13 @@ def run(
       f"resuming {workdir} after step {int(state.step)}", soft_wrap=True
     )
   began_at, began = int(state.step), time.perf_counter()
+  required = config.checkpoints_required
 
   def save(state: TrainState) -> bool:
     try:
       checkpoint.save(manager, state, job.settings, job.batches.get_state())
     except checkpoint.SaveError as error:
-      if config.checkpoints_required:
+      if required:
         raise
       logging.warning("%s; training goes on", error)
       return False
