@@ -46,6 +46,7 @@ CONSTANT = re.compile(r"%([\w.\-]+) = s32\[\]\S* constant\((\d+)\)")
 COMPARED = re.compile(r"ROOT .* compare\(%([\w.\-]+), %([\w.\-]+)\)")
 CHAIN = re.compile(r'chain_id="(\d+)"')
 CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+UNKNOWN = 2**63 - 1
 PASSES = 6  # of bfloat16 in a float32 product of precision "highest"
 
 
@@ -108,14 +109,20 @@ def collectives(hlo: str) -> list[Collective]:
   return list(found.values())
 
 
-def cycles(hlo: str) -> int:
-  """Cycles of a TPU core by the compiler's own estimate, without waiting."""
+def cycles(hlo: str) -> int | None:
+  """Cycles of a TPU core by the compiler's own estimate, without waiting.
+
+  None where it has no estimate of some operation, and writes the largest int64.
+  """
   runs = _runs(hlo)
-  return sum(
-    int(match[1]) * runs(name)
+  counts = [
+    (int(match[1]), runs(name))
     for name, line in _lines(hlo)
     if (match := CYCLES.search(line))
-  )
+  ]
+  if any(count == UNKNOWN for count, _ in counts):
+    return None
+  return sum(count * times for count, times in counts)
 
 
 def _lines(hlo: str) -> Iterator[tuple[str, str]]:

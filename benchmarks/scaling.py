@@ -72,13 +72,14 @@ def table(rows: list[dict[str, Any]]) -> str:
       wanted = x.get("memory_bytes", 0) / 2**30
       lines.append(f"{head} {wanted:.2f}: does not fit |" + " |" * 8)
       continue
+    cycles = "-" if x["cycles"] is None else f"{x['cycles'] / 1e6:.0f}"
     kinds = ", ".join(f"{n} {k}" for k, n in sorted(x["collectives"].items()))
     lines.append(
       f"{head} {x['memory_bytes'] / 2**30:.2f} | {x['flops'] / 1e12:.2f} "
       f"| {x['wire_bytes'] / 1e6:.0f} | {kinds} "
       f"| {1e3 * x['compute_seconds']:.1f} | {1e3 * x['memory_seconds']:.1f} "
       f"| {1e3 * x['wire_seconds']:.1f} "
-      f"| {x['batch'] / x['step_seconds']:.0f} | {x['cycles'] / 1e6:.0f} |"
+      f"| {x['batch'] / x['step_seconds']:.0f} | {cycles} |"
     )
   return "\n".join(lines) + "\n"
 

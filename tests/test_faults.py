@@ -191,6 +191,59 @@ def test_full_disk_where_checkpoints_are_required(tmp_path):
   assert line.startswith("unirep: no checkpoint of step 3: ")
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+  """A file system of its own, with room for a few checkpoints."""
+  place = tmp_path / "disk"
+  place.mkdir()
+  mount = ["mount", "-t", "tmpfs", "-o", "size=128m", "tmpfs", str(place)]
+  if shutil.which("mount") is None or subprocess.run(mount).returncode:
+    pytest.skip("only root may mount a file system")
+  yield place
+  subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def fill(place):
+  """Leaves no byte of the disk free."""
+  with (place / "ballast").open("wb", buffering=0) as file:
+    try:
+      while True:
+        file.write(bytes(2**16))
+    except OSError:
+      pass
+
+
+def test_disk_that_is_full_for_a_while(reference, small_disk):
+  workdir = small_disk / "run"
+  process = one(workdir)
+  wait_for(process, lambda: (workdir / "checkpoints" / "3").exists())
+  fill(small_disk)
+  said = ""
+  while "step 7/" not in said and process.poll() is None:
+    said += process.stdout.readline()
+  (small_disk / "ballast").unlink()
+  output, _ = process.communicate(timeout=120)
+  output = said + output
+  assert process.returncode == 0, output
+  assert "training goes on" in output
+  assert_equal_runs(reference, workdir)
+  assert logged(workdir) == logged(reference)
+
+
+def test_disk_that_stays_full(reference, small_disk):
+  workdir = small_disk / "run"
+  process = one(workdir)
+  wait_for(process, lambda: (workdir / "checkpoints" / "3").exists())
+  fill(small_disk)
+  output, _ = process.communicate(timeout=120)
+  assert process.returncode == 1, output
+  assert "training goes on" in output
+  assert "Cross-modal transfer" in output, "the results are shown all the same"
+  assert "No space left on device" in output.strip().splitlines()[-1]
+  (small_disk / "ballast").unlink()
+  go_on(workdir, reference)
+
+
 def test_place_that_turns_into_a_file(reference, tmp_path):
   workdir = tmp_path / "run"
   process = one(workdir)

@@ -101,6 +101,10 @@ def test_cycles_count_loops_as_often_as_they_run():
   assert programs.cycles(HLO) == 100 + 5 * 10
 
 
+def test_cycles_unknown_to_the_compiler():
+  assert programs.cycles(HLO.replace('"100"', f'"{2**63 - 1}"')) is None
+
+
 def test_loop_of_unknown_length_is_an_error():
   lost = HLO.replace('{"known_trip_count":{"n":"5"}}', "{}")
   with pytest.raises(ValueError, match="unknown length"):

@@ -3,6 +3,7 @@
 python -m unirep.main --config=configs/pretrain.py --workdir=DIR
 """
 
+import errno
 import hashlib
 import os
 import pathlib
@@ -19,6 +20,8 @@ from unirep.experiment import jobs
 from unirep.train import checkpoint, cluster
 from unirep.train.loop import NonFiniteError
 from unirep.train.preemption import PreemptedError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def default_workdir(settings: str) -> pathlib.Path:
@@ -57,6 +60,12 @@ def main(argv: list[str]) -> int:
     return 1
   except NonFiniteError as error:
     sys.stderr.write(f"unirep: {error}; the state is in {workdir}/nonfinite\n")
+    return 1
+  except OSError as error:
+    if error.errno not in NO_ROOM:
+      raise
+    place = error.filename or workdir
+    sys.stderr.write(f"unirep: cannot write to {place}: {error.strerror}\n")
     return 1
   return 0
 

@@ -54,7 +54,8 @@ def picture(
       sum(v for k, v in line.items() if k == name or k.startswith(f"{name}/"))
       for line in lines
     ]
-    if any(k == name or k.startswith(f"{name}/") for k in lines[-1]):
+    known = lines[-1] if lines else ()
+    if any(k == name or k.startswith(f"{name}/") for k in known):
       top.plot(steps, values, label=name.replace("_", " "))
   top.set(xlabel="step", ylabel="loss", title="Unweighted losses")
   top.set_yscale("symlog", linthresh=0.1)

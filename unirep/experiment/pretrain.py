@@ -93,7 +93,10 @@ def run(
     except loop.NonFiniteError as error:
       broken = checkpoint.open_manager(workdir / workdir_lib.NONFINITE, 1)
       place = job.batches.get_state()
-      checkpoint.save(broken, error.state, job.settings, place)
+      try:
+        checkpoint.save(broken, error.state, job.settings, place)
+      except checkpoint.SaveError as full:
+        logging.warning("%s", full)
       raise
     finally:
       job.batches.close()
@@ -107,9 +110,15 @@ def run(
     job.mesh, (state.params, state.codebook.code_KxD)
   )
   if jax.process_index() == 0:
-    summary |= evaluate(config, job, params, code_KxD, workdir)
-    workdir_lib.write_json(workdir / workdir_lib.SUMMARY, summary)
+    results, usage = evaluate(config, job, params, code_KxD)
+    summary |= results
     console.print(report.table(summary))
+    report.picture(
+      workdir / workdir_lib.REPORT,
+      log_lib.read(workdir / log_lib.METRICS),
+      usage,
+    )
+    workdir_lib.write_json(workdir / workdir_lib.SUMMARY, summary)
     written = f"{workdir_lib.SUMMARY} and {workdir_lib.REPORT}"
     console.print(f"{written} are in {workdir}", soft_wrap=True)
   cluster.wait("evaluated", EVALUATION_SECONDS)
@@ -238,9 +247,12 @@ def evaluate(
   job: Job,
   params: Any,
   code_KxD: np.ndarray,
-  workdir: pathlib.Path,
-) -> dict[str, Any]:
-  """Cross-modal transfer and code usage of a model; draws the report."""
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """Cross-modal transfer and code usage of a model.
+
+  Returns:
+    What a summary says of it, and modality -> (K,) how often each code is used.
+  """
   encoder = codes_lib.Encoder(
     job.recipe.model, params, code_KxD, mask_padding=job.recipe.mask_padding
   )
@@ -261,19 +273,14 @@ def evaluate(
   count_K = np.sum(list(usage.values()), 0)
   share_K = count_K[count_K > 0] / count_K.sum()
   used = int((count_K > 0).sum())
-  report.picture(
-    workdir / workdir_lib.REPORT, log_lib.read(workdir / log_lib.METRICS), usage
-  )
-  return {
-    "cross_modal": cross_modal,
-    "codebook": {
-      "size": size,
-      "usage": used,
-      "dead": size - used,
-      "perplexity": float(np.exp(-(share_K * np.log(share_K)).sum())),
-      "usage_by_modality": {m: int((c > 0).sum()) for m, c in usage.items()},
-    },
+  codebook = {
+    "size": size,
+    "usage": used,
+    "dead": size - used,
+    "perplexity": float(np.exp(-(share_K * np.log(share_K)).sum())),
+    "usage_by_modality": {m: int((c > 0).sum()) for m, c in usage.items()},
   }
+  return {"cross_modal": cross_modal, "codebook": codebook}, usage
 
 
 def on_devices(batches: pipeline.BatchIterator, mesh: Mesh) -> Iterator[Any]:

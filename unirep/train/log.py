@@ -3,9 +3,12 @@
 import json
 import math
 import pathlib
+import time
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
+from absl import logging
 from rich.console import Console
 from rich.progress import (
   BarColumn,
@@ -14,9 +17,13 @@ from rich.progress import (
   TextColumn,
   TimeRemainingColumn,
 )
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto import event_pb2
 
+EVENTS: Any = event_pb2  # whose names exist only when it runs
 METRICS = "metrics.jsonl"
+BOARD = "tensorboard"
 
 
 class Silent:
@@ -39,18 +46,15 @@ class Log:
   """Writes metrics of some steps to `directory` and shows where the run is.
 
   A context manager. On resuming at step n, lines of later steps are dropped, so
-  that the file reads as if the run had never stopped.
+  that the file reads as if the run had never stopped. A full disk stops no run:
+  lines wait until there is room, TensorBoard's curves end.
   """
 
   def __init__(
     self, directory: pathlib.Path, steps: int, start: int, console: Console
   ):
-    self._path = directory / METRICS
-    self._keep_until(start)
-    self._file = self._path.open("a")
-    self._board = SummaryWriter(
-      str(directory / "tensorboard"), purge_step=start
-    )
+    self._lines = _Lines(directory / METRICS, start)
+    self._board = _Board(directory / BOARD, start)
     self._console = console
     self._steps = steps
     self._progress = Progress(
@@ -78,7 +82,7 @@ class Log:
     trace: TracebackType | None,
   ) -> None:
     self._progress.stop()
-    self._file.close()
+    self._lines.close()
     self._board.close()
 
   def show(self, step: int, loss: float, speed: float) -> None:
@@ -87,10 +91,8 @@ class Log:
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Keeps the metrics of one step."""
-    self._file.write(json.dumps({"step": step, **metrics}) + "\n")
-    self._file.flush()
-    for name, value in metrics.items():
-      self._board.add_scalar(name, value, step)
+    self._lines.add({"step": step, **metrics})
+    self._board.add(step, metrics)
     if not self._console.is_terminal:
       self._console.print(
         f"step {step}/{self._steps} loss {metrics['loss']:.3f} "
@@ -98,13 +100,87 @@ class Log:
         soft_wrap=True,
       )
 
-  def _keep_until(self, step: int) -> None:
-    if not self._path.exists():
+
+class _Lines:
+  """A file of JSON lines that loses none when the disk is full for a while.
+
+  What doesn't fit waits in memory and goes on where the file ends, be that in
+  the middle of a line. Whoever reads finds a beginning of the truth.
+  """
+
+  def __init__(self, path: pathlib.Path, start: int):
+    self._path = path
+    if path.exists():
+      kept = [line for line in read(path) if line["step"] <= start]
+      part = path.with_suffix(".part")
+      part.write_text("".join(json.dumps(line) + "\n" for line in kept))
+      part.replace(path)
+    self._file = path.open("ab", buffering=0)
+    self._waiting = b""
+    self._warned = False
+
+  def add(self, line: Mapping[str, float]) -> None:
+    self._waiting += json.dumps(line).encode() + b"\n"
+    try:
+      while self._waiting:
+        written = self._file.write(self._waiting)
+        self._waiting = self._waiting[written:]
+    except OSError as error:
+      if not self._warned:
+        logging.warning(
+          "%s: %s; its lines wait for room", self._path, error.strerror
+        )
+      self._warned = True
+
+  def close(self) -> None:
+    self._file.close()
+    if self._waiting:
+      lost = self._waiting.count(b"\n")
+      logging.warning("%s: its last %d lines found no room", self._path, lost)
+
+
+class _Board:
+  """TensorBoard's curves, written at once: no thread that can die or block."""
+
+  def __init__(self, directory: pathlib.Path, start: int):
+    self._directory = directory
+    self._writer = None
+    try:
+      directory.mkdir(exist_ok=True)
+      self._writer = EventsWriter(str(directory / "events"))
+      begin = EVENTS.SessionLog(status=EVENTS.SessionLog.START)
+      self._writer.write_event(  # hides what was written of later steps
+        EVENTS.Event(step=start + 1, session_log=begin)
+      )
+      self._writer.flush()
+    except OSError as error:
+      self._end(error)
+
+  def add(self, step: int, metrics: Mapping[str, float]) -> None:
+    if self._writer is None:
       return
-    kept = [line for line in read(self._path) if line["step"] <= step]
-    part = self._path.with_suffix(".part")
-    part.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    part.replace(self._path)
+    try:
+      for name, value in metrics.items():
+        curve = summary.scalar(name, value)
+        self._writer.write_event(
+          EVENTS.Event(wall_time=time.time(), step=step, summary=curve)
+        )
+      self._writer.flush()
+    except OSError as error:
+      self._end(error)
+
+  def close(self) -> None:
+    if self._writer is not None:
+      self._writer.close()
+
+  def _end(self, error: OSError) -> None:
+    logging.warning(
+      "%s: %s; its curves end here, %s goes on",
+      self._directory,
+      error.strerror,
+      METRICS,
+    )
+    self._writer = None
 
 
 def read(path: pathlib.Path) -> list[dict[str, float]]:
