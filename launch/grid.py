@@ -10,9 +10,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from absl import flags
+import absl.flags
 from ml_collections import config_flags
 
+from unirep import flags
 from unirep import workdir as workdir_lib
 from unirep.errors import InputError
 
@@ -138,18 +139,11 @@ def _run(overrides: Mapping[str, Any], root: pathlib.Path) -> Run:
 
 def _resolve(arguments: list[str], called: str) -> Any:
   """The configuration, as `unirep.main` would read it."""
-  values = flags.FlagValues()
+  values = absl.flags.FlagValues()
   argv = [sys.argv[0], *arguments]
   config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
   try:
-    values(argv)
-    config: Any = values.config
-    if config is None:
-      raise InputError(f"{called}: no configuration")
-    _ = config.keys()  # a file that is missing says so only when read
-    return config
-  except (flags.Error, ValueError, TypeError, OSError) as error:
-    line = str(error).splitlines()[-1].strip()  # after any traceback
-  except (AttributeError, KeyError) as error:  # how ml_collections says it
-    line = f"the configuration has no key {str(error).strip(chr(34))}"
-  raise InputError(f"{called}: {line}")
+    flags.resolve(values, argv)
+  except InputError as error:
+    raise InputError(f"{called}: {error}") from error
+  return values.config

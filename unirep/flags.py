@@ -1,9 +1,12 @@
 """What may stand on the command line."""
 
 import sys
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
+
+from unirep.errors import InputError
 
 CONFIG = config_flags.DEFINE_config_file(
   "config", "configs/pretrain.py", "A file with get_config(), maybe :variant."
@@ -31,12 +34,27 @@ INIT_TIMEOUT = flags.DEFINE_float(
 def parse(argv: list[str]) -> list[str]:
   """Absl's parser, with one line and exit code 2 for what it refuses."""
   try:
-    rest = flags.FLAGS(argv)
-    _ = CONFIG.value.keys()  # a file that is missing says so only when read
+    return resolve(flags.FLAGS, argv)
+  except InputError as error:
+    sys.stderr.write(f"unirep: {error}\n")
+    raise SystemExit(error.exit_code) from None
+
+
+def resolve(values: flags.FlagValues, argv: list[str]) -> list[str]:
+  """Parses `argv` into `values`, which have a `config`; returns the rest.
+
+  Raises:
+    InputError: for what absl or ml_collections refuse, in one line.
+  """
+  try:
+    rest = values(argv)
+    config: Any = values["config"].value
+    if config is None:
+      raise InputError("no configuration; name one with --config")
+    _ = config.keys()  # a file that is missing says so only when read
     return rest
   except (flags.Error, ValueError, TypeError, OSError) as error:
     line = str(error).splitlines()[-1].strip()  # after any traceback
   except (AttributeError, KeyError) as error:  # how ml_collections says it
     line = f"the configuration has no key {str(error).strip(chr(34))}"
-  sys.stderr.write(f"unirep: {line}\n")
-  raise SystemExit(2)
+  raise InputError(line)
