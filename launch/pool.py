@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple
 
 from launch.grid import Run
+from unirep.errors import InputError
 
 AGAIN = 75  # a run that ends with it should be started again
 MOST_STARTS = 20  # of one run, by one launcher
@@ -49,7 +50,11 @@ def run_all(runs: Sequence[Run], main: Sequence[str], jobs: int) -> bool:
     while children or (waiting and not signals):
       for _ in range(0 if signals else len(waiting)):
         if len(children) < jobs:
-          _start(waiting, children, main)
+          run = waiting.popleft()
+          try:
+            _start(run, waiting, children, main)
+          except (InputError, OSError) as error:
+            _say(run, f"not started: {error}")
       time.sleep(0.1)
       if len(signals) > told:
         for child in children:
@@ -79,10 +84,12 @@ def _signals() -> Iterator[list[int]]:
 
 
 def _start(
-  waiting: collections.deque[Run], children: list[Child], main: Sequence[str]
+  run: Run,
+  waiting: collections.deque[Run],
+  children: list[Child],
+  main: Sequence[str],
 ) -> None:
-  """Starts the next run, unless another launcher's process is still at it."""
-  run = waiting.popleft()
+  """Starts a run, unless another launcher's process is still at it."""
   lock = hold(run.workdir)
   if lock is None:
     waiting.append(run)
@@ -107,7 +114,8 @@ def _start(
 def _ended(child: Child) -> bool:
   """Says how; whether to start it again."""
   run, code = child.run, child.process.returncode
-  (run.workdir / CODE).write_text(f"{code}\n")
+  with contextlib.suppress(OSError):  # a full disk
+    (run.workdir / CODE).write_text(f"{code}\n")
   if run.finished():
     _say(run, "finished")
     return False
@@ -126,9 +134,17 @@ def hold(directory: pathlib.Path) -> IO[bytes] | None:
 
   The lock lasts until the file is closed here and in all processes that
   inherited it, however they end.
+
+  Raises:
+    InputError: if the directory can't be written to.
   """
-  directory.mkdir(parents=True, exist_ok=True)
-  file = (directory / LOCK).open("ab")
+  try:
+    directory.mkdir(parents=True, exist_ok=True)
+    file = (directory / LOCK).open("ab")
+  except OSError as error:
+    raise InputError(
+      f"cannot write to {directory}: {error.strerror}"
+    ) from error
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 import time
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
@@ -34,8 +35,11 @@ def show(
   with lock:  # so that the last one to read is the last one to write
     header, *lines = cells(runs)
     part = root / f"{TABLE}.part"
-    part.write_text(markdown(header, lines))
-    part.replace(root / TABLE)
+    try:
+      part.write_text(markdown(header, lines))
+      part.replace(root / TABLE)
+    except OSError as error:
+      sys.stderr.write(f"launch: no {root / TABLE}: {error.strerror}\n")
   console = Console(highlight=False)
   if not console.is_terminal:
     console = Console(highlight=False, width=WIDTH_OF_FILES)
@@ -87,8 +91,10 @@ def state(run: Run) -> str:
   if lock is None:
     return "running"
   lock.close()
-  path = run.workdir / pool.CODE
-  code = int(path.read_text()) if path.exists() else pool.AGAIN
+  try:
+    code = int((run.workdir / pool.CODE).read_text())
+  except (OSError, ValueError):  # it was never written, or not to its end
+    code = pool.AGAIN
   return "to go on" if code == pool.AGAIN else pool.how(code)
 
 

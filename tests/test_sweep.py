@@ -221,6 +221,26 @@ def test_a_failing_run_does_not_end_the_sweep(tmp_path):
   assert [starts(tmp_path, x) for x in (0, 13, 75, 1, 2)] == [1, 1, 3, 1, 1]
 
 
+def test_a_run_without_a_place_does_not_end_the_sweep(tmp_path):
+  file = seeds(tmp_path, 0, 1)
+  (tmp_path / "sweep" / "seed=0").mkdir(parents=True)
+  (tmp_path / "sweep" / "seed=0" / "lock").mkdir()  # can't be a file
+  (tmp_path / "sweep" / "seed=1").mkdir()
+  (tmp_path / "sweep" / "seed=1" / "exit_code").write_text("")  # a full disk's
+  assert (
+    sweep.main(
+      [f"--sweep={file}", f"--workdir={tmp_path / 'sweep'}", "--how=table"]
+    )
+    == 2
+  )
+  (tmp_path / "sweep" / "seed=0" / "lock").rmdir()
+  (tmp_path / "sweep" / "seed=0" / "log.txt").mkdir()
+  code, _, errors = run(tmp_path, file)
+  assert code == 1
+  assert "seed=0 not started: [Errno 21] Is a directory" in errors
+  assert [x["state"] for x in table(tmp_path)] == ["to go on", "finished"]
+
+
 def test_starting_again_has_an_end(tmp_path):
   code, _, _ = run(tmp_path, seeds(tmp_path, 76))
   assert code == 1
