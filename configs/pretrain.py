@@ -170,7 +170,15 @@ def released(config: Any) -> None:
 def synthetic(config: Any) -> None:
   """Procedural events, no files."""
   config.steps = 200
-  config.data = {"source": "synthetic", "train_size": 4000, "test_size": 500}
+  config.data = {
+    "source": "synthetic",
+    "train_size": 4000,
+    "test_size": 500,
+    "classes": 10,  # the codes it takes: one each, and one for the background
+    "variation": 0.4,  # of a segment, in audio and video alike; a class has 1
+    "nuisance": 0.5,  # of a sequence, other in audio than in video
+    "private": 0,  # classes that only audio has, and as many only in video
+  }
 
 
 def digits(config: Any) -> None:

@@ -8,8 +8,11 @@ import pytest
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from configs import pretrain
-from unirep.experiment import build, checks, jobs
+from configs import evaluate, pretrain
+from unirep import workdir as workdir_lib
+from unirep.data.synthetic import SyntheticEvents
+from unirep.errors import InputError
+from unirep.experiment import build, checks, jobs, splits
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FSDD = ROOT.parent / "shared" / "data" / "fsdd" / "fsdd_recordings.zip"
@@ -102,6 +105,49 @@ def test_all_variants_load():
           assert key in config
         checks.check_pretrain(config)
         build.recipe(config)
+
+
+@pytest.mark.parametrize(
+  "knobs",
+  [{}, {"classes": 100, "variation": 0.1, "nuisance": 0.3, "private": 2}],
+)
+def test_knobs_of_synthetic_events_reach_the_samples(knobs):
+  config, downstream = pretrain.get_config(), evaluate.get_config()
+  config.data.update(knobs)
+  downstream.data.update(knobs)
+  sources = dict(zip(("train", "test"), build.sources(config), strict=True))
+  for split, trained_on in sources.items():
+    expected = SyntheticEvents(split=split, size=9, **knobs)[5]
+    for source in (
+      trained_on,
+      splits.source(downstream.data, "clips", split),
+    ):
+      for part in ("features", "labels"):
+        assert source[5][part].keys() == expected[part].keys()
+        for name, value in expected[part].items():
+          np.testing.assert_array_equal(source[5][part][name], value)
+
+
+def test_a_bad_knob_is_named():
+  config, downstream = pretrain.get_config(), evaluate.get_config()
+  config.data.private = downstream.data.private = -1
+  with pytest.raises(InputError, match="private"):
+    build.sources(config)
+  with pytest.raises(InputError, match="private"):
+    splits.check(downstream.data, ["clips"])
+
+
+def test_runs_from_before_the_knobs_go_on(tmp_path):
+  config = pretrain.get_config()
+  settings = build.as_json(config)
+  old = build.as_json(config)
+  for knob in ("classes", "variation", "nuisance", "private"):
+    del old["data"][knob]
+  workdir_lib.write_json(tmp_path / workdir_lib.CONFIG, old)
+  workdir_lib.check(tmp_path, settings)
+  config.data.classes = 30
+  with pytest.raises(InputError, match=r"data\.classes"):
+    workdir_lib.check(tmp_path, build.as_json(config))
 
 
 def test_presets_differ_by_keywords_only():

@@ -190,12 +190,241 @@ def test_synthetic_video_is_sparse_and_not_negative(events):
     {"overlap": 1.1},
     {"noise": -1.0},
     {"nuisance": float("nan")},
+    {"variation": -0.1},
+    {"variation": float("nan")},
+    {"variation": float("inf")},
+    {"private": -1},
     {"text_time": 7},
   ],
 )
 def test_synthetic_rejects(changes):
-  with pytest.raises(InputError):
+  name = list(changes)[-1].removesuffix("_time")
+  with pytest.raises(InputError, match=name):
     synthetic.SyntheticEvents(**changes)
+
+
+def sums(x):
+  """The sum of an array and one that its order changes."""
+  x = x.ravel().astype(np.float64)
+  return x.sum(), x @ np.linspace(-1, 1, x.size)
+
+
+@pytest.mark.parametrize(
+  ("changes", "audio", "video", "text", "heard", "seen"),
+  [
+    (
+      {},
+      (-26.8946, -2.6214),
+      (633.8682, -13.7035),
+      (26.6696, -13.8921),
+      (96, -0.8889),
+      (96, -0.8889),
+    ),
+    (
+      {"seed": 3, "split": "test"},
+      (37.9912, -2.2384),
+      (773.0814, -2.4347),
+      (-7.7383, 0.8042),
+      (64, -8),
+      (64, 8),
+    ),
+    (
+      {"seed": 1, "classes": 100},
+      (-17.3552, 4.5923),
+      (890.2875, 25.7832),
+      (-11.5017, 1.9597),
+      (525, -52.7778),
+      (525, -52.7778),
+    ),
+  ],
+)
+def test_synthetic_samples_are_those_of_the_past(
+  changes, audio, video, text, heard, seen
+):
+  sample = synthetic.SyntheticEvents(**changes)[7]
+  features, labels = sample["features"], sample["labels"]
+  assert set(labels) == {
+    *("class", "segments", "segments/audio", "segments/video")
+  }
+  for got, recorded in (
+    (features["audio"], audio),
+    (features["video"], video),
+    (features["text"], text),
+    (labels["segments/audio"], heard),
+    (labels["segments/video"], seen),
+  ):
+    np.testing.assert_allclose(sums(got), recorded, atol=1e-3)
+
+
+@pytest.mark.parametrize("modality", ["audio", "video"])
+@pytest.mark.parametrize("classes", [30, 100])
+def test_synthetic_tells_many_classes_apart(modality, classes):
+  source = synthetic.SyntheticEvents(classes=classes, size=300)
+  prototype_CxF = getattr(source, f"_{modality}_look").prototypes_LxF[:classes]
+  rows, ids = [], []
+  for sample in source:
+    ids_T = sample["labels"][f"segments/{modality}"]
+    x_TxF = sample["features"][modality][ids_T < classes]
+    x_TxF = x_TxF.sum((1, 2)) if modality == "video" else x_TxF
+    rows.append(x_TxF.mean(0))
+    ids.append(sample["labels"]["class"])
+  assert nearest(np.stack(rows), prototype_CxF, ids) > 0.9
+
+
+def nearest(x_NxF, prototype_CxF, ids_N):
+  """How often the prototype of highest correlation is that of the class."""
+  x_NxF = x_NxF - x_NxF.mean(0)
+  unit_CxF = prototype_CxF - prototype_CxF.mean(0)
+  unit_CxF /= np.linalg.norm(unit_CxF, axis=1, keepdims=True)
+  return ((x_NxF @ unit_CxF.T).argmax(1) == np.asarray(ids_N)).mean()
+
+
+def test_variation_is_shared_and_scales():
+  def event(variation):
+    source = synthetic.SyntheticEvents(
+      variation=variation, nuisance=0, noise=0, size=1
+    )
+    heard_T = source[0]["labels"]["segments/audio"] < 10
+    return source[0]["features"]["audio"][heard_T]
+
+  none, usual, double = event(0), event(0.4), event(0.8)
+  assert (none == none[0]).all()  # the prototype, step after step
+  assert (usual != none).any(1).all()
+  np.testing.assert_allclose(double - none, 2 * (usual - none), atol=1e-5)
+
+
+P = 3
+
+
+@pytest.fixture(scope="module")
+def private():
+  """A cheap source with private classes, stacked, and without."""
+  small = {"video_grid": (3, 3), "text_width": 4, "audio_width": 24}
+  make = synthetic.SyntheticEvents
+  with_P, without = (
+    pipeline.stack(list(make(**small, size=3000, seed=2, private=number)))
+    for number in (P, 0)
+  )
+  return with_P, without
+
+
+def test_private_classes_change_only_their_steps(private):
+  changed, plain = private
+  for modality in ("audio", "video"):
+    own = changed["labels"][f"private/{modality}"] < P
+    x, y = (batch["features"][modality] for batch in (changed, plain))
+    differ = (x != y).reshape(*own.shape, -1).any(-1)
+    np.testing.assert_array_equal(differ, own)
+
+  def rest(batch):
+    text = {"text": batch["features"]["text"]}
+    labels = {
+      name: value
+      for name, value in batch["labels"].items()
+      if not name.startswith("private/")
+    }
+    return {**batch, "features": text, "labels": labels}
+
+  assert_same(rest(changed), rest(plain))
+
+
+def test_private_events_have_the_longer_side_to_themselves(private):
+  labels = private[0]["labels"]
+  shown = {}
+  for modality in ("audio", "video"):
+    ids_BxT = labels[f"private/{modality}"]
+    assert ids_BxT.dtype == np.int32
+    own, event = ids_BxT < P, labels[f"segments/{modality}"] < 10
+    assert not (own & event).any()
+    start, stop = event.argmax(1), 10 - event[:, ::-1].argmax(1)
+    free = np.maximum(start, 10 - stop)
+    some = shown[modality] = own.any(1)
+    assert some[free > 0].mean() == pytest.approx(0.5, abs=0.04)
+    assert not some[free == 0].any()
+    assert (free == 0).any()
+    length = own.sum(1)[some]
+    assert (length <= free[some]).all()
+    assert (length >= np.minimum(2, free[some])).all()
+    assert set(length.tolist()) == set(range(1, 7))
+    first = own.argmax(1)[some]  # one window, before or behind the event
+    for row, begin, size in zip(ids_BxT[some], first, length, strict=True):
+      assert len(set(row[begin : begin + size])) == 1
+    before = first < start[some]
+    assert (start >= 10 - stop)[some][before].all()
+    assert (start <= 10 - stop)[some][~before].all()
+    assert 0.2 < before.mean() < 0.8
+  both = shown["audio"] & shown["video"]
+  assert both.any()
+  assert (shown["audio"] ^ shown["video"]).any()
+
+
+def test_private_classes_tell_nothing_of_the_rest(private):
+  labels = private[0]["labels"]
+  heard, seen = (labels[f"private/{m}"].min(1) for m in ("audio", "video"))
+  for left, right, columns in (
+    (heard, seen, P),
+    (heard, labels["class"], 10),
+    (seen, labels["class"], 10),
+  ):
+    chosen = (left < P) & (right < columns)
+    table = np.zeros((P, columns))
+    np.add.at(table, (left[chosen], right[chosen]), 1)
+    expected = table.sum(1, keepdims=True) * table.sum(0) / table.sum()
+    assert expected.min() > 20  # all classes appear
+    chi2 = ((table - expected) ** 2 / expected).sum()
+    freedom = (P - 1) * (columns - 1)
+    assert chi2 < freedom + 4 * (2 * freedom) ** 0.5
+    shares = table.sum(1) / table.sum()
+    np.testing.assert_allclose(shares, 1 / P, atol=0.06)
+
+
+def test_private_variation_is_not_shared():
+  make = synthetic.SyntheticEvents
+  options = {"nuisance": 0.0, "noise": 0.0, "size": 400, "private": 1}
+  varied, plain = make(**options), make(**options, variation=0)
+  look = varied._audio_look
+  own, shared = [], []
+  for index, (a, b) in enumerate(zip(varied, plain, strict=True)):
+    shown_T = a["labels"]["private/audio"] < 1
+    x, prototype = (s["features"]["audio"][shown_T] for s in (a, b))
+    assert (prototype == look.prototypes_LxF[-1]).all()
+    own.append((x - prototype) @ np.linalg.pinv(look.variation_RxF) / 0.4)
+    rng = draws.generator(0, "train", index)  # what the source draws from it
+    rng.integers(10)
+    draws.draw_windows(rng, 10, 4, 10, 0.5)
+    shared.append(rng.standard_normal((10, 4), np.float32)[shown_T])
+  own_NxR, shared_NxR = np.concatenate(own), np.concatenate(shared)
+  assert own_NxR.std() == pytest.approx(1, abs=0.1)
+  correlation = np.corrcoef(own_NxR.T, shared_NxR.T)[:4, 4:]
+  assert np.abs(correlation).max() < 0.15
+
+
+@pytest.mark.parametrize("modality", ["audio", "video"])
+def test_private_segments_tell_the_private_class(private, modality):
+  batch = private[0]
+  ids = batch["labels"][f"private/{modality}"].reshape(-1)
+  x = batch["features"][modality]
+  x = (x.sum((2, 3)) if modality == "video" else x).reshape(len(ids), -1)
+  x, ids = x[ids < P], ids[ids < P]
+  assert probe((x[::2], ids[::2]), (x[1::2], ids[1::2])) > 0.9
+
+
+def test_splits_share_private_prototypes_and_no_draws():
+  make = synthetic.SyntheticEvents
+  train, test = (make(private=2, split=s, size=40) for s in ("train", "test"))
+  for look in ("_audio_look", "_video_look"):
+    left, right = (getattr(s, look).prototypes_LxF for s in (train, test))
+    np.testing.assert_array_equal(left, right)
+    assert len(left) == 10 + 1 + 2
+    assert len(np.unique(left, axis=0)) == len(left)
+  left, right = (
+    np.array([s["labels"]["private/audio"].min() for s in source])
+    for source in (train, test)
+  )
+  both = (left < 2) & (right < 2)
+  assert (left[both] != right[both]).any()
+  contract.check_source(train, "train")
+  assert train.meanings == {"shared": 11, "audio": 2, "video": 2}
 
 
 # draws and captions

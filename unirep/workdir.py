@@ -17,6 +17,11 @@ FREE = (
   *("log_every", "checkpoint_every", "checkpoints_kept", "workers"),
   *("checkpoints_required", "mesh.model", "mesh.params"),
 )
+# Leaves that older runs lack -> the value that says what these did.
+ADDED = {
+  **{"data.classes": 10, "data.variation": 0.4},
+  **{"data.nuisance": 0.5, "data.private": 0},
+}
 
 
 def check(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
@@ -33,7 +38,7 @@ def check(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
   except ValueError as error:
     raise InputError(f"{path} is not JSON ({error})") from error
   for key, values in sorted(differences(old, settings).items()):
-    if key not in FREE:
+    if key not in FREE and values != (None, ADDED.get(key)):
       raise InputError(
         f"{workdir} holds a run with {key}={values[0]!r}, not {values[1]!r}; "
         "name another --workdir or delete it"

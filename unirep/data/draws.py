@@ -10,7 +10,10 @@ import numpy as np
 
 from unirep.errors import InputError
 
-_STREAMS = {"train": 0, "test": 1, "world": 2}
+_STREAMS = {
+  **{"train": 0, "test": 1, "world": 2},
+  **{"private/train": 3, "private/test": 4, "private/world": 5},
+}
 
 
 def check_stream(*, size: int, seed: int, split: str) -> None:
@@ -24,7 +27,10 @@ def check_stream(*, size: int, seed: int, split: str) -> None:
 
 
 def generator(seed: int, split: str, index: int = 0) -> np.random.Generator:
-  """The generator of one sample, or of what the splits share ("world")."""
+  """The generator of one sample, or of what the splits share ("world").
+
+  "private/" before either gives a second one, independent of the first.
+  """
   return np.random.default_rng((seed, _STREAMS[split], index))
 
 
