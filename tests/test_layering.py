@@ -24,6 +24,7 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "tasks": {"model", "codebook", "toc", "data", "train"},
   "interop": {"model", "codebook"},
   "report": set(),
+  "charts": set(),
   "workdir": set(),
   "experiment": {"*"},
   "door": {"experiment", "model", "tasks", "train"},
