@@ -58,6 +58,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "fine_reconstruction": 1.0,
     "coarse_reconstruction": 1.0,
     "commitment": 1.0,
+    "matching": 1.0,
     "cmcm": 1.0,
     "club": 1.0,
     "cpc": 1.0,
@@ -87,33 +88,29 @@ def clean(config: Any) -> None:
   config.club.negatives = "derangement"  # no sample is its own negative
   config.mask_padding = True  # zeros behind a short text are not words
   config.model.pool = "sum"
-  config.codebook.update(
-    {
-      "bound": 1 / 400,
-      "count": 1.0,  # unused codes neither explode nor vanish
-      "age": 1e6,  # codes that step 0 misses start as samples of the data
-    }
-  )
-  config.ema = {
+  # What is quantized lies on a sphere, where all losses measure by cosines, and
+  # steps are quantized in training as they are downstream.
+  config.model.update({"sphere": True, "steps": True})
+  # One code for all that is said at one place. Codes begin asleep and grow
+  # where modalities agree: codebook.size is a bound, and use is a result.
+  config.codes = {
+    "rule": "shared",
     "decay": 0.99,
-    "own_weight": 0.5,
-    "joint": True,  # one update for all modalities, whatever their order
-    "epsilon": 1e-5,
+    "places": 4,  # codes that a step may place ...
+    "threshold": 0.2,  # ... where residuals agree by that much ...
+    "agreed": 0.5,  # ... and modalities on at least half of its use
+    "until": 0.5,  # share of the steps after which codes come to rest
+    "limit": 30.0,  # steps without use after which a code falls asleep
+    "count": 0.1,
   }
-  config.restart = {
-    "source": "rows",  # dead codes become live samples ...
-    "limit": 30.0,  # soon: matching codes can't start while most are dead
-    "rule": "each",  # a code that one modality never uses transfers nothing
-    "count": 0.1,  # ... with counts and sums, so that they stay
-    "own_weight": 0.5,
-    "jitter": 0.01,
-  }
+  config.weights.commitment = 0.0  # matching takes its part
   config.loss = {
     # In units of the target's variance; targets can't make themselves easy.
     "fine_reconstruction": {"normalize": True, "stop_target": True},
     "coarse_reconstruction": {"normalize": True, "stop_target": True},
     "commitment": {"own_weight": 0.5, "other_weight": 0.25},
-    "distribution": {"floor": 1e-6},  # the root's slope stays finite
+    "matching": {"temperature": 0.1},  # as that of InfoNCE
+    "distribution": {"kind": "cosine", "temperature": 0.1},  # not nearly flat
     "cmcm": {"paired": True, "epsilon": 1e-10},  # log-softmax, symmetric
     "club": {"per_step": True, "bounded": True},  # nats per feature, >= 0
     "cpc": {"self_weight": 0.1, "normalize": True},  # nats per term
@@ -134,24 +131,20 @@ def released(config: Any) -> None:
   config.club.negatives = "permutation"
   config.mask_padding = False
   config.model.pool = "sum"
-  config.codebook.update({"bound": 1 / 400, "count": 0.0, "age": -1.0})
-  config.ema = {
-    "decay": 0.99,
-    "own_weight": 0.5,
-    "joint": False,
-    "epsilon": 1e-5,
+  config.model.update({"sphere": False, "steps": False})
+  config.codes = {
+    "rule": "released",
+    "bound": 1 / 400,
+    "ema": {"decay": 0.99, "own_weight": 0.5, "epsilon": 1e-5},
+    "restart": {"limit": 300.0, "active": 100.0, "offset": -1 / 1024},
   }
-  config.restart = {
-    "source": "codes",
-    "limit": 300.0,
-    "active": 100.0,
-    "offset": -1 / 1024,
-  }
+  config.weights.matching = 0.0
   config.loss = {
     "fine_reconstruction": {"normalize": False, "stop_target": False},
     "coarse_reconstruction": {"normalize": False, "stop_target": False},
     "commitment": {"own_weight": 0.5, "other_weight": 0.25},
-    "distribution": {"floor": 0.0},
+    "matching": {"temperature": 0.1},
+    "distribution": {"kind": "root", "floor": 0.0},
     "cmcm": {"paired": False, "epsilon": 1e-10},
     "club": {"per_step": False, "bounded": False},
     "cpc": {"self_weight": 0.1, "normalize": False},

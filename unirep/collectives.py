@@ -26,6 +26,20 @@ def pmean(x: jax.Array, axis_name: str | None) -> jax.Array:
   return x if axis_name is None else jax.lax.pmean(x, axis_name)
 
 
+def winner(value: jax.Array, x, axis_name: str | None):
+  """Of one scalar a device, the largest, and the tree `x` that came with it.
+
+  On a tie the first device wins. The results are equal on all devices.
+  """
+  if axis_name is None:
+    return value, x
+  best = jax.lax.pmax(value, axis_name)
+  own, N = jax.lax.axis_index(axis_name), devices(axis_name)
+  first = -jax.lax.pmax(jnp.where(value == best, -own, -N), axis_name)
+  won = own == first
+  return best, jax.tree.map(lambda y: psum(jnp.where(won, y, 0), axis_name), x)
+
+
 def rotate(x, axis_name: str | None):
   """Gives every array of a tree to the next device, and takes the last one's.
 

@@ -45,7 +45,8 @@ class Modality(NamedTuple):
 class Outputs(NamedTuple):
   """All that a loss may look at, as mappings from modality.
 
-  The first four hold the fine-aligned modalities, the others all of them.
+  The first four and `general_steps` hold the fine-aligned modalities, the
+  others all of them.
   """
 
   tokens: Arrays  # (B, T, D) general features, one a time step
@@ -54,6 +55,7 @@ class Outputs(NamedTuple):
   fine_reconstruction: Arrays  # of the shape of the raw features
   coarse: Arrays  # (B, D) what the coarse decoders restore
   general: Arrays  # (B, D) what is quantized, never negative
+  general_steps: Arrays  # (B, T, D) the same of single steps, if they matter
   coarse_specific: Arrays  # (B, D) what general leaves out
   idx: Arrays  # (B,) chosen codes
   code: Arrays  # (B, D) those codes, without a gradient
@@ -72,6 +74,9 @@ class Model:
     layers: its depth.
     dropout: its dropout rate.
     pool: how a grid becomes a vector, see `encoders.GridPool`.
+    sphere: whether what is quantized is scaled to the sphere that the codes lie
+      on, see `codebook.on_sphere`.
+    steps: whether training sees what single steps are quantized from.
     dtype: computation type (None: that of the features).
   """
 
@@ -82,6 +87,8 @@ class Model:
   layers: int = 1
   dropout: float = 0.1
   pool: str = "sum"
+  sphere: bool = True
+  steps: bool = True
   dtype: Dtype = None
 
   @property
@@ -166,23 +173,23 @@ class Model:
     features: Arrays,
     mask: Arrays | None = None,
     keys_B: jax.Array | None = None,
+    *,
+    clip: bool = False,
   ) -> dict[str, jax.Array]:
     """What is quantized downstream, per step: modality -> (B, T, D).
 
     A fine-aligned modality gives one row a time step; any other, like text, one
-    row a clip (T = 1), as it did in pretraining. `features` may hold a part of
-    the modalities; `keys_B` as in `forward`.
+    row a clip (T = 1), as it did in pretraining, and so do all with `clip`.
+    `features` may hold a part of the modalities; `keys_B` as in `forward`.
     """
     run, mask, general = self._apply(params), mask or {}, {}
     for m, own_keys_B in self._split(keys_B).items():
       if m not in features:
         continue
       z_BxTxD: Any = self._tokens(run, m, features[m], mask.get(m), own_keys_B)
-      if m not in self.fine:
+      if clip or m not in self.fine:
         z_BxTxD = encoders.mean_over_time(z_BxTxD, mask.get(m))[:, None]
-      g = self.group(m)
-      coarse = run(f"encoder/coarse/{g}", self._linear(), z_BxTxD)
-      general[m] = run(f"encoder/general/{g}", self._head(), coarse)
+      general[m] = self._heads(run, m, z_BxTxD)[1]
     return jax.tree.map(_at_least_float32, general)
 
   def encode(
@@ -192,16 +199,26 @@ class Model:
     features: Arrays,
     mask: Arrays | None = None,
     keys_B: jax.Array | None = None,
+    *,
+    clip: bool = False,
   ) -> dict[str, jax.Array]:
     """Codes per step: modality -> (B, T) int32, see `general`."""
-    return {
-      m: codebook.assign(code_KxD, x)
-      for m, x in self.general(params, features, mask, keys_B).items()
-    }
+    general = self.general(params, features, mask, keys_B, clip=clip)
+    return {m: codebook.assign(code_KxD, x) for m, x in general.items()}
+
+  def _heads(self, run, m, z):
+    """Tokens or their mean -> what is decoded, and what is quantized."""
+    g = self.group(m)
+    coarse = run(f"encoder/coarse/{g}", self._linear(), z)
+    general = run(f"encoder/general/{g}", self._head(), coarse)
+    if self.sphere:
+      general = codebook.on_sphere(_at_least_float32(general))
+      general = general.astype(coarse.dtype)
+    return coarse, general
 
   def _run(self, run, codes, features, mask, keys_B) -> Outputs:
     tokens, specific, summary, fine_reconstruction = {}, {}, {}, {}
-    coarse, general, coarse_specific = {}, {}, {}
+    coarse, general, general_steps, coarse_specific = {}, {}, {}, {}
     for m, own_keys_B in self._split(keys_B).items():
       spec, x, g = self.modalities[m], features[m], self.group(m)
       x = x if self.dtype is None else x.astype(self.dtype)
@@ -215,8 +232,9 @@ class Model:
           f"decoder/fine/{m}", decoder, z, specific[m]
         )
       mean = encoders.mean_over_time(z, mask.get(m))
-      coarse[m] = run(f"encoder/coarse/{g}", self._linear(), mean)
-      general[m] = run(f"encoder/general/{g}", self._head(), coarse[m])
+      coarse[m], general[m] = self._heads(run, m, mean)
+      if self.steps and m in self.fine and len(self.fine) > 1:
+        general_steps[m] = self._heads(run, m, z)[1]
       coarse_specific[m] = run(
         f"encoder/specific_head/{g}", self._head(), coarse[m]
       )
@@ -240,6 +258,7 @@ class Model:
       fine_reconstruction,
       coarse,
       general,
+      general_steps,
       coarse_specific,
       idx,
       code,

@@ -10,10 +10,18 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from unirep import codebook, collectives
+from unirep import codebook, collectives, growth, mm_ema
 from unirep.data import arrays, contract
 from unirep.errors import InputError
-from unirep.losses import club, cmcm, cpc, infonce, objective, reconstruction
+from unirep.losses import (
+  club,
+  cmcm,
+  cpc,
+  infonce,
+  matching,
+  objective,
+  reconstruction,
+)
 from unirep.losses import contrast as contrast_lib
 from unirep.model import Modality, Model
 from unirep.train import optimizer
@@ -79,11 +87,7 @@ def recipe(config: Config) -> Recipe:
   """Model, losses and optimizers, with every keyword from `config`."""
   bind, loss = functools.partial, config.loss
   contrast, rows = contrasts(config)
-  restart = dict(config.restart)
-  restarts = {
-    "rows": codebook.restart_from_rows,
-    "codes": codebook.restart_from_codes,
-  }
+  codes = CODES[config.codes.rule](config)
   rate = optimizer.schedule(
     config.optimizer.learning_rate,
     steps=config.steps,
@@ -100,7 +104,8 @@ def recipe(config: Config) -> Recipe:
         reconstruction.reconstruction, **loss.coarse_reconstruction
       ),
       commitment=bind(reconstruction.commitment, **loss.commitment),
-      distribution=bind(cmcm.code_distribution, **loss.distribution),
+      distribution=distribution(config),
+      matching=bind(matching.matching, dim=config.model.dim, **loss.matching),
       cmcm=bind(cmcm.cmcm, contrast=contrast, **loss.cmcm),
       club=bind(club.estimate, rows=rows, **loss.club),
       cpc=bind(cpc.cpc, contrast=contrast, **loss.cpc),
@@ -114,9 +119,8 @@ def recipe(config: Config) -> Recipe:
       epsilon=config.optimizer.epsilon,
     ),
     club_optimizer=optax.adam(config.club.learning_rate),
-    init_codebook=bind(codebook_from, **config.codebook),
-    ema_update=bind(codebook.ema_update, **config.ema),
-    restart=bind(restarts[restart.pop("source")], **restart),
+    steps=config.steps,
+    **codes,
     init_cpc=bind(cpc.init, **config.cpc),
     init_club=bind(club.init, hidden=config.club.hidden),
     permute=PERMUTE[config.club.negatives],
@@ -135,9 +139,53 @@ def contrasts(config: Config) -> tuple[Callable, Callable]:
   }[config.contrast]
 
 
-def codebook_from(key, dim, modalities, *, size: int, **keywords: Any):
-  """`codebook.init` with the model's arguments first."""
-  return codebook.init(key, size, dim, modalities, **keywords)
+def shared_codes(config: Config) -> dict[str, Any]:
+  """Codes that grow where modalities agree: a part of the recipe's fields."""
+  options = dict(config.codes)
+  del options["rule"]
+  places = options.pop("places")
+
+  def init(key, dim, modalities):
+    return codebook.asleep(key, config.codebook.size, dim, modalities)
+
+  return {
+    "init_codebook": init,
+    "nearest": codebook.nearest_jointly,
+    "update_codebook": functools.partial(growth.update, **options),
+    "places": places,
+  }
+
+
+def released_codes(config: Config) -> dict[str, Any]:
+  """MM-EMA as released: a part of the recipe's fields."""
+  options = dict(config.codes)
+
+  def init(key, dim, modalities):
+    return codebook.init(
+      key, config.codebook.size, dim, modalities, bound=options["bound"]
+    )
+
+  return {
+    "init_codebook": init,
+    "nearest": codebook.nearest_each,
+    "update_codebook": functools.partial(
+      mm_ema.update, ema=dict(options["ema"]), restart=dict(options["restart"])
+    ),
+    "places": 1,
+  }
+
+
+CODES = {"shared": shared_codes, "released": released_codes}
+
+
+def distribution(config: Config) -> Callable:
+  """What CMCM compares: distributions over codes."""
+  options = dict(config.loss.distribution)
+  if options.pop("kind") == "cosine":
+    return functools.partial(
+      cmcm.cosine_distribution, dim=config.model.dim, **options
+    )
+  return functools.partial(cmcm.code_distribution, **options)
 
 
 def as_json(config: Config) -> dict[str, Any]:

@@ -4,13 +4,14 @@ import functools
 from typing import Any
 
 from unirep.errors import InputError
-from unirep.experiment.build import DTYPES, PERMUTE, Config
+from unirep.experiment.build import CODES, DTYPES, PERMUTE, Config
 
 KINDS = ("grid", "sequence", "vector")
 CHOICES = {  # leaf -> what it may be
   "dtype": tuple(DTYPES),
   "contrast": ("dense", "chunked", "ring"),
-  "restart.source": ("rows", "codes"),
+  "codes.rule": tuple(CODES),
+  "loss.distribution.kind": ("cosine", "root"),
   "club.negatives": tuple(PERMUTE),
   "model.pool": ("sum", "attention"),
   "optimizer.decay": ("constant", "cosine"),
@@ -64,6 +65,22 @@ def check_pretrain(config: Config) -> None:
       raise InputError(f"encoders.{m}.specific must be at least 2")
   if not 0 <= config.dropout < 1:
     raise InputError(f"dropout={config.dropout} must lie in [0, 1)")
+  if config.codes.rule == "shared":
+    _check_shared(config)
+
+
+def _check_shared(config):
+  """What codes that are matched by their direction need."""
+  if not config.model.sphere:
+    raise InputError("codes.rule='shared' needs model.sphere=True")
+  if config.codes.places < 1:
+    raise InputError(f"codes.places={config.codes.places} must be at least 1")
+  for key in ("codes.decay", "codes.until"):
+    if not 0 <= leaf(config, key) <= 1:
+      raise InputError(f"{key}={leaf(config, key)} must lie in [0, 1]")
+  for key in ("loss.matching.temperature", "codes.count", "codes.limit"):
+    if not leaf(config, key) > 0:
+      raise InputError(f"{key}={leaf(config, key)} must be above 0")
 
 
 def leaf(config: Config, key: str) -> Any:

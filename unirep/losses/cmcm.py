@@ -27,6 +27,24 @@ def code_distribution(distance_BxK: jax.Array, floor: float = 0.0) -> jax.Array:
   return jax.nn.softmax(-jnp.sqrt(distance_BxK))
 
 
+def cosine_distribution(
+  distance_BxK: jax.Array, *, dim: int, temperature: float = 0.1
+) -> jax.Array:
+  """Softmax over codes of the cosine over a temperature: (B, K) -> (B, K).
+
+  On the sphere that is the softmax of minus the squared distance, and close to
+  one code only where others are farther away. The released distribution is
+  nearly flat at the distances that occur, so that it says little of which code
+  is chosen.
+
+  Args:
+    distance_BxK: squared distances of rows and codes of squared length `dim`.
+    dim: width D.
+    temperature: as that of InfoNCE.
+  """
+  return jax.nn.softmax(-distance_BxK / (2 * dim * temperature))
+
+
 def cmcm(
   p_BxK: jax.Array,
   q_BxK: jax.Array,

@@ -11,22 +11,26 @@ meaning, by the keywords of its function (the clean preset):
   CPC, InfoNCE     nats: log(batch size) for ignorance, 0 for perfect
   CMCM             nats, likewise
   CLUB             nats per feature, never below 0
-  commitment       squared distance, and only pulls towards codes
+  matching         nats: log(codes) for ignorance, 0 if every modality alone
+                   chooses the code of all
 
 and only then weighted. Alignment weighs most because nothing else can create
-it; the others shape what is aligned.
+it; the others shape what is aligned. Matching counts only as far as codes
+already tell samples apart (`trust`): before that, all rows would move to the
+few codes there are, and stay.
 
 Dimensions: B batch rows of this device, T time, D code width, K codes.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from unirep import codebook
+from unirep import codebook, collectives
 from unirep.losses import club as club_lib
 from unirep.losses import cmcm as cmcm_lib
 from unirep.losses import cpc as cpc_lib
@@ -37,14 +41,20 @@ from unirep.model import Arrays, Model, Outputs
 Params = Mapping[str, Any]
 Metrics = dict[str, jax.Array]
 
+PLACES = 4  # codes that a step may place: 128 within 32 steps
+
 
 class Terms(NamedTuple):
-  """The losses with their keywords bound; the defaults are the clean preset."""
+  """The losses with their keywords bound; the defaults are the clean preset.
 
+  `distribution` and `matching` must be told the model's width.
+  """
+
+  distribution: Callable
+  matching: Callable
   fine_reconstruction: Callable = reconstruction_lib.reconstruction
   coarse_reconstruction: Callable = reconstruction_lib.reconstruction
   commitment: Callable = reconstruction_lib.commitment
-  distribution: Callable = cmcm_lib.code_distribution
   cmcm: Callable = cmcm_lib.cmcm
   club: Callable = club_lib.estimate
   cpc: Callable = cpc_lib.cpc
@@ -52,11 +62,12 @@ class Terms(NamedTuple):
 
 
 class Weights(NamedTuple):
-  """What each sum of losses counts in the total."""
+  """What each sum of losses counts in the total; 0 leaves it out."""
 
   fine_reconstruction: float = 1.0
   coarse_reconstruction: float = 1.0
-  commitment: float = 1.0
+  commitment: float = 0.0
+  matching: float = 1.0
   cmcm: float = 1.0
   club: float = 1.0
   cpc: float = 1.0
@@ -87,6 +98,7 @@ def draw(
   time: int,
   codes: int,
   permute: Callable = club_lib.derangement,
+  places: int = PLACES,
 ) -> Draws:
   """Draws for a global batch of `batch` samples with `time` fine steps.
 
@@ -99,6 +111,7 @@ def draw(
     permute: (key, rows) -> the row of each row's negative. The released code
       takes any permutation, which may pair a sample with itself and so pulls
       its estimate towards zero.
+    places: codes that may be placed in a step.
   """
   keys = iter(jax.random.split(key, 2 + len(model.order) + len(model.groups)))
   start = jax.random.randint(next(keys), (), 1, max(time - 1, 2))
@@ -106,9 +119,8 @@ def draw(
   for group, members in model.groups.items():
     rows[f"coarse/{group}"] = batch * len(members)
   permutation = {pair: permute(next(keys), rows[pair]) for pair in rows}
-  restart = codebook.draw_restart(
-    next(keys), codes, model.dim, batch * len(model.order)
-  )
+  candidates = 1 + time * (model.steps and len(model.fine) > 1)
+  restart = codebook.draw_restart(next(keys), codes, places, batch, candidates)
   return Draws(start, permutation, restart)
 
 
@@ -129,6 +141,41 @@ def club_pairs(
   return pairs
 
 
+def levels(
+  outputs: Outputs,
+  mask: Arrays,
+  code_KxD: jax.Array,
+  nearest: Callable = codebook.nearest_jointly,
+) -> dict[str, codebook.Rows]:
+  """The places where modalities should choose one code, clips and time steps.
+
+  Args:
+    outputs: of `model.forward`.
+    mask: modality -> (B, T), False at padding; absent where nothing is.
+    code_KxD: the codes before their update.
+    nearest: squared distances -> the codes that are assigned, of each modality.
+  """
+  clips = outputs.general
+  weight_B = jnp.ones_like(next(iter(clips.values()))[:, 0])
+  found = {"clip": _rows(clips, weight_B, code_KxD, nearest)}
+  if outputs.general_steps:
+    steps = outputs.general_steps
+    B, T, _ = next(iter(steps.values())).shape
+    weight_BxT = jnp.repeat(weight_B[:, None] / T, T, 1)
+    for m in steps:
+      if m in mask:
+        weight_BxT *= mask[m]
+    flat = {m: x.reshape(B * T, -1) for m, x in steps.items()}
+    found["step"] = _rows(flat, weight_BxT.reshape(-1), code_KxD, nearest)
+  return found
+
+
+def _rows(x, weight_B, code_KxD, nearest):
+  distance = {m: codebook.distances(code_KxD, rows) for m, rows in x.items()}
+  idx = nearest(jax.lax.stop_gradient(distance))
+  return codebook.Rows(x, distance, idx, weight_B)
+
+
 def objective(
   model: Model,
   terms: Terms,
@@ -136,7 +183,7 @@ def objective(
   outputs: Outputs,
   features: Arrays,
   mask: Arrays,
-  code_KxD: jax.Array,
+  places: Mapping[str, codebook.Rows],
   cpc_params: Params | None,
   club_params: Params,
   draws: Draws,
@@ -152,7 +199,7 @@ def objective(
     outputs: of `model.forward` on this device's rows.
     features: what the fine decoders should restore.
     mask: modality -> (B, T), False at padding; absent where nothing is.
-    code_KxD: the codes before their update.
+    places: see `levels`.
     cpc_params: predictors, or None where the fine-aligned modalities have no
       time axis to predict along: InfoNCE then aligns them.
     club_params: fitted networks; an empty mapping leaves CLUB out.
@@ -176,10 +223,7 @@ def objective(
       )
       for m in model.order
     },
-    "commitment": terms.commitment(
-      outputs.general, outputs.code, model.order, **axis
-    ),
-    "cmcm": _cmcm(model, terms, outputs, code_KxD, axis),
+    "cmcm": _cmcm(terms, places["clip"], axis),
     "club": {
       name: terms.club(club_params[name], pair, draws.permutation[name], **axis)
       for name, pair in club_pairs(model, outputs, mask).items()
@@ -187,7 +231,18 @@ def objective(
     },
     "infonce": _infonce(model, terms, outputs, axis),
   }
+  if weights.commitment:
+    losses["commitment"] = terms.commitment(
+      outputs.general, outputs.code, model.order, **axis
+    )
   metrics: Metrics = {}
+  if weights.matching:
+    trust = _trust(losses["cmcm"], outputs, axis_name)
+    metrics["codebook/trust"] = trust
+    losses["matching"] = {
+      name: trust * terms.matching(x.distance, x.idx, x.weight_B, **axis)
+      for name, x in places.items()
+    }
   if cpc_params:
     loss, accuracy = terms.cpc(
       cpc_params, outputs.tokens, draws.start, model.fine, mask=mask, **axis
@@ -203,16 +258,27 @@ def objective(
   return total, {"loss": total} | metrics
 
 
-def _cmcm(model, terms, outputs, code_KxD, axis):
+def _cmcm(terms, rows, axis):
   """Half the sum over pairs, as the method has it."""
-  p_BxK = {
-    m: terms.distribution(codebook.distances(code_KxD, outputs.general[m]))
-    for m in model.order
-  }
+  p_BxK = {m: terms.distribution(x) for m, x in rows.distance.items()}
   return {
     f"{m}-{n}": 0.5 * terms.cmcm(p_BxK[m], p_BxK[n], **axis)
-    for m, n in itertools.combinations(model.order, 2)
+    for m, n in itertools.combinations(p_BxK, 2)
   }
+
+
+def _trust(cmcm, outputs, axis_name):
+  """How far codes tell samples apart: 0 for not at all, 1 for each from all.
+
+  The share of log G, the loss of ignorance, that CMCM has come down.
+  """
+  if not cmcm:  # one modality matches itself
+    return jnp.ones(())
+  rows_B = next(iter(outputs.general.values()))
+  rows = collectives.global_rows(rows_B.shape[0], axis_name)
+  mean = 2 * sum(cmcm.values(), jnp.zeros(())) / len(cmcm)
+  trust = 1 - jax.lax.stop_gradient(mean) / math.log(max(rows, 2))
+  return jnp.clip(trust, 0, 1)
 
 
 def _infonce(model, terms, outputs, axis):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from unirep import codebook as codebook_lib
+from unirep import growth
 from unirep.codebook import Codebook
 from unirep.losses import club, cpc, objective
 from unirep.model import Model
@@ -26,8 +27,10 @@ class Recipe(NamedTuple):
     optimizer: of the main parameters.
     club_optimizer: of the CLUB networks.
     init_codebook: (key, dim, modalities) -> Codebook.
-    ema_update: see `codebook.ema_update`.
-    restart: `codebook.restart_from_rows` or `codebook.restart_from_codes`.
+    steps: of the whole run; codes are placed only in a part of it.
+    nearest: which codes are assigned, `codebook.nearest_jointly` or `_each`.
+    update_codebook: `growth.update` or `mm_ema.update`.
+    places: codes that may be placed in a step.
     init_cpc: see `cpc.init`.
     init_club: see `club.init`.
     permute: (key, rows) -> for each row, the row of its CLUB negative.
@@ -41,8 +44,10 @@ class Recipe(NamedTuple):
   optimizer: optax.GradientTransformation
   club_optimizer: optax.GradientTransformation
   init_codebook: Callable
-  ema_update: Callable = codebook_lib.ema_update
-  restart: Callable = codebook_lib.restart_from_rows
+  steps: int
+  nearest: Callable = codebook_lib.nearest_jointly
+  update_codebook: Callable = growth.update
+  places: int = objective.PLACES
   init_cpc: Callable = cpc.init
   init_club: Callable = club.init
   permute: Callable = club.derangement

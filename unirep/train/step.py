@@ -9,6 +9,7 @@ again).
 Dimensions: B batch rows of this device, T time, K codes, D code width.
 """
 
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,6 +26,8 @@ from unirep.train import mesh as mesh_lib
 from unirep.train.state import Batch, Recipe, TrainState
 
 Metrics = dict[str, jax.Array]
+
+RECENT = 50  # steps in which a code counts as newly placed
 
 
 def build(
@@ -55,6 +58,7 @@ def build(
       time=time,
       codes=state.codebook.count_K.shape[0],
       permute=recipe.permute,
+      places=recipe.places,
     )
     row_B = collectives.local_rows(rows, axis)
     keys_B = jax.vmap(jax.random.fold_in, (None, 0))(dropout_key, row_B)
@@ -116,6 +120,9 @@ def train_step(
         rounds=recipe.club_rounds,
         axis_name=axis_name,
       )
+    places = objective.levels(
+      outputs, mask, state.codebook.code_KxD, recipe.nearest
+    )
     total, metrics = objective.objective(
       model,
       recipe.terms,
@@ -123,22 +130,26 @@ def train_step(
       outputs,
       features,
       mask,
-      state.codebook.code_KxD,
+      places,
       params.get("cpc"),
       nets,
       draws,
       axis_name=axis_name,
     )
-    return total, (outputs, nets, club_opt_state, gains, metrics)
+    return total, (outputs, places, nets, club_opt_state, gains, metrics)
 
   grads, aux = jax.grad(loss_fn, has_aux=True)(state.params)
-  outputs, nets, club_opt_state, gains, metrics = aux
+  outputs, places, nets, club_opt_state, gains, metrics = aux
   updates, opt_state = recipe.optimizer.update(
     grads, state.opt_state, state.params
   )
   params: Any = optax.apply_updates(state.params, updates)
-  codebook = update_codebook(
-    recipe, state.codebook, outputs, draws.restart, axis_name
+  codebook = recipe.update_codebook(
+    state.codebook,
+    jax.lax.stop_gradient([*places.values()]),
+    draws.restart,
+    state.step / recipe.steps,
+    axis_name=axis_name,
   )
   for name, gain in gains.items():
     metrics[f"club_log_likelihood/{name}"] = gain[-1]
@@ -149,7 +160,7 @@ def train_step(
   metrics["grad_norm"] = optax.tree.norm(grads)
   for name, module in grads.items():
     metrics[f"grad_norm/{name}"] = optax.tree.norm(module)
-  metrics |= codebook_health(state.codebook, codebook, outputs, axis_name)
+  metrics |= codebook_health(codebook, outputs, places, axis_name)
   state = TrainState(
     step=state.step + 1,
     params=params,
@@ -170,47 +181,42 @@ def padding_mask(batch: Batch) -> dict[str, jax.Array]:
   return mask
 
 
-def update_codebook(
-  recipe: Recipe,
-  codebook: codebook_lib.Codebook,
-  outputs: Outputs,
-  draw: codebook_lib.RestartDraw,
-  axis_name: str | None,
-) -> codebook_lib.Codebook:
-  """Averages, ages, restarts."""
-  x = jax.lax.stop_gradient(outputs.general)
-  order, axis = recipe.model.order, {"axis_name": axis_name}
-  codebook = recipe.ema_update(codebook, x, outputs.idx, order, **axis)
-  codebook = codebook_lib.grow_older(codebook, outputs.idx, **axis)
-  return recipe.restart(codebook, x, draw, order, **axis)
-
-
 def codebook_health(
-  before: codebook_lib.Codebook,
-  after: codebook_lib.Codebook,
+  book: codebook_lib.Codebook,
   outputs: Outputs,
+  places: Mapping[str, codebook_lib.Rows],
   axis_name: str | None,
 ) -> Metrics:
-  """Usage of this batch, running perplexity, agreement between modalities."""
-  size = before.count_K.shape[0]
+  """Usage of this batch, running perplexity, agreement between modalities.
+
+  Every modality by itself, whatever code the update assigned. Codes
+  that were placed in this step are no part of the perplexity: nobody has chosen
+  them.
+  """
+  size = book.count_K.shape[0]
   hits: Mapping[str, jax.Array] = {
     m: collectives.psum(codebook_lib.usage(idx, size), axis_name)
     for m, idx in outputs.idx.items()
   }
-  share_K = jnp.maximum(after.count_K, 0) / after.count_K.sum()
+  known_K = jnp.where(book.tenure_K > 0, jnp.maximum(book.count_K, 0), 0)
+  share_K = known_K / jnp.maximum(known_K.sum(), 1e-9)
   entropy = -jnp.where(share_K > 0, share_K * jnp.log(share_K), 0).sum()
+  hits_MxK = jnp.stack([*hits.values()])
   metrics = {
     "codebook/perplexity": jnp.exp(entropy),
-    "codebook/used": (jnp.stack([*hits.values()]).sum(0) > 0).mean(),
-    "codebook/idle": codebook_lib.idle(after).max(),
+    "codebook/awake": codebook_lib.awake(book.code_KxD).mean(),
+    "codebook/placed": (book.tenure_K < RECENT).mean(),
+    "codebook/used": (hits_MxK.sum(0) > 0).mean(),
+    "codebook/used_by_all": (hits_MxK > 0).all(0).mean(),
+    "codebook/idle": codebook_lib.idle(book).max(),
   }
   for m, hit_K in hits.items():
     metrics[f"codebook/used/{m}"] = (hit_K > 0).mean()
-  names = list(outputs.idx)
-  for i, m in enumerate(names):
-    for n in names[i + 1 :]:
-      same_B = (outputs.idx[m] == outputs.idx[n]).astype(jnp.float32)
-      metrics[f"codebook/agree/{m}-{n}"] = collectives.pmean(
-        same_B.mean(), axis_name
+  for name, rows in places.items():
+    idx = codebook_lib.nearest_each(rows.distance)
+    for m, n in itertools.combinations(idx, 2):
+      same_B = (idx[m] == idx[n]).astype(jnp.float32)
+      metrics[f"agreement/{name}/{m}-{n}"] = collectives.masked_mean(
+        same_B, rows.weight_B, axis_name
       )
   return metrics

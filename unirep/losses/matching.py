@@ -1,0 +1,46 @@
+"""Matching: every modality by itself chooses the code of all.
+
+The cross-entropy of the code that was assigned to a place jointly under the
+code distribution of each modality alone. It takes the part of the commitment
+loss: a row is not only pulled towards its code but away from the others, until
+the choice is the same whichever modality makes it.
+
+Dimensions: B batch rows of this device, K codes.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from unirep import collectives
+
+
+def matching(
+  distance: Mapping[str, jax.Array],
+  idx: Mapping[str, jax.Array],
+  weight_B: jax.Array,
+  *,
+  dim: int,
+  temperature: float = 0.1,
+  axis_name: str | None = None,
+) -> jax.Array:
+  """-log p_m(k) for the assigned code k, averaged over modalities m.
+
+  Args:
+    distance: modality -> squared distances (B, K) on the sphere.
+    idx: modality -> (B,) assigned codes.
+    weight_B: what a row counts, 0 for padding.
+    dim: width D, the squared length of rows and codes.
+    temperature: of the softmax over cosines, as that of InfoNCE.
+    axis_name: the device axis over which the batch is spread.
+
+  Returns:
+    A scalar in nats, log K when nothing is known.
+  """
+  total = jnp.zeros(())
+  for m, distance_BxK in distance.items():
+    log_p_BxK = jax.nn.log_softmax(-distance_BxK / (2 * dim * temperature))
+    loss_B = -jnp.take_along_axis(log_p_BxK, idx[m][:, None], 1)[:, 0]
+    total += collectives.masked_mean(loss_B, weight_B, axis_name)
+  return total / len(distance)

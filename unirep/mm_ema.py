@@ -1,0 +1,148 @@
+"""MM-EMA as released: every modality assigns for itself, one after the other.
+
+The multi-modal exponential moving average of "Achieving Cross Modal
+Generalization with Multimodal Unified Representation" (NeurIPS 2023) in the
+form that FCID runs, quirk by quirk.
+
+Dimensions: B batch rows (this device's), K codes, D code width. Inputs and
+indices are mappings from modality; `modalities` fixes their order.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from unirep import collectives
+from unirep.codebook import Codebook, RestartDraw, Rows, idle, usage
+
+
+def update(
+  codebook: Codebook,
+  levels: Sequence[Rows],
+  draw: RestartDraw,
+  progress: jax.Array,
+  *,
+  ema: Mapping[str, Any],
+  restart: Mapping[str, Any],
+  axis_name: str | None = None,
+) -> Codebook:
+  """Averages, ages and restarts by the clips of one step.
+
+  Args:
+    codebook: state before the step.
+    levels: the first is that of clips, the others are not looked at.
+    draw: for the restart.
+    progress: not used; the signature is that of `growth.update`.
+    ema: keywords of `ema_update`.
+    restart: keywords of `restart_from_codes`.
+    axis_name: the device axis over which rows are spread.
+  """
+  del progress
+  x, idx = levels[0].x, levels[0].idx
+  codebook = ema_update(codebook, x, idx, [*x], **ema, axis_name=axis_name)
+  codebook = grow_older(codebook, idx, axis_name=axis_name)
+  return restart_from_codes(codebook, draw, **restart)
+
+
+def ema_update(
+  codebook: Codebook,
+  x: Mapping[str, jax.Array],
+  idx: Mapping[str, jax.Array],
+  modalities: Sequence[str],
+  *,
+  decay: float = 0.99,
+  own_weight: float = 0.5,
+  epsilon: float = 1e-5,
+  axis_name: str | None = None,
+) -> Codebook:
+  """Moves the codes towards the rows assigned to them, as released.
+
+  A row of modality m pulls its code with `own_weight`, the rows of the other
+  modalities at the same position share the rest. Counts and sums decay once per
+  modality, in order, and the stored counts are smoothed each time.
+
+  Args:
+    codebook: state before the step.
+    x: modality -> rows (B, D) before quantization.
+    idx: modality -> (B,) codes assigned before the update.
+    modalities: the order of the modalities.
+    decay: share of the old count and sum that is kept.
+    own_weight: weight of the assigned modality's own row.
+    epsilon: Laplace smoothing of the counts.
+    axis_name: the device axis over which counts and sums are added up.
+
+  Returns:
+    The codebook with new codes, counts and sums; ages are left alone.
+  """
+  size = codebook.count_K.shape[0]
+  code_KxD, count_K, sum_KxD = codebook[:3]
+  for m in modalities:
+    onehot_BxK = jax.nn.one_hot(idx[m], size, dtype=code_KxD.dtype)
+    mix_BxD = _mix(x, m, modalities, own_weight).astype(onehot_BxK.dtype)
+    pull_KxD = jnp.matmul(onehot_BxK.T, mix_BxD, precision="highest")
+    hit_K = collectives.psum(onehot_BxK.sum(0), axis_name)
+    pull_KxD = collectives.psum(pull_KxD, axis_name)
+    count_K = decay * count_K + (1 - decay) * hit_K
+    sum_KxD = decay * sum_KxD + (1 - decay) * pull_KxD
+    total = count_K.sum()
+    count_K = (count_K + epsilon) / (total + size * epsilon) * total
+    code_KxD = sum_KxD / count_K[:, None]
+  return codebook._replace(code_KxD=code_KxD, count_K=count_K, sum_KxD=sum_KxD)
+
+
+def _mix(x, own: str, modalities: Sequence[str], own_weight: float):
+  others = [x[m] for m in modalities if m != own]
+  if not others:
+    return x[own]
+  share = (1 - own_weight) / len(others)
+  return own_weight * x[own] + share * sum(others)
+
+
+def grow_older(
+  codebook: Codebook,
+  idx: Mapping[str, jax.Array],
+  *,
+  axis_name: str | None = None,
+) -> Codebook:
+  """Adds one to every age, then zeroes those of the codes just chosen."""
+  age = {}
+  for m, old_K in codebook.age.items():
+    hit_K = collectives.psum(usage(idx[m], old_K.shape[0]), axis_name)
+    age[m] = jnp.where(hit_K > 0, 0, old_K + 1).astype(old_K.dtype)
+  return codebook._replace(age=age, tenure_K=codebook.tenure_K + 1)
+
+
+def restart_from_codes(
+  codebook: Codebook,
+  draw: RestartDraw,
+  *,
+  limit: float = 300.0,
+  active: float = 100.0,
+  offset: float = -1 / 1024,
+) -> Codebook:
+  """Overwrites dead codes with shifted copies of active ones, as released.
+
+  Counts and sums stay, so that the next `ema_update` undoes the restart of a
+  code which no row has chosen by then.
+
+  Args:
+    codebook: state after `grow_older`.
+    draw: its `uniform_K` picks the parents.
+    limit: a code idle for more steps is dead.
+    active: a code idle for fewer steps may be a parent.
+    offset: constant added to every component of a copy.
+  """
+  idle_K = idle(codebook)
+  dead_K = idle_K > limit
+  active_K = (idle_K >= 0) & (idle_K < active)
+  position_K = (draw.uniform_K * active_K.sum()).astype(jnp.int32)
+  parents_K = jnp.argsort(~active_K, stable=True)  # active ones first, in order
+  copy_KxD = codebook.code_KxD[parents_K[position_K]] + offset
+  restart_K = dead_K & active_K.any()
+  return codebook._replace(
+    code_KxD=jnp.where(restart_K[:, None], copy_KxD, codebook.code_KxD),
+    age={m: jnp.where(dead_K, 0, age) for m, age in codebook.age.items()},
+    tenure_K=jnp.where(restart_K, 0, codebook.tenure_K),
+  )
