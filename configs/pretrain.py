@@ -63,6 +63,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "club": 1.0,
     "cpc": 1.0,
     "infonce": 1.0,
+    "step_infonce": 1.0,
   }
   # The field's protocol: Adam at 4e-4, about twenty epochs, and codes under the
   # encoder's dropout (`passes` draws of it), so that a probe also learns the
@@ -98,7 +99,7 @@ def clean(config: Any) -> None:
     "decay": 0.99,
     "places": 4,  # codes that a step may place ...
     "threshold": 0.2,  # ... where residuals agree by that much ...
-    "agreed": 0.5,  # ... and modalities on at least half of its use
+    "agreed": 0.2,  # ... and modalities on that share of its use
     "until": 0.5,  # share of the steps after which codes come to rest
     "limit": 30.0,  # steps without use after which a code falls asleep
     "count": 0.1,
@@ -138,7 +139,7 @@ def released(config: Any) -> None:
     "ema": {"decay": 0.99, "own_weight": 0.5, "epsilon": 1e-5},
     "restart": {"limit": 300.0, "active": 100.0, "offset": -1 / 1024},
   }
-  config.weights.matching = 0.0
+  config.weights.update({"matching": 0.0, "step_infonce": 0.0})
   config.loss = {
     "fine_reconstruction": {"normalize": False, "stop_target": False},
     "coarse_reconstruction": {"normalize": False, "stop_target": False},

@@ -16,6 +16,7 @@ def infonce(
   *,
   temperature: float = 0.1,
   symmetric: bool = True,
+  valid_B: jax.Array | None = None,
   group_B: jax.Array | None = None,
   floor: float = 1e-6,
   contrast: contrast_lib.Contrast = contrast_lib.dense,
@@ -32,6 +33,7 @@ def infonce(
     key_BxD: the matching rows of the other.
     temperature: divides the similarities.
     symmetric: averages over both directions; False contrasts keys only.
+    valid_B: False for rows that take no part, such as padding.
     group_B: integers; samples that share one are known to mean the same thing
       (an identical caption) and are no negatives of each other.
     floor: least norm that a row is divided by; it bounds the gradient of a row
@@ -43,13 +45,15 @@ def infonce(
     A scalar, log G when nothing is known.
   """
   query_BxD, key_BxD = unit(query_BxD, floor), unit(key_BxD, floor)
+  options = {"valid_B": valid_B, "group_B": group_B, "axis_name": axis_name}
   pairs = [(query_BxD, key_BxD), (key_BxD, query_BxD)]
   loss = jnp.zeros(())
   for q_BxD, k_BxD in pairs[: 1 + symmetric]:
-    loss_B, _ = contrast(
-      q_BxD / temperature, k_BxD, group_B=group_B, axis_name=axis_name
-    )
-    loss += collectives.pmean(loss_B.mean(), axis_name)
+    loss_B, _ = contrast(q_BxD / temperature, k_BxD, **options)
+    if valid_B is None:
+      loss += collectives.pmean(loss_B.mean(), axis_name)
+    else:
+      loss += collectives.masked_mean(loss_B, valid_B, axis_name)
   return loss / (1 + symmetric)
 
 

@@ -72,6 +72,7 @@ class Weights(NamedTuple):
   club: float = 1.0
   cpc: float = 1.0
   infonce: float = 1.0
+  step_infonce: float = 1.0
 
 
 class Draws(NamedTuple):
@@ -235,6 +236,8 @@ def objective(
     losses["commitment"] = terms.commitment(
       outputs.general, outputs.code, model.order, **axis
     )
+  if weights.step_infonce:
+    losses["step_infonce"] = _step_infonce(terms, outputs, mask, draws, axis)
   metrics: Metrics = {}
   if weights.matching:
     trust = _trust(losses["cmcm"], outputs, axis_name)
@@ -287,6 +290,30 @@ def _infonce(model, terms, outputs, axis):
     f"{m}-{n}": terms.infonce(outputs.general[m], outputs.general[n], **axis)
     for m, n in itertools.combinations(model.order, 2)
     if not {m, n} <= set(model.fine)
+  }
+
+
+def _step_infonce(terms, outputs, mask, draws, axis):
+  """Step against step, at the one that CPC predicts.
+
+  CPC aligns tokens, and clips are aligned as wholes. Without this, nothing asks
+  what is quantized at a step to tell an event from the background around it,
+  and the steps of a clip all take the clip's code.
+  """
+  steps = outputs.general_steps
+  if not steps:
+    return {}
+  first = next(iter(steps.values()))
+  at = jnp.minimum(draws.start + 1, first.shape[1] - 1)
+  valid_B = jnp.ones_like(first[:, 0, 0], bool)
+  for m in steps:
+    if m in mask:
+      valid_B &= mask[m][:, at]
+  return {
+    f"{m}-{n}": terms.infonce(
+      steps[m][:, at], steps[n][:, at], valid_B=valid_B, **axis
+    )
+    for m, n in itertools.combinations(steps, 2)
   }
 
 
