@@ -15,6 +15,7 @@ import pytest
 
 from configs import pretrain
 from unirep import codebook as codebook_lib
+from unirep import mm_ema
 from unirep.experiment import build
 from unirep.interop import official
 from unirep.losses import club, objective, reconstruction
@@ -288,6 +289,7 @@ def quantizer(golden, prefix, order):
     jnp.asarray(golden[f"{prefix}/ema_count"]),
     jnp.asarray(golden[f"{prefix}/ema_weight"]),
     dict.fromkeys(order, age_K),
+    jnp.zeros(size),
   )
 
 
@@ -345,7 +347,7 @@ NAMES = ("audio", "video", "text")
 def test_quantizer_step(case):
   golden = Golden("quantizer_step")
   golden.case = case
-  recipe = build.recipe(released())
+  ema = dict(released().codes.ema)
   codebook = quantizer(golden, f"buf/{case}/init", NAMES)
   step = 0
   while f"in/{case}/step{step}/audio_semantic" in golden:
@@ -353,8 +355,8 @@ def test_quantizer_step(case):
     grads, (flat, idx, quantized, commit, matching) = quantize(
       golden, codebook, NAMES, x
     )
-    codebook = recipe.ema_update(codebook, flat, idx, NAMES)
-    codebook = codebook_lib.grow_older(codebook, idx)
+    codebook = mm_ema.ema_update(codebook, flat, idx, NAMES, **ema)
+    codebook = mm_ema.grow_older(codebook, idx)
     prefix = f"out/{case}/step{step}"
     for m in NAMES:
       letter = LETTER[m]
@@ -375,7 +377,7 @@ def test_quantizer_step(case):
 def test_quantizer_reset(case):
   golden = Golden("quantizer_reset")
   golden.case = case
-  recipe = build.recipe(released())
+  options = released().codes
   codebook = quantizer(golden, f"buf/{case}/init", NAMES)
   for step in range(2):
     place = f"{case}/step{step}"
@@ -392,16 +394,16 @@ def test_quantizer_reset(case):
       close(commit[m], golden[f"out/{place}/{letter}_loss"])
     close(matching, golden[f"out/{place}/cmcm_loss"])
     if case == "train":
-      codebook = recipe.ema_update(codebook, flat, idx, NAMES)
-    codebook = codebook_lib.grow_older(codebook, idx)
+      codebook = mm_ema.ema_update(codebook, flat, idx, NAMES, **options.ema)
+    codebook = mm_ema.grow_older(codebook, idx)
     # The release drew whole numbers below the count of active codes.
     active = golden[f"out/{place}/active_codes"].size
     dead = golden[f"out/{place}/reset_codes"]
     chosen = golden[f"in/{place}/chosen_position_in_active_codes"]
     uniform_K = np.zeros(codebook.count_K.shape)
     uniform_K[dead] = (chosen + 0.5) / active
-    draw = codebook_lib.RestartDraw(jnp.asarray(uniform_K), None, None)
-    codebook = recipe.restart(codebook, flat, draw, NAMES)
+    draw = codebook_lib.RestartDraw(jnp.asarray(uniform_K), jnp.zeros(0))
+    codebook = mm_ema.restart_from_codes(codebook, draw, **options.restart)
     check_codebook(codebook, golden, f"buf/{place}")
 
 
@@ -544,7 +546,7 @@ def golden_inputs(golden, take):
       pair: jnp.asarray(take(f"in/{name}")) for pair, name, _ in NETS.values()
     },
     restart=codebook_lib.draw_restart(
-      jax.random.key(0), int(golden["meta/n_emb"]), 256, 1
+      jax.random.key(0), int(golden["meta/n_emb"]), 1, 1, 1
     ),
   )
   return batch, draws

@@ -143,6 +143,7 @@ def club_pairs(
 
 
 def levels(
+  model: Model,
   outputs: Outputs,
   mask: Arrays,
   code_KxD: jax.Array,
@@ -151,16 +152,17 @@ def levels(
   """The places where modalities should choose one code, clips and time steps.
 
   Args:
+    model: names and order of the modalities.
     outputs: of `model.forward`.
     mask: modality -> (B, T), False at padding; absent where nothing is.
     code_KxD: the codes before their update.
     nearest: squared distances -> the codes that are assigned, of each modality.
   """
-  clips = outputs.general
-  weight_B = jnp.ones_like(next(iter(clips.values()))[:, 0])
+  clips = {m: outputs.general[m] for m in model.order}
+  weight_B = jnp.ones_like(clips[model.order[0]][:, 0])
   found = {"clip": _rows(clips, weight_B, code_KxD, nearest)}
   if outputs.general_steps:
-    steps = outputs.general_steps
+    steps = {m: outputs.general_steps[m] for m in model.fine}
     B, T, _ = next(iter(steps.values())).shape
     weight_BxT = jnp.repeat(weight_B[:, None] / T, T, 1)
     for m in steps:
@@ -237,7 +239,9 @@ def objective(
       outputs.general, outputs.code, model.order, **axis
     )
   if weights.step_infonce:
-    losses["step_infonce"] = _step_infonce(terms, outputs, mask, draws, axis)
+    losses["step_infonce"] = _step_infonce(
+      model, terms, outputs, mask, draws, axis
+    )
   metrics: Metrics = {}
   if weights.matching:
     trust = _trust(losses["cmcm"], outputs, axis_name)
@@ -293,17 +297,17 @@ def _infonce(model, terms, outputs, axis):
   }
 
 
-def _step_infonce(terms, outputs, mask, draws, axis):
+def _step_infonce(model, terms, outputs, mask, draws, axis):
   """Step against step, at the one that CPC predicts.
 
   CPC aligns tokens, and clips are aligned as wholes. Without this, nothing asks
   what is quantized at a step to tell an event from the background around it,
   and the steps of a clip all take the clip's code.
   """
-  steps = outputs.general_steps
-  if not steps:
+  if not outputs.general_steps:
     return {}
-  first = next(iter(steps.values()))
+  steps = {m: outputs.general_steps[m] for m in model.fine}
+  first = steps[model.fine[0]]
   at = jnp.minimum(draws.start + 1, first.shape[1] - 1)
   valid_B = jnp.ones_like(first[:, 0, 0], bool)
   for m in steps:

@@ -10,7 +10,7 @@ Dimensions: B batch rows of this device, T time, K codes, D code width.
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,7 +21,6 @@ from jax.sharding import Mesh, PartitionSpec
 from unirep import codebook as codebook_lib
 from unirep import collectives
 from unirep.losses import club, objective
-from unirep.model import Outputs
 from unirep.train import mesh as mesh_lib
 from unirep.train.state import Batch, Recipe, TrainState
 
@@ -121,7 +120,7 @@ def train_step(
         axis_name=axis_name,
       )
     places = objective.levels(
-      outputs, mask, state.codebook.code_KxD, recipe.nearest
+      model, outputs, mask, state.codebook.code_KxD, recipe.nearest
     )
     total, metrics = objective.objective(
       model,
@@ -160,7 +159,9 @@ def train_step(
   metrics["grad_norm"] = optax.tree.norm(grads)
   for name, module in grads.items():
     metrics[f"grad_norm/{name}"] = optax.tree.norm(module)
-  metrics |= codebook_health(codebook, outputs, places, axis_name)
+  metrics |= codebook_health(
+    model.order, codebook, outputs.idx, places, axis_name
+  )
   state = TrainState(
     step=state.step + 1,
     params=params,
@@ -182,8 +183,9 @@ def padding_mask(batch: Batch) -> dict[str, jax.Array]:
 
 
 def codebook_health(
+  order: Sequence[str],
   book: codebook_lib.Codebook,
-  outputs: Outputs,
+  idx: Mapping[str, jax.Array],
   places: Mapping[str, codebook_lib.Rows],
   axis_name: str | None,
 ) -> Metrics:
@@ -195,27 +197,28 @@ def codebook_health(
   """
   size = book.count_K.shape[0]
   hits: Mapping[str, jax.Array] = {
-    m: collectives.psum(codebook_lib.usage(idx, size), axis_name)
-    for m, idx in outputs.idx.items()
+    m: collectives.psum(codebook_lib.usage(idx_B, size), axis_name)
+    for m, idx_B in idx.items()
   }
   known_K = jnp.where(book.tenure_K > 0, jnp.maximum(book.count_K, 0), 0)
   share_K = known_K / jnp.maximum(known_K.sum(), 1e-9)
   entropy = -jnp.where(share_K > 0, share_K * jnp.log(share_K), 0).sum()
   hits_MxK = jnp.stack([*hits.values()])
+  awake_K = codebook_lib.awake(book.code_KxD)
   metrics = {
     "codebook/perplexity": jnp.exp(entropy),
-    "codebook/awake": codebook_lib.awake(book.code_KxD).mean(),
+    "codebook/awake": awake_K.mean(),
     "codebook/placed": (book.tenure_K < RECENT).mean(),
     "codebook/used": (hits_MxK.sum(0) > 0).mean(),
     "codebook/used_by_all": (hits_MxK > 0).all(0).mean(),
-    "codebook/idle": codebook_lib.idle(book).max(),
+    "codebook/idle": jnp.where(awake_K, codebook_lib.idle(book), 0).max(),
   }
   for m, hit_K in hits.items():
     metrics[f"codebook/used/{m}"] = (hit_K > 0).mean()
   for name, rows in places.items():
-    idx = codebook_lib.nearest_each(rows.distance)
-    for m, n in itertools.combinations(idx, 2):
-      same_B = (idx[m] == idx[n]).astype(jnp.float32)
+    own = codebook_lib.nearest_each(rows.distance)
+    for m, n in itertools.combinations([m for m in order if m in own], 2):
+      same_B = (own[m] == own[n]).astype(jnp.float32)
       metrics[f"agreement/{name}/{m}-{n}"] = collectives.masked_mean(
         same_B, rows.weight_B, axis_name
       )
