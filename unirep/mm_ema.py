@@ -24,6 +24,7 @@ def update(
   draw: RestartDraw,
   progress: jax.Array,
   *,
+  modalities: Sequence[str],
   ema: Mapping[str, Any],
   restart: Mapping[str, Any],
   axis_name: str | None = None,
@@ -35,13 +36,16 @@ def update(
     levels: the first is that of clips, the others are not looked at.
     draw: for the restart.
     progress: not used; the signature is that of `growth.update`.
+    modalities: their order; that of a mapping is lost inside JAX, which sorts.
     ema: keywords of `ema_update`.
     restart: keywords of `restart_from_codes`.
     axis_name: the device axis over which rows are spread.
   """
   del progress
   x, idx = levels[0].x, levels[0].idx
-  codebook = ema_update(codebook, x, idx, [*x], **ema, axis_name=axis_name)
+  codebook = ema_update(
+    codebook, x, idx, modalities, **ema, axis_name=axis_name
+  )
   codebook = grow_older(codebook, idx, axis_name=axis_name)
   return restart_from_codes(codebook, draw, **restart)
 

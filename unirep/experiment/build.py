@@ -169,7 +169,10 @@ def released_codes(config: Config) -> dict[str, Any]:
     "init_codebook": init,
     "nearest": codebook.nearest_each,
     "update_codebook": functools.partial(
-      mm_ema.update, ema=dict(options["ema"]), restart=dict(options["restart"])
+      mm_ema.update,
+      modalities=tuple(config.modalities),
+      ema=dict(options["ema"]),
+      restart=dict(options["restart"]),
     ),
     "places": 1,
   }

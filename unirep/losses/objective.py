@@ -223,7 +223,7 @@ def objective(
       )
       for m in model.order
     },
-    "cmcm": _cmcm(terms, places["clip"], axis),
+    "cmcm": _cmcm(model, terms, places["clip"], axis),
     "club": {
       name: terms.club(club_params[name], pair, draws.permutation[name], **axis)
       for name, pair in club_pairs(model, outputs, mask).items()
@@ -258,9 +258,9 @@ def objective(
   return total, {"loss": total} | metrics
 
 
-def _cmcm(terms, rows, axis):
+def _cmcm(model, terms, rows, axis):
   """Half the sum over pairs, as the method has it."""
-  p_BxK = {m: terms.distribution(x) for m, x in rows.distance.items()}
+  p_BxK = {m: terms.distribution(rows.distance[m]) for m in model.order}
   return {
     f"{m}-{n}": 0.5 * terms.cmcm(p_BxK[m], p_BxK[n], **axis)
     for m, n in itertools.combinations(p_BxK, 2)
