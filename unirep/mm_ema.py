@@ -15,7 +15,14 @@ import jax
 import jax.numpy as jnp
 
 from unirep import collectives
-from unirep.codebook import Codebook, RestartDraw, Rows, idle, usage
+from unirep.codebook import (
+  Codebook,
+  RestartDraw,
+  Rows,
+  awake,
+  idle,
+  usage,
+)
 
 
 def update(
@@ -93,6 +100,11 @@ def ema_update(
     total = count_K.sum()
     count_K = (count_K + epsilon) / (total + size * epsilon) * total
     code_KxD = sum_KxD / count_K[:, None]
+  # A sum that has decayed to nothing leaves a code at the origin, which rows
+  # may choose. Zeros would mean that it sleeps; this is as near to the bit.
+  tiny = jnp.finfo(code_KxD.dtype).tiny
+  vanished_Kx1 = ~awake(code_KxD)[:, None]
+  code_KxD = jnp.where(vanished_Kx1, tiny, code_KxD)
   return codebook._replace(code_KxD=code_KxD, count_K=count_K, sum_KxD=sum_KxD)
 
 
