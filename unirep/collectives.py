@@ -113,4 +113,5 @@ def masked_mean(x: jax.Array, weight: jax.Array, axis_name: str | None):
   """Global sum(weight * x) / sum(weight); `weight` broadcasts against x."""
   weight = jnp.broadcast_to(weight, x.shape).astype(x.dtype)
   total = psum((x * weight).sum(), axis_name)
-  return total / jnp.maximum(psum(weight.sum(), axis_name), 1)
+  # Never 0 / 0; weights may be parts of one, so that their sum is below it.
+  return total / jnp.maximum(psum(weight.sum(), axis_name), 1e-9)

@@ -17,7 +17,7 @@ mean inner product of two residuals,
     s = mean over m != n of (x_m - c) . (x_n - c) / D,
 
 an estimate of how far what they share is from the code (unbiased by what each
-keeps to itself, as in cross-covariance). On the sphere it is at most 4, and 1
+keeps to itself, as in cross-covariance). On the sphere it is at most 4, and 2
 for a direction at a right angle to the code's that all modalities agree upon.
 
 Dimensions: B samples of this device, C candidates a sample, R = B * C, M

@@ -15,7 +15,14 @@ import jax
 import jax.numpy as jnp
 
 from unirep import collectives
-from unirep.codebook import Codebook, RestartDraw, Rows, idle, usage
+from unirep.codebook import (
+  Codebook,
+  RestartDraw,
+  Rows,
+  awake,
+  idle,
+  usage,
+)
 
 
 def update(
@@ -36,7 +43,7 @@ def update(
     levels: the first is that of clips, the others are not looked at.
     draw: for the restart.
     progress: not used; the signature is that of `growth.update`.
-    modalities: in which order each moves the codes.
+    modalities: their order; that of a mapping is lost inside JAX, which sorts.
     ema: keywords of `ema_update`.
     restart: keywords of `restart_from_codes`.
     axis_name: the device axis over which rows are spread.
@@ -93,6 +100,11 @@ def ema_update(
     total = count_K.sum()
     count_K = (count_K + epsilon) / (total + size * epsilon) * total
     code_KxD = sum_KxD / count_K[:, None]
+  # A sum that has decayed to nothing leaves a code at the origin, which rows
+  # may choose. Zeros would mean that it sleeps; this is as near to the bit.
+  tiny = jnp.finfo(code_KxD.dtype).tiny
+  vanished_Kx1 = ~awake(code_KxD)[:, None]
+  code_KxD = jnp.where(vanished_Kx1, tiny, code_KxD)
   return codebook._replace(code_KxD=code_KxD, count_K=count_K, sum_KxD=sum_KxD)
 
 
