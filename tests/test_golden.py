@@ -289,7 +289,7 @@ def quantizer(golden, prefix, order):
     jnp.asarray(golden[f"{prefix}/ema_count"]),
     jnp.asarray(golden[f"{prefix}/ema_weight"]),
     dict.fromkeys(order, age_K),
-    jnp.zeros(size),
+    jnp.full((size,), codebook_lib.FAR),
   )
 
 
@@ -336,6 +336,21 @@ def quantize(golden, codebook, order, x):
   return jax.grad(fn, has_aux=True)(x)
 
 
+def places(codebook, flat, idx):
+  """Clips, as the step hands them to the update."""
+  distance = {
+    m: codebook_lib.distances(codebook.code_KxD, x) for m, x in flat.items()
+  }
+  weight_B = jnp.ones(len(next(iter(flat.values()))))
+  return [codebook_lib.Rows(flat, distance, idx, weight_B)]
+
+
+def update(codebook, levels, draw):
+  """The recipe's, with the modalities in the order of the record."""
+  recipe = build.recipe(released())
+  return recipe.update_codebook(codebook, levels, draw, 0, modalities=NAMES)
+
+
 def golden_weight(golden, m):
   return golden.get(f"in/{golden.case}/quantized_weight_{LETTER[m]}")
 
@@ -347,16 +362,16 @@ NAMES = ("audio", "video", "text")
 def test_quantizer_step(case):
   golden = Golden("quantizer_step")
   golden.case = case
-  ema = dict(released().codes.ema)
   codebook = quantizer(golden, f"buf/{case}/init", NAMES)
+  nobody = codebook_lib.RestartDraw(jnp.zeros(codebook.count_K.shape), None)
   step = 0
   while f"in/{case}/step{step}/audio_semantic" in golden:
     x = {m: golden[f"in/{case}/step{step}/{m}_semantic"] for m in NAMES}
     grads, (flat, idx, quantized, commit, matching) = quantize(
       golden, codebook, NAMES, x
     )
-    codebook = mm_ema.ema_update(codebook, flat, idx, NAMES, **ema)
-    codebook = mm_ema.grow_older(codebook, idx)
+    levels = places(codebook, flat, idx)
+    codebook = update(codebook, levels, nobody)
     prefix = f"out/{case}/step{step}"
     for m in NAMES:
       letter = LETTER[m]
@@ -377,7 +392,6 @@ def test_quantizer_step(case):
 def test_quantizer_reset(case):
   golden = Golden("quantizer_reset")
   golden.case = case
-  options = released().codes
   codebook = quantizer(golden, f"buf/{case}/init", NAMES)
   for step in range(2):
     place = f"{case}/step{step}"
@@ -393,17 +407,20 @@ def test_quantizer_reset(case):
       close(quantized[m], golden[f"out/{place}/{letter}_quantized"])
       close(commit[m], golden[f"out/{place}/{letter}_loss"])
     close(matching, golden[f"out/{place}/cmcm_loss"])
-    if case == "train":
-      codebook = mm_ema.ema_update(codebook, flat, idx, NAMES, **options.ema)
-    codebook = mm_ema.grow_older(codebook, idx)
     # The release drew whole numbers below the count of active codes.
     active = golden[f"out/{place}/active_codes"].size
     dead = golden[f"out/{place}/reset_codes"]
     chosen = golden[f"in/{place}/chosen_position_in_active_codes"]
     uniform_K = np.zeros(codebook.count_K.shape)
     uniform_K[dead] = (chosen + 0.5) / active
-    draw = codebook_lib.RestartDraw(jnp.asarray(uniform_K), jnp.zeros(0))
-    codebook = mm_ema.restart_from_codes(codebook, draw, **options.restart)
+    draw = codebook_lib.RestartDraw(jnp.asarray(uniform_K), None)
+    if case == "train":
+      levels = places(codebook, flat, idx)
+      codebook = update(codebook, levels, draw)
+    else:  # without the averages
+      codebook = mm_ema.grow_older(codebook, idx)
+      options = released().codes.restart
+      codebook = mm_ema.restart_from_codes(codebook, draw, **options)
     check_codebook(codebook, golden, f"buf/{place}")
 
 
@@ -540,13 +557,14 @@ def golden_inputs(golden, take):
     "features": {m: jnp.asarray(take(f"in/{m}_feat")) for m in ORDER},
     "lengths": {},
   }
+  rows = batch["features"]["text"].shape[0]
   draws = objective.Draws(
     start=jnp.asarray(take("in/t_samples")),
     permutation={
       pair: jnp.asarray(take(f"in/{name}")) for pair, name, _ in NETS.values()
     },
     restart=codebook_lib.draw_restart(
-      jax.random.key(0), int(golden["meta/n_emb"]), 1, 1, 1
+      jax.random.key(0), int(golden["meta/n_emb"]), 1, rows, 1
     ),
   )
   return batch, draws

@@ -10,7 +10,7 @@ import pytest
 
 from unirep import codebook as codebook_lib
 from unirep.losses import club as club_lib
-from unirep.losses import cpc, objective
+from unirep.losses import cmcm, cpc, matching, objective
 from unirep.model import Modality, Model
 from unirep.nn import decoders
 from unirep.train import state as state_lib
@@ -75,21 +75,35 @@ def batch_of(model, seed=0):
   return {"features": features, "lengths": lengths}
 
 
+TERMS = objective.Terms(
+  distribution=functools.partial(cmcm.cosine_distribution, dim=D),
+  matching=functools.partial(matching.matching, dim=D),
+  club=functools.partial(club_lib.estimate, bounded=False),
+)
+
+
+def half_awake(key, dim, names):
+  """So that codes move as well as wake in a single step."""
+  book = codebook_lib.asleep(key, K, dim, names)
+  code_KxD = codebook_lib.on_sphere(jax.random.uniform(key, (K, dim)))
+  code_KxD *= jnp.arange(K)[:, None] < K // 2
+  count_K = jnp.where(jnp.arange(K) < K // 2, 1.0, 0)
+  return book._replace(code_KxD=code_KxD, count_K=count_K, sum_KxD=code_KxD)
+
+
 def recipe_of(model):
   """The clean defaults, with descent: a step is the gradient itself.
 
   CLUB is left unbounded, or what only it trains might stand still.
   """
-  club = functools.partial(club_lib.estimate, bounded=False)
   return state_lib.Recipe(
     model=model,
-    terms=objective.Terms(club=club),
+    terms=TERMS,
     weights=objective.Weights(),
     optimizer=optax.sgd(1.0),
     club_optimizer=optax.sgd(1e-3),
-    init_codebook=lambda key, dim, names: codebook_lib.init(
-      key, K, dim, names, bound=1.0, count=1.0
-    ),
+    init_codebook=half_awake,
+    steps=10,
     init_cpc=functools.partial(cpc.init, width=6, layers=1),
     init_club=functools.partial(club_lib.init, hidden=6),
     club_rounds=2,
@@ -160,6 +174,11 @@ def test_a_step_trains_every_parameter(name):
     metrics["loss"], sum(metrics[k] for k in losses), rtol=1e-5
   )
   assert set(recipe.model.order) == set(after.codebook.age)
+  assert {k for k in metrics if k.startswith("matching/")} == {
+    "matching/clip",
+    "matching/step",
+  }
+  assert not {k for k in metrics if k.startswith("commitment/")}  # weight 0
 
 
 def test_what_is_compared_with_what():
@@ -255,9 +274,9 @@ def test_a_step_keeps_structure_shapes_and_types():
 
 
 @functools.cache
-def plain(time=4):
+def plain(time=4, sphere=True):
   """Compiled forward of (params, codes), parameters, codes, features, mask."""
-  model = model_of("plain")
+  model = model_of("plain", sphere=sphere)
   batch = batch_of(model)
   features = {m: x[:, :time] for m, x in batch["features"].items()}
   mask = step_lib.padding_mask(batch) if time == 4 else {}
@@ -281,7 +300,14 @@ def test_shapes(name):
   assert set(out.tokens) == set(out.summary) == set(model.fine)
   for m in model.fine:
     assert out.tokens[m].shape == (B, SHAPES[m][0], D)
+    assert out.general_steps[m].shape == (B, SHAPES[m][0], D)
     assert out.fine_reconstruction[m].shape == features[m].shape
+  assert set(out.general_steps) == set(model.fine)
+  clips = model_of(name, steps=False)
+  assert jax.eval_shape(clips.forward, params, codes, features)[:6] == out[:6]
+  assert not jax.eval_shape(
+    clips.forward, params, codes, features
+  ).general_steps
   narrow = model_of(name, dtype=jnp.bfloat16)
   again = jax.eval_shape(narrow.init, jax.random.key(0), features)
   assert {p.dtype for p in jax.tree.leaves(again)} == {jnp.dtype("float32")}
@@ -302,6 +328,22 @@ def test_codes_are_the_nearest_of_what_is_never_negative():
     distance = ((np.asarray(x)[:, None] - np.asarray(codes)) ** 2).sum(-1)
     np.testing.assert_array_equal(out.idx[m], distance.argmin(1))
     np.testing.assert_array_equal(out.code[m], codes[out.idx[m]])
+
+
+def test_what_is_quantized_lies_on_the_sphere_in_the_same_direction():
+  run, params, codes, features, mask = plain()
+  on, off = run(params, codes), plain(sphere=False)[0](params, codes)
+  downstream = model_of("plain").general(params, features, mask)
+  for m, x in off.general.items():
+    root = np.sqrt((np.asarray(x) ** 2).mean(-1, keepdims=True))
+    np.testing.assert_allclose(on.general[m], x / root, 1e-5, 1e-6)
+  for m, x in off.general_steps.items():
+    root = np.sqrt((np.asarray(x) ** 2).mean(-1, keepdims=True))
+    assert np.ptp(root) > 0.01
+    np.testing.assert_allclose(on.general_steps[m], x / root, 1e-5, 1e-6)
+    # Steps are quantized in training as they are downstream.
+    np.testing.assert_allclose(on.general_steps[m], downstream[m], 1e-5, 1e-6)
+  np.testing.assert_array_equal(on.coarse["text"], off.coarse["text"])
 
 
 def test_fine_modalities_share_heads_and_others_have_their_own():
@@ -336,9 +378,10 @@ def test_codes_get_no_gradient_but_matter():
   assert abs(total(codes + 0.1)[0] - value) > 1e-3
 
 
-def test_the_straight_through_gradient_is_that_of_the_code_itself():
+@pytest.mark.parametrize("sphere", [True, False])
+def test_the_straight_through_gradient_is_that_of_the_code_itself(sphere):
   """d loss / d general = d loss / d code at the code, as if they were one."""
-  run, params, codes, _, _ = plain()
+  run, params, codes, _, _ = plain(sphere=sphere)
   w = np.random.default_rng(3).normal(size=(B, D)).astype(np.float32)
   out = run(params, codes)
   assert np.abs(out.code["text"] - out.general["text"]).max() > 0.1
@@ -360,7 +403,13 @@ def test_the_straight_through_gradient_is_that_of_the_code_itself():
     ).sum()
 
   active = np.asarray(out.general["text"]) > 0  # the head's rectifier
-  expected = (np.asarray(to_code(out.code["text"])) * active).sum(0)
+  grad = np.asarray(to_code(out.code["text"]))
+  if sphere:  # nothing along the row, and in units of its length
+    y = np.asarray(out.general["text"])
+    x = np.asarray(plain(sphere=False)[0](params, codes).general["text"])
+    grad = grad - y * (grad * y).mean(-1, keepdims=True)
+    grad /= np.sqrt((x**2).mean(-1, keepdims=True))
+  expected = (grad * active).sum(0)
   assert np.abs(expected).max() > 1e-3
   ours = to_bias(params["encoder"]["general"]["text"]["linear"]["bias"])
   np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-5)
@@ -429,3 +478,158 @@ def test_dropout_needs_keys_and_differs_between_modalities_and_samples():
   assert np.abs(dropped["a"] - plain["a"]).max() > 1e-3
   assert np.abs(dropped["a"] - dropped["b"]).max() > 1e-3
   assert np.abs(dropped["a"][0] - dropped["a"][1]).max() > 1e-3
+
+
+# Codes that modalities share.
+
+
+def test_places_are_clips_and_steps_that_both_modalities_have():
+  run, params, codes, _, _ = plain()
+  out = run(params, codes)
+  lengths = {"left": [4, 1, 4, 2, 4, 3], "right": [4, 4, 2, 1, 4, 4]}
+  mask = {m: np.arange(4) < np.array(n)[:, None] for m, n in lengths.items()}
+  places = objective.levels(out, mask, codes)
+  assert list(places) == ["clip", "step"]
+  clip, step = places.values()
+  assert set(clip.x) == {"left", "right", "text"}
+  assert set(step.x) == {"left", "right"}
+  np.testing.assert_array_equal(clip.weight_B, np.ones(B))
+  both = (mask["left"] & mask["right"]) / 4
+  np.testing.assert_allclose(step.weight_B, both.reshape(-1))
+  np.testing.assert_array_equal(
+    step.x["right"], np.asarray(out.general_steps["right"]).reshape(-1, D)
+  )
+  for rows in places.values():
+    mean = sum(np.asarray(x, float) for x in rows.x.values()) / len(rows.x)
+    nearest = ((mean[:, None] - np.asarray(codes)) ** 2).sum(-1).argmin(1)
+    for m, x in rows.x.items():
+      np.testing.assert_array_equal(rows.idx[m], nearest)
+      expected = codebook_lib.distances(codes, x)
+      np.testing.assert_array_equal(rows.distance[m], expected)
+  each = objective.levels(out, mask, codes, codebook_lib.nearest_each)["clip"]
+  for m, idx in out.idx.items():
+    np.testing.assert_array_equal(each.idx[m], idx)
+
+
+def test_agreement_is_of_what_each_would_choose():
+  run, params, codes, _, _ = plain()
+  out = run(params, codes)
+  mask = {"left": np.arange(4) < np.array([4, 1, 4, 2, 4, 3])[:, None]}
+  places = objective.levels(out, mask, codes)
+  book = codebook_lib.asleep(jax.random.key(0), K, D, tuple(out.idx))
+  book = book._replace(
+    count_K=jnp.array([0, 3.0, 1, 9] + [0] * (K - 4)),
+    tenure_K=jnp.array([200.0, 60, 49, 0] + [50.0] * (K - 4)),
+    code_KxD=book.code_KxD.at[:3].set(1.0),
+  )
+  health = step_lib.codebook_health(book, out, places, None)
+  idx = {m: np.asarray(i) for m, i in out.idx.items()}
+  for m, n in (("left", "right"), ("left", "text"), ("right", "text")):
+    np.testing.assert_allclose(
+      health[f"agreement/clip/{m}-{n}"], (idx[m] == idx[n]).mean(), rtol=1e-6
+    )
+  left, right = (
+    np.asarray(codebook_lib.assign(codes, out.general_steps[m]))
+    for m in ("left", "right")
+  )
+  np.testing.assert_allclose(
+    health["agreement/step/left-right"],
+    (left == right)[mask["left"]].mean(),
+    rtol=1e-6,
+  )
+  assert 0 < health["agreement/step/left-right"] < 1
+  used = np.stack([np.bincount(i, minlength=K) > 0 for i in idx.values()])
+  np.testing.assert_allclose(health["codebook/used"], used.any(0).mean())
+  np.testing.assert_allclose(health["codebook/used_by_all"], used.all(0).mean())
+  np.testing.assert_allclose(health["codebook/awake"], 3 / K, rtol=1e-6)
+  np.testing.assert_allclose(health["codebook/placed"], 2 / K, rtol=1e-6)
+  # The code that was placed in this step is no part of it: 3 to 1.
+  share = np.array([0.75, 0.25])
+  entropy = -(share * np.log(share)).sum()
+  np.testing.assert_allclose(
+    health["codebook/perplexity"], np.exp(entropy), rtol=1e-5
+  )
+
+
+def measured(general, codes, terms=TERMS):
+  """Total and metrics of matching alone, where clips say `general`."""
+  run, params, first, features, mask = plain()
+  out = run(params, first)._replace(general=general, general_steps={})
+  weights = objective.Weights(*[0.0] * len(objective.Weights._fields))
+  weights = weights._replace(matching=1.0)
+  places = objective.levels(out, mask, codes)
+  return objective.objective(
+    model_of("plain"),
+    terms,
+    weights,
+    out,
+    features,
+    mask,
+    places,
+    None,
+    {},
+    None,  # no CPC and no CLUB: nothing is drawn
+  )
+
+
+def test_matching_counts_as_far_as_codes_tell_samples_apart():
+  rng = np.random.default_rng(0)
+  codes = np.zeros((K, D), np.float32)
+  codes[:B] = rng.random((B, D))
+  codes[:B] /= np.sqrt((codes[:B] ** 2).mean(-1, keepdims=True))
+  general = {
+    m: codebook_lib.on_sphere(codes[:B] + 0.3 * rng.random((B, D)))
+    for m in MODELS["plain"]
+  }
+
+  def alone(general):
+    distance = {m: codebook_lib.distances(codes, x) for m, x in general.items()}
+    idx = codebook_lib.nearest_jointly(distance)
+    return TERMS.matching(distance, idx, np.ones(B))
+
+  value_and_grad = jax.jit(jax.value_and_grad(measured, has_aux=True))
+  (total, metrics), grad = value_and_grad(general, codes)
+  plain_loss, plain_grad = jax.jit(jax.value_and_grad(alone))(general)
+  cmcm_mean = np.mean([2 * metrics[k] for k in metrics if "cmcm/" in k])
+  trust = metrics["codebook/trust"]
+  assert 0.2 < trust < 0.9
+  np.testing.assert_allclose(trust, 1 - cmcm_mean / np.log(B), rtol=1e-5)
+  np.testing.assert_allclose(total, trust * plain_loss, rtol=1e-5)
+  np.testing.assert_allclose(metrics["matching/clip"], total, rtol=1e-6)
+  for m in general:  # trust itself is not trained
+    np.testing.assert_allclose(grad[m], trust * plain_grad[m], 1e-3, 1e-6)
+    assert np.abs(grad[m]).max() > 1e-3
+  # Where distributions are flat there is no trust, and nothing moves.
+  flat = TERMS._replace(distribution=lambda d: jnp.full_like(d, 1 / K))
+  for case in (
+    functools.partial(measured, codes=codes, terms=flat),
+    functools.partial(measured, codes=np.zeros_like(codes)),
+  ):
+    (total, metrics), grad = jax.jit(jax.value_and_grad(case, has_aux=True))(
+      general
+    )
+    assert metrics["codebook/trust"] < 1e-6
+    assert total < 1e-6
+    assert max(np.abs(g).max() for g in grad.values()) < 1e-6
+
+
+def test_codes_move_by_averages_and_not_by_gradients():
+  """As the pure update has it, whatever the losses count."""
+  recipe, state, batch, draws, step = compiled("three")
+  after, _ = step(state, batch, draws, None)
+  mask = step_lib.padding_mask(batch)
+
+  @jax.jit
+  def update(state):
+    code_KxD = state.codebook.code_KxD
+    out = recipe.model.forward(state.params, code_KxD, batch["features"], mask)
+    places = objective.levels(out, mask, code_KxD)
+    return recipe.update_codebook(
+      state.codebook, [*places.values()], draws.restart, 0.0
+    )
+
+  expected = flat(update(state))
+  for key, leaf in flat(after.codebook).items():
+    np.testing.assert_allclose(leaf, expected[key], 1e-4, 1e-5, err_msg=key)
+  awake = np.asarray(codebook_lib.awake(after.codebook.code_KxD))
+  assert awake.sum() > K // 2

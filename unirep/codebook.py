@@ -200,10 +200,13 @@ def joint_update(
       hits[m] += collectives.psum(onehot_BxK.sum(0), axis_name)
       pull_KxD += collectives.psum(part_KxD, axis_name)
   awake_K = awake(codebook.code_KxD)  # before the first placement none is
-  count_K = decay * codebook.count_K + (1 - decay) * sum(hits.values())
+  hit_K = jnp.asarray(sum(hits.values()))
+  count_K = decay * codebook.count_K + (1 - decay) * hit_K
   sum_KxD = decay * codebook.sum_KxD + (1 - decay) * pull_KxD
+  # The direction of a sum that only decayed is the same, until it underflows.
+  moved_K = awake_K & (hit_K > 0)
   return Codebook(
-    code_KxD=jnp.where(awake_K[:, None], on_sphere(sum_KxD), 0),
+    code_KxD=jnp.where(moved_K[:, None], on_sphere(sum_KxD), codebook.code_KxD),
     count_K=jnp.where(awake_K, count_K, 0),
     sum_KxD=jnp.where(awake_K[:, None], sum_KxD, 0),
     age={
