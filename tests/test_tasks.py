@@ -34,7 +34,8 @@ def clips(count, seed, shift=0):
 def transfer(relabel=lambda label: label, shift=0, seeds=1):
   train, test = clips(160, 1, shift), clips(200, 2, shift)
   train, test = (
-    Codes(x.idx, {}, {"class": relabel(x.labels["class"])}) for x in (train, test)
+    Codes(x.idx, {}, {"class": relabel(x.labels["class"])})
+    for x in (train, test)
   )
   return classification.transfer(
     code_matrix(), train, test, seed=0, seeds=seeds, **OPTIONS

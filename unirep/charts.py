@@ -33,8 +33,15 @@ def curves(
     color, dashes = next(styles)
     axis.plot(steps, curve, label=name, color=color, ls=dashes, lw=1.3)
   if values:
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.17)}
-    axis.legend(**place, fontsize="small", ncols=columns, frameon=False)
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}
+    below = 4.2  # what the axis says of itself, in heights of a letter
+    axis.legend(
+      **place,
+      borderaxespad=below,
+      fontsize="small",
+      ncols=columns,
+      frameon=False,
+    )
 
 
 def code_by_modality(

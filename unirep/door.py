@@ -38,12 +38,12 @@ class Tokenizer:
     self,
     model: Model,
     params: Mapping[str, Any],
-    code_KxD: np.ndarray,
+    code_KxD: Any,
     settings: Mapping[str, Any],
   ):
     self.modalities = model.order
     self.codebook = np.asarray(code_KxD)
-    self.awake = np.asarray(awake(self.codebook))
+    self.awake = np.asarray(awake(code_KxD))
     self.settings = settings
     self._model, self._params = model, params
     self._run = jax.jit(model.encode, static_argnames="clip")

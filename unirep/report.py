@@ -27,7 +27,7 @@ def tables(summary: Mapping[str, Any]) -> Group:
 
   Without labels, retrieval takes the place of transfer.
   """
-  found = summary["sharing"]
+  found, book = summary["sharing"], summary["codebook"]
   if summary["cross_modal"]:
     out = Table(
       title="Transfer across modalities by frozen codes (held-out samples, %)",
@@ -44,7 +44,8 @@ def tables(summary: Mapping[str, Any]) -> Group:
     _fill(out, header, _retrieval(found))
   alike = Table(
     title="Same codes in two modalities (held-out samples, %; by chance)",
-    caption=f"{_awake(summary['codebook'])} {_by_all(found)}",
+    caption=f"{book['awake']} of {book['size']} codes awake, {book['usage']} in"
+    f" use, perplexity {book['perplexity']:.1f}. {_by_all(found)}",
   )
   _fill(alike, ("pair", *ALIKE), _alike(found))
   return Group(out, alike)
@@ -61,7 +62,9 @@ def _transfer(summary) -> Iterator[list[str]]:
   by_index = summary["sharing"]["transfer"]
   for pair, vector in summary["cross_modal"].items():
     index = by_index.get(pair, {})
-    values = [x.get(k) for x in (index, vector) for k in ("accuracy", "ceiling")]
+    values = [
+      x.get(k) for x in (index, vector) for k in ("accuracy", "ceiling")
+    ]
     yield [pair, *(_percent(x) for x in (*values, vector["chance"]))]
 
 
@@ -93,13 +96,6 @@ def _percent(value, chance=None):
   return f"{100 * value:.1f}{by_chance}"
 
 
-def _awake(book):
-  return (
-    f"{book['awake']} of {book['size']} codes awake, {book['usage']} in use, "
-    f"perplexity {book['perplexity']:.1f}."
-  )
-
-
 def _by_all(found):
   codes = found["codes"]
   return (
@@ -123,9 +119,10 @@ def picture(
     by_class: modality -> (K, C) the same by class, or empty.
   """
   heights = [3.8, 1.1 + 0.3 * len(usage), *([3.2] if by_class else [])]
-  figure = plt.figure(figsize=(10, sum(heights)), layout="constrained")
-  figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
-  parts = figure.subfigures(len(heights), 1, height_ratios=heights)
+  width = max(10, 2.5 * len(usage))
+  figure = plt.figure(figsize=(width, sum(heights)))
+  figure.set_layout_engine("constrained", h_pad=0.08, w_pad=0.08)
+  parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
   _curves(parts[0], lines)
   axis = parts[1].subplots()
   charts.code_by_modality(axis, usage)

@@ -66,10 +66,6 @@ def run(
       f"{config.checkpoint} has no modality {min(missing)!r}, only "
       f"{', '.join(tokenizer.modalities)}"
     )
-  try:
-    chosen = toc.choose(tokenizer.codebook, tokenizer.awake)
-  except ValueError as error:
-    raise InputError(f"{config.checkpoint}: {error}") from error
   splits.check(config.data, [TASKS[name][2] for name in config.tasks])
   workdir_lib.claim(workdir, build.as_json(config))
   encode = functools.lru_cache(
@@ -90,7 +86,7 @@ def run(
     "protocol": config.protocol,
     "checkpoint": str(config.checkpoint),
     "seconds": round(time.perf_counter() - began, 1),
-    "chosen_keep": chosen,
+    "chosen_keep": _chosen(tokenizer),
     "asleep": int((~tokenizer.awake).sum()),
     "tasks": tasks,
     "sharing": shared,
@@ -146,6 +142,13 @@ def keeps(config: Config, dims: int) -> list[int]:
   except ValueError as error:
     raise InputError(f"toc.keep={tuple(config.toc.keep)}: {error}") from error
   return [*sorted({*config.toc.keep} - {dims}), dims]
+
+
+def _chosen(tokenizer) -> int:
+  """How many dimensions to keep; all, where no two codes are awake."""
+  if tokenizer.awake.sum() < 2:
+    return tokenizer.codebook.shape[1]
+  return toc.choose(tokenizer.codebook, tokenizer.awake)
 
 
 def _problems(config, name, encode):

@@ -80,9 +80,7 @@ def shared(train: Codes, test: Codes, size: int) -> dict[str, Any]:
   return sharing.measure(train, test, size, same=same)
 
 
-def describe(
-  code_KxD: np.ndarray, usage: Mapping[str, np.ndarray]
-) -> dict[str, Any]:
+def describe(code_KxD: Any, usage: Mapping[str, np.ndarray]) -> dict[str, Any]:
   """How much of a codebook is awake, and how much of that is used."""
   size, count_K = len(code_KxD), np.sum(list(usage.values()), 0)
   used = int((count_K > 0).sum())

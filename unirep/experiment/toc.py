@@ -33,7 +33,7 @@ def run(
     InputError: for a codebook that is none, or numbers that do not fit it.
   """
   console = console or Console()
-  code_KxD = read(config.codebook)
+  code_KxD: Any = read(config.codebook)
   K, D = code_KxD.shape
   share = tuple(config.top_share)
   live_K = np.asarray(awake(code_KxD))
@@ -54,9 +54,7 @@ def run(
     last_D = dead_D if config.spare_dead else None
     rank_D = np.asarray(toc.rank(importance_D, last_D))
     mask_SxD = np.asarray(toc.sweep(importance_D, keep_S, share, last_D))
-    chosen = toc.choose(
-      code_KxD, live_K, config.share, importance_D, last_D
-    )
+    chosen = toc.choose(code_KxD, live_K, config.share, importance_D, last_D)
   except ValueError as error:
     raise InputError(f"{config.codebook}: {error}") from error
   workdir_lib.claim(workdir, build.as_json(config))

@@ -1,6 +1,7 @@
 """Frozen codes of a whole source, computed once."""
 
 import functools
+import operator
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -91,7 +92,7 @@ class Encoder:
           key = jax.random.fold_in(dropout, i)
           keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, row_B)
         found = jax.device_get(self._run(inputs, keys_B))
-        idx, clip = jax.tree.map(lambda x: x[:valid], found)
+        idx, clip = jax.tree.map(operator.itemgetter(slice(valid)), found)
         result.append(Codes(idx, clip, labels))
       first += valid
     return join([codes for result in results for codes in result])
