@@ -37,9 +37,7 @@ def tables(summary: Mapping[str, Any]) -> Group:
     header = ("trained -> tested", "by index", "ceiling", "by vector")
     _fill(out, (*header, "ceiling", "chance"), _transfer(summary))
   else:
-    out = Table(
-      title="Retrieval across modalities by codes alone (held-out samples, %)"
-    )
+    out = Table(title="Retrieval by codes alone (held-out samples, %)")
     header = ("query -> gallery", "recall@1", "chance", "recall@5", "chance")
     _fill(out, header, _retrieval(found))
   alike = Table(
@@ -141,7 +139,10 @@ def _curves(figure, lines):
   agreed = [name for name in last if name.startswith(AGREEMENT)]
   axes = figure.subplots(1, 2 if agreed else 1, squeeze=False)[0]
   losses = {
-    name.replace("_", " "): [_sum(line, name) for line in lines]
+    name.replace("_", " "): [
+      sum(value for key, value in line.items() if _of(name, key))
+      for line in lines
+    ]
     for name in CURVES
     if any(_of(name, key) for key in last)
   }
@@ -158,10 +159,6 @@ def _curves(figure, lines):
     }
     charts.curves(axes[1], steps, shares, columns=2)
     axes[1].set(xlabel="step", ylim=(-2, 102), title="Same code in both, %")
-
-
-def _sum(line, name):
-  return sum(value for key, value in line.items() if _of(name, key))
 
 
 def _of(name, key):

@@ -295,9 +295,9 @@ def unit_variance(code_KxD: Any, idx: Any) -> jax.Array:
 
 
 def repeat_to(idx_NxT: np.ndarray, time: int) -> np.ndarray:
-  """Repeats the last code up to `time` steps: a maximum ignores repetitions.
+  """Repeats the last code that is no padding (below 0) up to `time` steps.
 
-  Padding, which is below 0, is filled likewise.
+  A maximum ignores repetitions.
   """
   last_N = np.maximum((idx_NxT >= 0).sum(1), 1) - 1
   step_NxT = np.minimum(np.arange(time), last_N[:, None])
