@@ -57,6 +57,15 @@ def test_batches_are_seams_that_nobody_sees(parts):
     *parts, {m: x[None] for m, x in Samples()[5]["features"].items()}
   )
   np.testing.assert_array_equal(split.idx["left"][5:], direct["left"])
+  direct = MODEL.encode(
+    *parts,
+    {m: x[None] for m, x in Samples()[5]["features"].items()},
+    clip=True,
+  )
+  for m in MODEL.order:
+    assert (split.clip[m].shape, split.clip[m].dtype) == ((6,), np.int32)
+    np.testing.assert_array_equal(whole.clip[m], split.clip[m])
+    np.testing.assert_array_equal(split.clip[m][5:], direct[m][:, 0])
 
 
 def test_passes_of_dropout_follow_each_other_and_differ(parts):
@@ -71,3 +80,35 @@ def test_passes_of_dropout_follow_each_other_and_differ(parts):
   again = other(Samples(), dropout=key, passes=3)
   np.testing.assert_array_equal(drawn.idx["left"], again.idx["left"])
   assert (run(Samples()).idx["left"] != first).any()
+  np.testing.assert_array_equal(drawn.clip["left"], again.clip["left"])
+  assert (drawn.clip["left"].reshape(3, 6) != run(Samples()).clip["left"]).any()
+
+
+class Padded(Samples):
+  """The same, of which the left holds 1, 2 or 3 steps."""
+
+  def __getitem__(self, index, /):
+    length = {"left": np.array(1 + index % 3, np.int32)}
+    return super().__getitem__(index) | {"lengths": length}
+
+
+def test_padding_has_no_code(parts):
+  found = encoder(parts, 4)(Padded())
+  valid = np.arange(T) < 1 + np.arange(6)[:, None] % 3
+  np.testing.assert_array_equal(found.idx["left"] >= 0, valid)
+  assert (found.idx["right"] >= 0).all()
+  assert (found.clip["left"] >= 0).all()
+  whole = codes.Encoder(MODEL, *parts, mask_padding=False)(Padded())
+  np.testing.assert_array_equal(
+    whole.idx["left"], encoder(parts, 4)(Samples()).idx["left"]
+  )  # as released, padding is part of the sample
+
+
+def test_files_hold_all_of_it(parts, tmp_path):
+  found = encoder(parts, 6)(Padded())
+  codes.write(tmp_path / "new" / "codes.npz", found)
+  again = codes.read(tmp_path / "new" / "codes.npz")
+  for part, other in zip(found, again, strict=True):
+    assert part.keys() == other.keys()
+    for name in part:
+      np.testing.assert_array_equal(part[name], other[name])

@@ -1,5 +1,6 @@
 """What is done with a trained model: the door, TOC, tasks, codes of files."""
 
+import io
 import json
 
 import jax
@@ -13,7 +14,9 @@ from configs import evaluate, pretrain, toc, tokenize
 from unirep.data.synthetic import SyntheticEvents
 from unirep.errors import InputError
 from unirep.experiment import build, jobs
+from unirep.experiment import evaluate as evaluate_job
 from unirep.tasks import codes as codes_lib
+from unirep.tasks import sharing
 
 SAMPLES = 5
 KEEP = (4, 8, 16)
@@ -25,6 +28,7 @@ def trained(tmp_path_factory):
   workdir = tmp_path_factory.mktemp("trained") / "run"
   config = pretrain.get_config("size=tiny")
   config.data.train_size, config.data.test_size = 24, 16
+  config.codes.threshold = -1.0  # so that two steps wake several codes
   devices = jax.devices
   jax.devices = lambda: devices()[:1]
   try:
@@ -89,6 +93,33 @@ def test_any_number_of_samples_of_any_length(model, features):
   padded = model.encode({"audio": [10, 3, 1, 10, 10]}, audio=audio)["audio"]
   np.testing.assert_array_equal(padded[1, :3], alone)
   assert (padded[1, 3:] == -1).all()
+
+
+def test_a_clip_has_one_code(model, features):
+  codes = model.encode_clips(**features)
+  whole = model.encoder()(SyntheticEvents(size=SAMPLES))
+  text = model.encode(text=features["text"])["text"]
+  for m in model.modalities:
+    assert (codes[m].shape, codes[m].dtype) == ((SAMPLES,), np.int32)
+  for m in ("audio", "video"):
+    np.testing.assert_array_equal(codes[m], whole.clip[m])
+  np.testing.assert_array_equal(codes["text"], text[:, 0])
+  audio = features["audio"]
+  ragged = model.encode_clips(audio=[audio[0], audio[1, :3]])["audio"]
+  alone = model.encode_clips(audio=audio[1:2, :3])["audio"]
+  np.testing.assert_array_equal(ragged, [codes["audio"][0], alone[0]])
+  length = {"audio": [10, 3, 10, 10, 10]}
+  padded = model.encode_clips(length, audio=audio)["audio"]
+  np.testing.assert_array_equal(padded[:2], ragged)
+  with pytest.raises(InputError, match="smell"):
+    model.encode_clips(smell=audio)
+
+
+def test_only_codes_that_are_awake_are_chosen(model, features):
+  assert 1 < model.awake.sum() < 16
+  np.testing.assert_array_equal(model.awake, model.codebook.any(1))
+  for codes in model.encode(**features).values():
+    assert model.awake[codes].all()
 
 
 def test_vectors_are_the_kept_part_of_the_codes(model, features):
@@ -182,6 +213,49 @@ def test_toc_of_a_foreign_codebook(tmp_path):
   assert (tmp_path / "out" / "toc.png").stat().st_size > 5000
 
 
+def test_toc_leaves_out_codes_that_are_asleep(tmp_path):
+  """Rows of zeros, in a file or in a checkpoint, change nothing but a line."""
+  rng = np.random.default_rng(0)
+  code = rng.random((12, 8)) + rng.integers(0, 9, 8)
+  code[:, 5] = 0
+  sleepy = np.insert(code, [0, 0, 7, 12], 0, axis=0)
+  results, lines = [], []
+  for name, book in (("awake", code), ("sleepy", sleepy)):
+    np.save(tmp_path / f"{name}.npy", book)
+    config = toc.get_config()
+    config.codebook, config.keep = str(tmp_path / f"{name}.npy"), (2, 4)
+    config.spare_dead = True
+    console = Console(record=True, quiet=False, file=io.StringIO(), width=200)
+    results.append(jobs.run(config, tmp_path / name, console))
+    lines.append(console.export_text())
+  assert [x.pop("codes") for x in results] == [12, 16]
+  assert [x.pop("asleep") for x in results] == [0, 4]
+  assert results[0] == results[1]
+  assert "16 codes (4 asleep) of 8 dimensions (1 dead)" in lines[1]
+  with (
+    np.load(tmp_path / "awake" / "toc.npz") as one,
+    np.load(tmp_path / "sleepy" / "toc.npz") as other,
+  ):
+    np.testing.assert_allclose(
+      one["importance_D"], other["importance_D"], rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_array_equal(one["mask_SxD"], other["mask_SxD"])
+
+
+def test_masks_leave_out_codes_that_are_asleep():
+  code = np.random.default_rng(1).random((9, 8)) + np.arange(8)
+  sleepy = np.insert(code, [0, 3, 9], 0, axis=0)
+  config = evaluate.get_config("size=tiny")
+  train = codes_lib.Codes({"audio": np.array([[0, 2, -1]])}, {}, {})
+  for live in (False, True):
+    config.toc.live_codes = live
+    place = {"audio": np.array([[1, 3, -1]])}  # where codes 0 and 2 are now
+    np.testing.assert_array_equal(
+      evaluate_job.masks(config, code, [2, 4, 8], train),
+      evaluate_job.masks(config, sleepy, [2, 4, 8], train._replace(idx=place)),
+    )
+
+
 @pytest.mark.parametrize(
   ("array", "changes", "words"),
   [
@@ -234,7 +308,17 @@ def test_tasks_end_in_intervals_and_a_verdict(trained, tmp_path, protocol):
   assert "regret" in text
   assert ("tested on the training sequences" in text) == (protocol != "heldout")
   assert (workdir / "results.png").stat().st_size > 10_000
-  assert len(list((workdir / "codes").iterdir())) == 3
+  codes = list((workdir / "codes").iterdir())
+  assert len(codes) == 4  # train, validation and test, and train as it is
+  train, test = (
+    codes_lib.read(next(x for x in codes if x.name.startswith(name)))
+    for name in ("clips-seen", "clips-test")
+  )
+  same = sharing.same_event(test.labels, 10)
+  assert results["sharing"] == sharing.measure(train, test, 16, same=same)
+  assert "audio->video by index" in text
+  for pair, share in results["sharing"]["clip"]["agreement"].items():
+    assert f"| {pair} | {100 * share:.1f} (" in text
 
 
 def test_codes_are_made_once(trained, tmp_path, monkeypatch):

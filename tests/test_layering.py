@@ -29,7 +29,7 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "charts": set(),
   "workdir": set(),
   "experiment": {"*"},
-  "door": {"experiment", "model", "tasks", "train"},
+  "door": {"experiment", "model", "codebook", "tasks", "train"},
   "flags": set(),
   "main": {"flags", "experiment", "train"},
 }

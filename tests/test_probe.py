@@ -139,3 +139,9 @@ def test_a_maximum_ignores_repetitions(time):
   np.testing.assert_array_equal(
     probe.clip(params, code, longer), probe.clip(params, code, idx)
   )
+
+
+def test_padding_is_filled_with_the_last_code():
+  idx = np.array([[3, 1, -1, -1], [2, 2, 0, 5], [4, -1, -1, -1]])
+  filled = [[3, 1, 1, 1, 1], [2, 2, 0, 5, 5], [4, 4, 4, 4, 4]]
+  np.testing.assert_array_equal(probe.repeat_to(idx, 5), filled)

@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 
 from unirep import charts
 from unirep.tasks import bags, sharing
-from unirep.tasks.sharing import Coded
+from unirep.tasks.codes import Codes
 
 K, C, N, T = 32, 8, 240, 6
 
@@ -29,7 +29,7 @@ def drawn(seed=0, samples=N):
 def coded(idx, label_N=None):
   idx = {m: np.asarray(x) for m, x in idx.items()}
   labels = {} if label_N is None else {"class": label_N}
-  return Coded(idx, {m: x[:, 0] for m, x in idx.items()}, labels)
+  return Codes(idx, {m: x[:, 0] for m, x in idx.items()}, labels)
 
 
 def world(shared=True, seed=0):
@@ -369,7 +369,7 @@ def leaves(tree, path=""):
 
 def test_measure_keeps_splits_and_directions_apart():
   train, test = noisy(world(), 0), noisy(world(seed=1), 1)
-  swapped = Coded(dict(reversed(train.idx.items())), train.clip, train.labels)
+  swapped = Codes(dict(reversed(train.idx.items())), train.clip, train.labels)
   result = measure(swapped, test)
   audio, video = test.idx["audio"], test.idx["video"]
   recall = result["clip"]["recall"]
@@ -391,7 +391,7 @@ def test_measure_ignores_padding():
     m: np.pad(x, ((0, 0), (0, 3)), constant_values=-1)
     for m, x in test.idx.items()
   }
-  padded = Coded(longer, test.clip, test.labels)
+  padded = Codes(longer, test.clip, test.labels)
   assert measure(train, padded) == measure(train, test)
 
 

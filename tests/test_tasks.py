@@ -28,13 +28,14 @@ def clips(count, seed, shift=0):
   rng = np.random.default_rng(seed)
   label = rng.permutation(np.arange(count) % C).astype(np.int32)
   idx = (2 * label[:, None] + rng.integers(0, 2, (count, T))).astype(np.int32)
-  return Codes({"a": idx, "b": (idx + shift) % K}, {"class": label})
+  return Codes({"a": idx, "b": (idx + shift) % K}, {}, {"class": label})
 
 
 def transfer(relabel=lambda label: label, shift=0, seeds=1):
   train, test = clips(160, 1, shift), clips(200, 2, shift)
   train, test = (
-    Codes(x.idx, {"class": relabel(x.labels["class"])}) for x in (train, test)
+    Codes(x.idx, {}, {"class": relabel(x.labels["class"])})
+    for x in (train, test)
   )
   return classification.transfer(
     code_matrix(), train, test, seed=0, seeds=seeds, **OPTIONS
@@ -69,7 +70,7 @@ def segments(count, seed):
   rng = np.random.default_rng(seed)
   ids = rng.integers(0, C, (count, T)).astype(np.int32)
   idx = (2 * ids + rng.integers(0, 2, ids.shape)).astype(np.int32)
-  return Codes({"a": idx, "b": idx}, {"segments/a": ids, "segments/b": ids})
+  return Codes({"a": idx, "b": idx}, {}, {"segments/a": ids, "segments/b": ids})
 
 
 def measured(problem, **changes):
@@ -121,7 +122,7 @@ def test_as_released_background_counts():
 def test_multi_hot_labels_are_taken_as_they_are():
   codes = segments(5, 0)
   hot = np.eye(C, dtype=np.int8)[codes.labels["segments/a"]]
-  both = Codes(codes.idx, {"events/a": hot | np.roll(hot, 1, -1)})
+  both = Codes(codes.idx, {}, {"events/a": hot | np.roll(hot, 1, -1)})
   problem = localization.problem(both, both, both)
   assert problem.task.outputs == C
   np.testing.assert_array_equal(
@@ -135,7 +136,7 @@ def test_only_classes_of_both_data_sets_are_shared():
   def some(classes):
     label = np.repeat(classes, 3).astype(np.int32)
     idx = np.arange(label.size, dtype=np.int32)[:, None] % K
-    return Codes({"a": idx}, {"class": label})
+    return Codes({"a": idx}, {}, {"class": label})
 
   train, test = some([0, 1, 3, 4]), some([1, 2, 4])
   nominal = cross_classification.problem(train, train, test)
@@ -157,7 +158,7 @@ def test_what_can_not_be_measured():
   for name in ("train", "validation", "test"):
     with pytest.raises(InputError, match=f"{name} split holds no samples"):
       suite.check(problem._replace(**{name: empty}), ("a",), ("b",))
-  bare = Codes(whole.idx, {})
+  bare = Codes(whole.idx, {}, {})
   with pytest.raises(InputError, match="no label 'class'"):
     classification.problem(whole, whole, bare)
 

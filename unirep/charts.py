@@ -1,11 +1,12 @@
-"""Drawings of who uses which code, on axes that the caller lays out.
+"""Curves, and who uses which code, on axes that the caller lays out.
 
-Both show the same thing in one look: a code that modalities share is dark in
-all of them. They are gray, so that they survive a printer.
+The drawings of codes show the same thing in one look: a code that modalities
+share is dark in all of them. All of it survives a printer without colors.
 
 Dimensions: M modalities, K codes, C classes, U codes that are drawn.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,32 @@ from matplotlib import colors, ticker
 MOST = 128  # columns: more would be thinner than a pixel of a small panel
 RARE = 0.1  # a modality with less of a code's use does not count as a user
 FRAME = "0.6"
+# Their numbers have no common factor: twenty curves before two look alike.
+COLORS = ("black", "tab:blue", "tab:red", "tab:green", "tab:orange")
+DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
+
+
+def curves(
+  axis: Any,
+  steps: Sequence[float],
+  values: Mapping[str, Sequence[float]],
+  columns: int = 3,
+) -> None:
+  """Draws named curves over steps, and their names below, in some columns."""
+  styles = zip(itertools.cycle(COLORS), itertools.cycle(DASHES), strict=False)
+  for name, curve in values.items():
+    color, dashes = next(styles)
+    axis.plot(steps, curve, label=name, color=color, ls=dashes, lw=1.3)
+  if values:
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0)}
+    below = 4.2  # what the axis says of itself, in heights of a letter
+    axis.legend(
+      **place,
+      borderaxespad=below,
+      fontsize="small",
+      ncols=columns,
+      frameon=False,
+    )
 
 
 def code_by_modality(

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from unirep.codebook import awake
 from unirep.errors import InputError
 from unirep.experiment import build
 from unirep.model import Model
@@ -29,6 +30,7 @@ class Tokenizer:
   Attributes:
     modalities: their names.
     codebook: (K, D), the codes.
+    awake: (K,) bool, which of them can be chosen.
     settings: the configuration of the run that trained it.
   """
 
@@ -36,14 +38,15 @@ class Tokenizer:
     self,
     model: Model,
     params: Mapping[str, Any],
-    code_KxD: np.ndarray,
+    code_KxD: Any,
     settings: Mapping[str, Any],
   ):
     self.modalities = model.order
     self.codebook = np.asarray(code_KxD)
+    self.awake = np.asarray(awake(code_KxD))
     self.settings = settings
     self._model, self._params = model, params
-    self._run = jax.jit(model.encode)
+    self._run = jax.jit(model.encode, static_argnames="clip")
 
   def encode(
     self,
@@ -66,12 +69,27 @@ class Tokenizer:
       InputError: for an unknown modality, a wrong rank or width, NaN, or no
         samples.
     """
-    lengths = lengths or {}
-    self.check(**features)
-    for m in lengths:
-      if m not in features:
-        raise InputError(f"lengths[{m!r}] has no features of that name")
-    return {m: self._one(m, x, lengths.get(m)) for m, x in features.items()}
+    return self._each(lengths, features, clip=False)
+
+  def encode_clips(
+    self,
+    lengths: Mapping[str, Sequence[int]] | None = None,
+    **features: Any,
+  ) -> dict[str, np.ndarray]:
+    """One code a sample, in every modality: to compare or to look up samples.
+
+    Args:
+      lengths: as in `encode`.
+      **features: as in `encode`.
+
+    Returns:
+      Modality -> int32 codes (B,), also for a list. For a modality that is not
+      fine-aligned they are those of `encode`.
+
+    Raises:
+      InputError: as `encode` does.
+    """
+    return self._each(lengths, features, clip=True)
 
   def check(self, **features: Any) -> None:
     """Raises InputError where `encode` would, except for lengths."""
@@ -118,7 +136,17 @@ class Tokenizer:
       mask_padding=self.settings["mask_padding"],
     )
 
-  def _one(self, m: str, x: Any, length: Any):
+  def _each(self, lengths, features, *, clip: bool) -> dict[str, Any]:
+    lengths = lengths or {}
+    self.check(**features)
+    for m in lengths:
+      if m not in features:
+        raise InputError(f"lengths[{m!r}] has no features of that name")
+    return {
+      m: self._one(m, x, lengths.get(m), clip) for m, x in features.items()
+    }
+
+  def _one(self, m: str, x: Any, length: Any, clip: bool):
     ragged = isinstance(x, list | tuple)
     if ragged:
       x, length = _pad([self._checked(m, part, 0) for part in x])
@@ -133,7 +161,9 @@ class Tokenizer:
       raise InputError(
         f"lengths of {m!r} must be {len(x)} integers in 1..{x.shape[1]}"
       )
-    idx_BxT = self._codes(m, x, length_B)
+    idx_BxT = self._codes(m, x, length_B, clip)
+    if clip:
+      return idx_BxT[:, 0]
     if m not in self._model.fine:
       return list(idx_BxT) if ragged else idx_BxT
     idx_BxT[np.arange(idx_BxT.shape[1]) >= length_B[:, None]] = -1
@@ -141,7 +171,7 @@ class Tokenizer:
       return [i[:n] for i, n in zip(idx_BxT, length_B, strict=True)]
     return idx_BxT
 
-  def _codes(self, m, x, length_B):
+  def _codes(self, m, x, length_B, clip):
     parts = []
     whole = (length_B == x.shape[1]).all()
     for first in range(0, len(x), CHUNK):
@@ -153,7 +183,8 @@ class Tokenizer:
         valid = np.ones(CHUNK, int)
         valid[:n] = length_B[first : first + CHUNK]
         mask = {m: np.arange(x.shape[1]) < valid[:, None]}
-      idx = self._run(self._params, self.codebook, {m: rows}, mask)
+      args = self._params, self.codebook, {m: rows}, mask
+      idx = self._run(*args, clip=clip)
       parts.append(np.asarray(idx[m])[:n])
     return np.concatenate(parts)
 

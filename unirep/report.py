@@ -1,81 +1,168 @@
-"""What a finished run has to show: a table and a picture."""
+"""What a finished run has to show: tables and a picture."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from rich.console import Group
 from rich.table import Table
+
+from unirep import charts
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-CURVES = ("loss", "cpc", "infonce", "cmcm", "club", "fine_reconstruction")
+CURVES = (
+  *("loss", "cpc", "infonce", "matching", "cmcm", "club"),
+  "fine_reconstruction",
+)
+AGREEMENT = "agreement/"  # of metrics, then the level and the pair
+ALIKE = ("per clip", "per step", "same event", "overlap")
 
 
-def table(summary: Mapping[str, Any]) -> Table:
-  """Cross-modal accuracy of every pair, beside its ceiling and chance."""
-  out = Table(title="Cross-modal transfer of frozen codes (held-out sequences)")
-  out.add_column("probe trained on -> tested on")
-  for column in ("accuracy %", "ceiling %", "chance %"):
-    out.add_column(column, justify="right")
-  for pair, score in summary["cross_modal"].items():
-    values = (score["accuracy"], score["ceiling"], score["chance"])
-    out.add_row(pair, *(f"{100 * value:.1f}" for value in values))
-  book = summary["codebook"]
-  out.caption = (
-    f"{book['usage']} of {book['size']} codes in use, perplexity "
-    f"{book['perplexity']:.1f}"
+def tables(summary: Mapping[str, Any]) -> Group:
+  """What crosses modalities, and how alike they use the codes.
+
+  Without labels, retrieval takes the place of transfer.
+  """
+  found, book = summary["sharing"], summary["codebook"]
+  if summary["cross_modal"]:
+    out = Table(
+      title="Transfer across modalities by frozen codes (held-out samples, %)",
+      caption="by index: a probe that sees no vectors; ceiling: trained and "
+      "tested on the target",
+    )
+    header = ("trained -> tested", "by index", "ceiling", "by vector")
+    _fill(out, (*header, "ceiling", "chance"), _transfer(summary))
+  else:
+    out = Table(title="Retrieval by codes alone (held-out samples, %)")
+    header = ("query -> gallery", "recall@1", "chance", "recall@5", "chance")
+    _fill(out, header, _retrieval(found))
+  alike = Table(
+    title="Same codes in two modalities (held-out samples, %; by chance)",
+    caption=f"{book['awake']} of {book['size']} codes awake, {book['usage']} in"
+    f" use, perplexity {book['perplexity']:.1f}. {_by_all(found)}",
   )
-  return out
+  _fill(alike, ("pair", *ALIKE), _alike(found))
+  return Group(out, alike)
+
+
+def _fill(table, header, rows):
+  for i, column in enumerate(header):
+    table.add_column(column, justify="right" if i else "left")
+  for row in rows:
+    table.add_row(*row)
+
+
+def _transfer(summary) -> Iterator[list[str]]:
+  by_index = summary["sharing"]["transfer"]
+  for pair, vector in summary["cross_modal"].items():
+    index = by_index.get(pair, {})
+    values = [
+      x.get(k) for x in (index, vector) for k in ("accuracy", "ceiling")
+    ]
+    yield [pair, *(_percent(x) for x in (*values, vector["chance"]))]
+
+
+def _retrieval(found) -> Iterator[list[str]]:
+  for pair, score in found["clip"]["recall"].items():
+    names = ("r@1", "chance@1", "r@5", "chance@5")
+    yield [pair, *(_percent(score.get(name)) for name in names)]
+
+
+def _alike(found) -> Iterator[list[str]]:
+  """A pair's agreement by clip, by step, by step of one event; its overlap."""
+  clip, step = found["clip"], found["step"]
+  for pair, overlap in clip["overlap"].items():
+    yield [
+      pair,
+      *(
+        _percent(x["agreement"].get(pair), x["agreement_chance"].get(pair))
+        for x in (clip, step)
+      ),
+      _percent(step["agreement_same"].get(pair)),
+      _percent(overlap),
+    ]
+
+
+def _percent(value, chance=None):
+  if value is None:
+    return "-"
+  by_chance = "" if chance is None else f" ({100 * chance:.1f})"
+  return f"{100 * value:.1f}{by_chance}"
+
+
+def _by_all(found):
+  codes = found["codes"]
+  return (
+    f"As codes of held-out clips, all modalities use {codes['used_by_all']} and"
+    f" effectively share {codes['shared_effective']:.1f}."
+  )
 
 
 def picture(
   path: pathlib.Path,
   lines: Sequence[Mapping[str, float]],
   usage: Mapping[str, np.ndarray],
+  by_class: Mapping[str, np.ndarray],
 ) -> None:
-  """Draws loss curves, and for each code which modalities use it.
-
-  The lower panel is the field's usual one (figure 4 of the NeurIPS 2023 paper):
-  codes sorted by use, each bar split by modality; a shared codebook shows all
-  colors in every bar.
+  """Draws the curves of training, and which modalities and classes use codes.
 
   Args:
     path: where the PNG goes.
     lines: logged metrics, see `train.log.read`.
-    usage: modality -> (K,) how often each code is assigned to its segments.
+    usage: modality -> (K,) how often each code is assigned to its steps.
+    by_class: modality -> (K, C) the same by class, or empty.
   """
-  figure, (top, bottom) = plt.subplots(2, 1, figsize=(9, 7), layout="tight")
-  steps = [line["step"] for line in lines]
-  for name in CURVES:
-    values = [
-      sum(v for k, v in line.items() if k == name or k.startswith(f"{name}/"))
-      for line in lines
-    ]
-    known = lines[-1] if lines else ()
-    if any(k == name or k.startswith(f"{name}/") for k in known):
-      top.plot(steps, values, label=name.replace("_", " "))
-  top.set(xlabel="step", ylabel="loss", title="Unweighted losses")
-  top.set_yscale("symlog", linthresh=0.1)
-  top.legend(ncols=3, fontsize="small")
-  share = {m: count / max(count.sum(), 1) for m, count in usage.items()}
-  total = np.sum(list(share.values()), 0)
-  order = np.argsort(-total, kind="stable")
-  base = np.zeros(len(order))
-  for m, value in share.items():
-    bottom.bar(range(len(order)), value[order], 1.0, bottom=base, label=m)
-    base += value[order]
-  bottom.set(
-    xlabel="code, sorted by use",
-    ylabel="share of a modality's segments",
-    title=f"{int((total > 0).sum())} of {len(order)} codes in use",
-    xlim=(-0.5, len(order) - 0.5),
-  )
-  bottom.legend()
+  heights = [3.8, 1.1 + 0.3 * len(usage), *([3.2] if by_class else [])]
+  width = max(10, 2.5 * len(usage))
+  figure = plt.figure(figsize=(width, sum(heights)))
+  figure.set_layout_engine("constrained", h_pad=0.08, w_pad=0.08)
+  parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
+  _curves(parts[0], lines)
+  axis = parts[1].subplots()
+  charts.code_by_modality(axis, usage)
+  axis.set_title(f"Codes by modality: {axis.get_title()}")
+  if by_class:
+    parts[2].suptitle("Codes by class (all steps of its clips)")
+    axes = parts[2].subplots(1, len(by_class), squeeze=False)[0]
+    charts.code_by_class(axes, by_class)
   figure.savefig(path, dpi=120)
   plt.close(figure)
+
+
+def _curves(figure, lines):
+  """Losses and, where it was logged, agreement."""
+  last = lines[-1] if lines else {}
+  agreed = [name for name in last if name.startswith(AGREEMENT)]
+  axes = figure.subplots(1, 2 if agreed else 1, squeeze=False)[0]
+  losses = {
+    name.replace("_", " "): [
+      sum(value for key, value in line.items() if _of(name, key))
+      for line in lines
+    ]
+    for name in CURVES
+    if any(_of(name, key) for key in last)
+  }
+  steps = [line["step"] for line in lines]
+  charts.curves(axes[0], steps, losses)
+  axes[0].set(xlabel="step", title="Unweighted losses")
+  axes[0].set_yscale("symlog", linthresh=0.1)
+  if agreed:
+    shares = {
+      "{1}, {0}s".format(*name.removeprefix(AGREEMENT).split("/")): [
+        100 * line.get(name, np.nan) for line in lines
+      ]
+      for name in agreed
+    }
+    charts.curves(axes[1], steps, shares, columns=2)
+    axes[1].set(xlabel="step", ylim=(-2, 102), title="Same code in both, %")
+
+
+def _of(name, key):
+  return key == name or key.startswith(f"{name}/")
 
 
 def markdown(results: Mapping[str, Any]) -> str:
@@ -83,7 +170,9 @@ def markdown(results: Mapping[str, Any]) -> str:
   lines = [
     f"Protocol: {results['protocol']}. Checkpoint: {results['checkpoint']}.",
     "Mean of the probes' seeds with its 95 % interval. Without labels, TOC "
-    f"would keep {results['chosen_keep']} dimensions.",
+    f"would keep {results['chosen_keep']} dimensions"
+    f" ({results['asleep']} codes are asleep).",
+    *_sharing(results["sharing"]),
   ]
   for name, task in results["tasks"].items():
     note = f" ({task['note']})" if task["note"] else ""
@@ -99,6 +188,21 @@ def markdown(results: Mapping[str, Any]) -> str:
       lines.append(_row([pair, chance, *cells]))
     lines += ["", *_verdicts(task, results["chosen_keep"])]
   return "\n".join(lines) + "\n"
+
+
+def _sharing(found) -> Iterator[str]:
+  """How alike modalities use the codes, and what carries over by index."""
+  header = ("pair", *ALIKE)
+  yield from ("", "## sharing: same codes in two modalities, % (by chance)", "")
+  for cells in (header, ["---"] * len(header), *_alike(found)):
+    yield _row(cells)
+  yield from ("", _by_all(found))
+  for pair, score in found["transfer"].items():
+    yield (
+      f"- {pair} by index: {_percent(score['accuracy'])} "
+      f"(ceiling {_percent(score['ceiling'])}, "
+      f"chance {_percent(score['chance'])})"
+    )
 
 
 def _verdicts(task, chosen):

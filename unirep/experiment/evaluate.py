@@ -14,8 +14,9 @@ from rich.console import Console
 
 from unirep import door, report, toc
 from unirep import workdir as workdir_lib
+from unirep.codebook import awake
 from unirep.errors import InputError
-from unirep.experiment import build, splits
+from unirep.experiment import build, evaluation, splits
 from unirep.experiment.build import Config
 from unirep.tasks import (
   classification,
@@ -24,6 +25,7 @@ from unirep.tasks import (
   localization,
   probe,
   protocol,
+  sharing,
   suite,
 )
 from unirep.tasks import codes as codes_lib
@@ -70,6 +72,8 @@ def run(
     functools.partial(_encode, config, tokenizer, workdir, console)
   )
   began = time.perf_counter()
+  clips = encode("clips", "seen"), encode("clips", "test")
+  shared = evaluation.shared(*clips, len(tokenizer.codebook))
   tasks = {}
   for name in config.tasks:
     for title, problem in _problems(config, name, encode):
@@ -82,8 +86,10 @@ def run(
     "protocol": config.protocol,
     "checkpoint": str(config.checkpoint),
     "seconds": round(time.perf_counter() - began, 1),
-    "chosen_keep": toc.choose(tokenizer.codebook),
+    "chosen_keep": _chosen(tokenizer),
+    "asleep": int((~tokenizer.awake).sum()),
     "tasks": tasks,
+    "sharing": shared,
     "config": build.as_json(config),
   }
   workdir_lib.write_json(workdir / "results.json", results)
@@ -136,6 +142,13 @@ def keeps(config: Config, dims: int) -> list[int]:
   except ValueError as error:
     raise InputError(f"toc.keep={tuple(config.toc.keep)}: {error}") from error
   return [*sorted({*config.toc.keep} - {dims}), dims]
+
+
+def _chosen(tokenizer) -> int:
+  """How many dimensions to keep; all, where no two codes are awake."""
+  if tokenizer.awake.sum() < 2:
+    return tokenizer.codebook.shape[1]
+  return toc.choose(tokenizer.codebook, tokenizer.awake)
 
 
 def _problems(config, name, encode):
@@ -209,10 +222,10 @@ def _difference(value_R, off_R):
 
 def masks(config: Config, code_KxD: Any, keep_M: Any, train: Codes) -> Any:
   """TOC masks (M, D), the last of which keeps everything."""
-  live_K = None
+  live_K = np.asarray(awake(code_KxD))
   if config.toc.live_codes:
-    used = np.concatenate([x.reshape(-1) for x in train.idx.values()])
-    live_K = np.bincount(used, minlength=len(code_KxD)) > 0
+    uses = [sharing.histogram(x, len(code_KxD)) for x in train.idx.values()]
+    live_K &= np.sum(uses, 0) > 0
   importance_D = toc.importance(
     code_KxD,
     config.toc.similarity_weight,
@@ -238,7 +251,8 @@ def _encode(config, tokenizer, workdir, console, kind, split) -> Codes:
   if kind == "events" and config.data.source != "digits":
     kind = "clips"  # whose segments have labels as well
   passes = config.probe.passes if split == "train" else 1
-  what = [tokenizer.settings, build.as_json(config)["data"], passes]
+  data = build.as_json(config)["data"]
+  what = [codes_lib.LAYOUT, tokenizer.settings, data, passes]
   stamp = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
   stamp.update(tokenizer.codebook.tobytes())
   name = f"{kind}-{split}-{stamp.hexdigest()[:12]}.npz"

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from absl import logging
 from jax.sharding import Mesh
 from rich.console import Console
@@ -15,11 +14,10 @@ from rich.console import Console
 from unirep import report
 from unirep import workdir as workdir_lib
 from unirep.data import contract, pipeline
-from unirep.experiment import build
+from unirep.experiment import build, evaluation
 from unirep.experiment.build import Config
 from unirep.experiment.checks import check_pretrain
 from unirep.model import Model
-from unirep.tasks import classification
 from unirep.tasks import codes as codes_lib
 from unirep.train import checkpoint, cluster, loop
 from unirep.train import log as log_lib
@@ -110,13 +108,17 @@ def run(
     job.mesh, (state.params, state.codebook.code_KxD)
   )
   if jax.process_index() == 0:
-    results, usage = evaluate(config, job, params, code_KxD)
-    summary |= results
-    console.print(report.table(summary))
+    encode = codes_lib.Encoder(
+      job.recipe.model, params, code_KxD, mask_padding=config.mask_padding
+    )
+    found = evaluation.evaluate(config, encode, code_KxD, job.train, job.test)
+    summary |= found.results
+    console.print(report.tables(summary))
     report.picture(
       workdir / workdir_lib.REPORT,
       log_lib.read(workdir / log_lib.METRICS),
-      usage,
+      found.usage,
+      found.by_class,
     )
     workdir_lib.write_json(workdir / workdir_lib.SUMMARY, summary)
     written = f"{workdir_lib.SUMMARY} and {workdir_lib.REPORT}"
@@ -240,47 +242,6 @@ def train(
     save=save,
     save_every=config.checkpoint_every,
   )
-
-
-def evaluate(
-  config: Config,
-  job: Job,
-  params: Any,
-  code_KxD: np.ndarray,
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-  """Cross-modal transfer and code usage of a model.
-
-  Returns:
-    What a summary says of it, and modality -> (K,) how often each code is used.
-  """
-  encoder = codes_lib.Encoder(
-    job.recipe.model, params, code_KxD, mask_padding=job.recipe.mask_padding
-  )
-  train, test = encoder(job.train), encoder(job.test)
-  cross_modal = {}
-  if "class" in train.labels:
-    options = dict(config.probe)
-    dropout = jax.random.key(config.seed)
-    varied = encoder(job.train, dropout=dropout, passes=options.pop("passes"))
-    cross_modal = classification.transfer(
-      code_KxD, varied, test, seed=config.seed, **options
-    )
-  size = code_KxD.shape[0]
-  usage = {
-    m: np.bincount(idx.reshape(-1), minlength=size)
-    for m, idx in train.idx.items()
-  }
-  count_K = np.sum(list(usage.values()), 0)
-  share_K = count_K[count_K > 0] / count_K.sum()
-  used = int((count_K > 0).sum())
-  codebook = {
-    "size": size,
-    "usage": used,
-    "dead": size - used,
-    "perplexity": float(np.exp(-(share_K * np.log(share_K)).sum())),
-    "usage_by_modality": {m: int((c > 0).sum()) for m, c in usage.items()},
-  }
-  return {"cross_modal": cross_modal, "codebook": codebook}, usage
 
 
 def on_devices(batches: pipeline.BatchIterator, mesh: Mesh) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from unirep import door, report, toc
 from unirep import workdir as workdir_lib
+from unirep.codebook import awake
 from unirep.errors import InputError
 from unirep.experiment import build
 from unirep.experiment.build import Config
@@ -18,7 +19,7 @@ PUBLISHED = (64, 128, 144, 168, 196, 224)
 def run(
   config: Config, workdir: pathlib.Path, console: Console | None = None
 ) -> dict[str, Any]:
-  """Ranks the dimensions of a codebook.
+  """Ranks the dimensions of a codebook, by the codes that are awake.
 
   Writes `toc.npz` (importance_D, rank_D, keep_S, mask_SxD), `toc.png` and
   `toc.json` into `workdir`.
@@ -32,9 +33,10 @@ def run(
     InputError: for a codebook that is none, or numbers that do not fit it.
   """
   console = console or Console()
-  code_KxD = read(config.codebook)
+  code_KxD: Any = read(config.codebook)
   K, D = code_KxD.shape
   share = tuple(config.top_share)
+  live_K = np.asarray(awake(code_KxD))
   try:
     keep_S = list(config.keep) or [k for k in PUBLISHED if k <= D] or [D]
     for keep in keep_S:
@@ -44,21 +46,21 @@ def run(
         code_KxD,
         config.similarity_weight,
         config.variance_weight,
+        live_K,
         centered=config.centered,
       )
     )
-    dead_D = toc.dead(code_KxD)
+    dead_D = toc.dead(code_KxD, live_K)
     last_D = dead_D if config.spare_dead else None
     rank_D = np.asarray(toc.rank(importance_D, last_D))
     mask_SxD = np.asarray(toc.sweep(importance_D, keep_S, share, last_D))
-    chosen = toc.choose(
-      code_KxD, share=config.share, importance_D=importance_D, dead_D=last_D
-    )
+    chosen = toc.choose(code_KxD, live_K, config.share, importance_D, last_D)
   except ValueError as error:
     raise InputError(f"{config.codebook}: {error}") from error
   workdir_lib.claim(workdir, build.as_json(config))
   results = {
     "codes": K,
+    "asleep": int((~live_K).sum()),
     "dimensions": D,
     "dead_dimensions": int(np.asarray(dead_D).sum()),
     "chosen_keep": chosen,
@@ -115,8 +117,8 @@ def describe(results: dict[str, Any], importance_D: np.ndarray) -> str:
     return ", ".join(f"{d} ({importance_D[d]:.3g})" for d in dims)
 
   return (
-    f"{results['codes']} codes of {results['dimensions']} dimensions, "
-    f"{results['dead_dimensions']} of them dead\n"
+    f"{results['codes']} codes ({results['asleep']} asleep) of "
+    f"{results['dimensions']} dimensions ({results['dead_dimensions']} dead)\n"
     f"best:  {some(rank[:8])}\n"
     f"worst: {some(rank[-8:])}\n"
     f"without labels, keep {results['chosen_keep']}"

@@ -1,6 +1,7 @@
 """Frozen codes of a whole source, computed once."""
 
 import functools
+import operator
 import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,16 +15,21 @@ from unirep.data.contract import Source
 from unirep.model import Model
 from unirep.train.step import padding_mask
 
+LAYOUT = 2  # of files of codes: those of another one are not read
+
 
 class Codes(NamedTuple):
   """Codes and labels of N samples.
 
   Attributes:
-    idx: modality -> (N, T) int32, see `Model.encode`.
+    idx: modality -> (N, T) codes of its steps, see `Model.encode`; T is the
+      modality's own. Padding, if it is left out, is -1.
+    clip: modality -> (N,) codes of whole samples.
     labels: name -> (N, ...) integers, as the source gives them.
   """
 
   idx: Mapping[str, np.ndarray]
+  clip: Mapping[str, np.ndarray]
   labels: Mapping[str, np.ndarray]
 
 
@@ -52,7 +58,13 @@ class Encoder:
     @jax.jit
     def run(params, code_KxD, batch, keys_B):
       mask = padding_mask(batch) if mask_padding else {}
-      return model.encode(params, code_KxD, batch["features"], mask, keys_B)
+      args = params, code_KxD, batch["features"], mask, keys_B
+      idx = model.encode(*args)
+      for m in {*mask} & {*model.fine} & {*idx}:
+        idx[m] = jnp.where(mask[m], idx[m], -1)
+      # What both have in common is computed once: it is one program.
+      clip = model.encode(*args, clip=True)
+      return idx, {m: x_Bx1[:, 0] for m, x_Bx1 in clip.items()}
 
     # The weights are arguments: as constants they would slow compilation down.
     self._run = functools.partial(run, params, code_KxD)
@@ -79,8 +91,9 @@ class Encoder:
           row_B = first + jnp.arange(self._batch_size)
           key = jax.random.fold_in(dropout, i)
           keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, row_B)
-        idx = jax.device_get(self._run(inputs, keys_B))
-        result.append(Codes({m: x[:valid] for m, x in idx.items()}, labels))
+        found = jax.device_get(self._run(inputs, keys_B))
+        idx, clip = jax.tree.map(operator.itemgetter(slice(valid)), found)
+        result.append(Codes(idx, clip, labels))
       first += valid
     return join([codes for result in results for codes in result])
 
@@ -95,9 +108,13 @@ def _concatenate(parts):
 
 
 def write(path: pathlib.Path, codes: Codes) -> None:
-  """Writes codes as one npz file: a whole one or none."""
+  """Writes codes as one npz file: a whole one or none.
+
+  Whoever keeps it names it by `LAYOUT`, among what the codes depend on.
+  """
   path.parent.mkdir(parents=True, exist_ok=True)
   names = {f"idx/{m}": x for m, x in codes.idx.items()}
+  names |= {f"clip/{m}": x for m, x in codes.clip.items()}
   names |= {f"label/{n}": x for n, x in codes.labels.items()}
   arrays.save_npz(path, names)
 
@@ -114,4 +131,4 @@ def read(path: pathlib.Path) -> Codes:
       if name.startswith(prefix)
     }
 
-  return Codes(below("idx/"), below("label/"))
+  return Codes(below("idx/"), below("clip/"), below("label/"))

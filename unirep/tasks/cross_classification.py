@@ -46,4 +46,4 @@ def _keep(codes: Codes, classes: np.ndarray) -> Codes:
   """The samples of `classes`, renumbered in their order."""
   codes = part(codes, np.isin(codes.labels["class"], classes))
   label_N = np.searchsorted(classes, codes.labels["class"]).astype(np.int32)
-  return Codes(codes.idx, {**codes.labels, "class": label_N})
+  return codes._replace(labels={**codes.labels, "class": label_N})

@@ -20,7 +20,7 @@ def problem(train: Codes, validation: Codes, test: Codes) -> Problem:
   "segments/<modality>" (N, T) where a segment holds one class at most; see
   `labels`. Chance is the F1 of naming every class in every segment.
   """
-  classes = max(_classes(codes) for codes in (train, validation, test))
+  classes = count(train, validation, test)
   named = [
     m for m in test.idx if {f"events/{m}", f"segments/{m}"} & {*test.labels}
   ]
@@ -60,9 +60,10 @@ def labels(codes: Codes, modality: str, classes: int) -> np.ndarray:
   return value if value.ndim == 3 else np.eye(classes, dtype=np.int8)[value]
 
 
-def _classes(codes):
+def count(*parts: Codes) -> int:
+  """The number of classes of segments, of which background is the last."""
   most = 0
-  for name, value in codes.labels.items():
+  for name, value in (x for codes in parts for x in codes.labels.items()):
     if name.startswith("events/"):
       most = max(most, value.shape[-1])
     elif name.startswith("segments/"):

@@ -295,8 +295,10 @@ def unit_variance(code_KxD: Any, idx: Any) -> jax.Array:
 
 
 def repeat_to(idx_NxT: np.ndarray, time: int) -> np.ndarray:
-  """Repeats the last code up to `time` steps: a maximum ignores repetitions."""
-  missing = time - idx_NxT.shape[1]
-  return np.concatenate(
-    [idx_NxT, np.repeat(idx_NxT[:, -1:], missing, 1)], axis=1
-  )
+  """Repeats the last code that is no padding (below 0) up to `time` steps.
+
+  A maximum ignores repetitions.
+  """
+  last_N = np.maximum((idx_NxT >= 0).sum(1), 1) - 1
+  step_NxT = np.minimum(np.arange(time), last_N[:, None])
+  return np.take_along_axis(idx_NxT, step_NxT, 1)

@@ -9,27 +9,14 @@ a class below 0 unknown; neither counts anywhere.
 
 import itertools
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
 from unirep.tasks import bags
-
-
-class Coded(NamedTuple):
-  """Codes of N samples, by step and by clip.
-
-  Attributes:
-    idx: modality -> (N, T) codes of its steps; T is the modality's own.
-    clip: modality -> (N,) codes of whole samples.
-    labels: name -> (N, ...) integers; "class" (N,) is read if it is there.
-  """
-
-  idx: Mapping[str, Any]
-  clip: Mapping[str, Any]
-  labels: Mapping[str, Any] = {}
+from unirep.tasks.codes import Codes
 
 
 def agreement(a: Any, b: Any, where: Any = None) -> float:
@@ -172,8 +159,8 @@ def same_event(
 
 
 def measure(
-  train: Coded,
-  test: Coded,
+  train: Codes,
+  test: Codes,
   size: int,
   *,
   same: Mapping[str, Any] | None = None,
@@ -184,7 +171,8 @@ def measure(
   is left out, the rest are plain numbers.
 
   Args:
-    train: samples that the probes of `transfer` are fit on.
+    train: samples that the probes of `transfer` are fit on. Of the labels,
+      "class" (N,) is read if it is there.
     test: samples that all else is about.
     size: of the codebook, K.
     same: the steps at which a pair shows the same event; see `same_event`.

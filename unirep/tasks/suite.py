@@ -87,6 +87,7 @@ def measure(
   tests["validation"] = stack([split(problem.validation, s) for s in sources])
   train = stack([split(problem.train, s) for s in sources])
   used = np.concatenate([problem.train.idx[s].reshape(-1) for s in sources])
+  used = used[used >= 0]
   history = jax.device_get(
     probe.sweep(
       jax.random.split(jax.random.key(seed), seeds),
@@ -146,5 +147,6 @@ def part(codes: Codes, rows: Any) -> Codes:
   """The samples at `rows`: a slice, a mask or indices."""
   return Codes(
     {m: x[rows] for m, x in codes.idx.items()},
+    {m: x[rows] for m, x in codes.clip.items()},
     {n: x[rows] for n, x in codes.labels.items()},
   )
