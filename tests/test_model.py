@@ -488,7 +488,7 @@ def test_places_are_clips_and_steps_that_both_modalities_have():
   out = run(params, codes)
   lengths = {"left": [4, 1, 4, 2, 4, 3], "right": [4, 4, 2, 1, 4, 4]}
   mask = {m: np.arange(4) < np.array(n)[:, None] for m, n in lengths.items()}
-  places = objective.levels(out, mask, codes)
+  places = objective.levels(model_of("plain"), out, mask, codes)
   assert list(places) == ["clip", "step"]
   clip, step = places.values()
   assert set(clip.x) == {"left", "right", "text"}
@@ -506,7 +506,9 @@ def test_places_are_clips_and_steps_that_both_modalities_have():
       np.testing.assert_array_equal(rows.idx[m], nearest)
       expected = codebook_lib.distances(codes, x)
       np.testing.assert_array_equal(rows.distance[m], expected)
-  each = objective.levels(out, mask, codes, codebook_lib.nearest_each)["clip"]
+  each = objective.levels(
+    model_of("plain"), out, mask, codes, codebook_lib.nearest_each
+  )["clip"]
   for m, idx in out.idx.items():
     np.testing.assert_array_equal(each.idx[m], idx)
 
@@ -515,7 +517,7 @@ def test_agreement_is_of_what_each_would_choose():
   run, params, codes, _, _ = plain()
   out = run(params, codes)
   mask = {"left": np.arange(4) < np.array([4, 1, 4, 2, 4, 3])[:, None]}
-  places = objective.levels(out, mask, codes)
+  places = objective.levels(model_of("plain"), out, mask, codes)
   book = codebook_lib.asleep(jax.random.key(0), K, D, tuple(out.idx))
   book = book._replace(
     count_K=jnp.array([0, 3.0, 1, 9] + [0] * (K - 4)),
@@ -557,7 +559,7 @@ def measured(general, codes, terms=TERMS):
   out = run(params, first)._replace(general=general, general_steps={})
   weights = objective.Weights(*[0.0] * len(objective.Weights._fields))
   weights = weights._replace(matching=1.0)
-  places = objective.levels(out, mask, codes)
+  places = objective.levels(model_of("plain"), out, mask, codes)
   return objective.objective(
     model_of("plain"),
     terms,
@@ -623,7 +625,7 @@ def test_codes_move_by_averages_and_not_by_gradients():
   def update(state):
     code_KxD = state.codebook.code_KxD
     out = recipe.model.forward(state.params, code_KxD, batch["features"], mask)
-    places = objective.levels(out, mask, code_KxD)
+    places = objective.levels(recipe.model, out, mask, code_KxD)
     return recipe.update_codebook(
       state.codebook, [*places.values()], draws.restart, 0.0
     )
