@@ -1,7 +1,6 @@
 """Joint codes on the sphere, and where new ones are placed, against NumPy."""
 
 import functools
-import types
 
 import jax
 import jax.numpy as jnp
@@ -676,9 +675,7 @@ def test_placements_come_to_rest():
 
   def placed(book):
     idx = {"text": jnp.zeros(4, jnp.int32)}
-    health = step_lib.codebook_health(
-      book, types.SimpleNamespace(idx=idx), {}, None
-    )
+    health = step_lib.codebook_health(["text"], book, idx, {}, None)
     return health["codebook/placed"] * 8
 
   assert placed(history[0]) == 0

@@ -524,7 +524,9 @@ def test_agreement_is_of_what_each_would_choose():
     tenure_K=jnp.array([200.0, 60, 49, 0] + [50.0] * (K - 4)),
     code_KxD=book.code_KxD.at[:3].set(1.0),
   )
-  health = step_lib.codebook_health(book, out, places, None)
+  health = step_lib.codebook_health(
+    model_of("plain").order, book, out.idx, places, None
+  )
   idx = {m: np.asarray(i) for m, i in out.idx.items()}
   for m, n in (("left", "right"), ("left", "text"), ("right", "text")):
     np.testing.assert_allclose(
