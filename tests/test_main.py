@@ -107,7 +107,11 @@ def test_writes_what_it_promises(finished):
   assert summary["config"]["codebook"]["size"] == 16
   pair = summary["cross_modal"]["audio->video"]
   assert {"accuracy", "ceiling", "chance"} <= set(pair)
-  assert {"usage", "perplexity", "dead"} <= set(summary["codebook"])
+  assert {"usage", "perplexity", "dead", "awake"} <= set(summary["codebook"])
+  shared = summary["sharing"]
+  assert set(shared["transfer"]) == set(summary["cross_modal"])
+  assert 0 <= shared["step"]["agreement_same"]["audio-video"] <= 1
+  assert shared["codes"]["size"] == 16
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   assert [json.loads(x)["step"] for x in lines] == [1, 2, 3, 4, 5, 6]
   assert (workdir / "report.png").stat().st_size > 10_000
