@@ -40,6 +40,7 @@ def recipe_of(preset, **changes):
   config.steps = 2 * STEPS  # so that codes may be placed in all of them
   if preset == "clean":
     config.codes.update({"limit": 1.0, "until": 1.0, "threshold": 0.02})
+    config.weights.matching = 10.0  # times a little trust at first
   else:
     config.codes.restart.limit = 1.0
   config.cpc.layers = 1
