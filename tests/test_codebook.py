@@ -6,6 +6,7 @@ from unirep import codebook as cb
 
 NAMES = ("audio", "image", "text")
 
+
 def make(size=6, dim=4, names=NAMES, seed=0, **options):
   return cb.init(jax.random.key(seed), size, dim, names, **options)
 

@@ -391,8 +391,7 @@ def test_codes_of_one_step_land_on_different_clusters(x64):
   """Four clusters of eight places: four codes, whatever may be placed."""
   center = np.repeat(AXES[:4], 8, 0)
   x = {
-    m: sphere(center + 0.2 * normal(32, D, seed=i))
-    for i, m in enumerate(NAMES)
+    m: sphere(center + 0.2 * normal(32, D, seed=i)) for i, m in enumerate(NAMES)
   }
   for size, P, expected in ((9, 4, 4), (9, 9, 4), (9, 3, 3), (2, 9, 2)):
     book = book_of([], size)

@@ -152,9 +152,9 @@ def test_grow_older():
   np.testing.assert_array_equal(book.age["b"], [1, 0, 0, 1])
   np.testing.assert_array_equal(cb.idle(book), [0, 0, 0, 1])
   assert book.age["a"].dtype == book.code_KxD.dtype
-  later = mm_ema.grow_older(book._replace(tenure_K=jnp.arange(4.0)), picks(
-    ("a", "b"), size=4
-  ))
+  later = mm_ema.grow_older(
+    book._replace(tenure_K=jnp.arange(4.0)), picks(("a", "b"), size=4)
+  )
   np.testing.assert_array_equal(later.tenure_K, [1, 2, 3, 4])
 
 
