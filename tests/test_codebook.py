@@ -90,15 +90,15 @@ def test_what_is_asleep_is_far_from_everything():
   distance = cb.distances(code, x)
   np.testing.assert_array_equal(distance[:, [0, 2]], np.float32(cb.FAR))
   np.testing.assert_array_equal(cb.assign(code, x), [3, 3, 1])
-  np.testing.assert_array_equal(cb.assign(np.zeros((3, 2)), x), 0)
+  np.testing.assert_array_equal(cb.assign(0 * code, x), 0)
   slope = jax.grad(lambda code: cb.distances(code, x).sum())(code)
-  assert not slope[[0, 2]].any()
+  assert not slope[::2].any()
   assert slope[1].any()
 
 
 def test_nearest_each_is_the_code_that_assign_gives():
-  code = np.random.default_rng(1).normal(size=(6, 4))
-  x = rows(batch=9)
+  code = rows(batch=6, seed=1, dtype=np.float32)["text"]
+  x = rows(batch=9, dtype=np.float32)
   found = cb.nearest_each({m: cb.distances(code, v) for m, v in x.items()})
   assert found.keys() == x.keys()
   for m, v in x.items():
@@ -134,13 +134,13 @@ def test_idle_is_what_no_modality_chose():
 
 
 def test_draws_follow_the_key():
-  one, two = (cb.draw_restart(jax.random.key(k), 7, 3, 20, 5) for k in (5, 6))
+  draw = jax.jit(cb.draw_restart, static_argnums=(1, 2, 3, 4))
+  one, two = (draw(jax.random.key(k), 7, 3, 20, 5) for k in (5, 6))
   assert one.uniform_K.shape == (7,)
   assert ((one.uniform_K >= 0) & (one.uniform_K < 1)).all()
   assert one.noise_PxGxC.shape == (3, 20, 5)
   for a, b in zip(one, two, strict=True):
     assert (a != b).all()
   # Gumbel: exp(-exp(-x)) is uniform.
-  noise = cb.draw_restart(jax.random.key(0), 1, 100, 100, 1).noise_PxGxC
-  share = np.sort(np.exp(-np.exp(-np.asarray(noise, float))).reshape(-1))
-  assert np.abs(share - np.linspace(0, 1, share.size)).max() < 0.02
+  share = np.sort(np.exp(-np.exp(-np.asarray(one.noise_PxGxC, float))), None)
+  assert np.abs(share - np.linspace(0, 1, share.size)).max() < 0.12

@@ -195,7 +195,7 @@ def test_joint_update_matches_loops(x64):
     book = after
   # Ages differ between modalities, some are zero and some grew.
   assert not (after.age["video"] == after.age["text"]).all()
-  assert {age.min() for age in after.age.values()} == {0}
+  assert all(age.min() == 0 for age in after.age.values())
 
 
 def test_the_defaults_and_the_order_of_modalities(x64):
@@ -220,7 +220,7 @@ def test_a_code_ends_at_the_direction_of_what_it_is_given(x64):
     book = update(book, levels)
   np.testing.assert_allclose(book.code_KxD[0], sphere(target.sum(0)), rtol=1e-9)
   np.testing.assert_allclose(book.count_K[0], 3, rtol=1e-9)
-  np.testing.assert_allclose(book.code_KxD[1], AXES[1], rtol=1e-12)  # unused
+  np.testing.assert_array_equal(book.code_KxD[1], AXES[1])  # unused
 
 
 # Scores.
@@ -284,8 +284,14 @@ def test_nearer_is_nearest_with_one_more_code(x64):
 PLACE = {"threshold": 0.2, "agreed": 0.5, "count": 0.1}
 
 
+@functools.cache
+def compiled_place():
+  return jax.jit(growth.place)  # keywords are traced, so it compiles once
+
+
 def place(book, levels, draw, **changes):
-  return growth.place(book, levels, draw, **(PLACE | changes))
+  options = {"open_": True} | PLACE | changes
+  return compiled_place()(book, levels, draw, **options)
 
 
 def test_what_is_shared_gets_a_code(x64):
@@ -391,7 +397,7 @@ def test_codes_of_one_step_land_on_different_clusters(x64):
     levels = [rows_of(x, book.code_KxD)]
     for seed in range(3):
       draw = cb.draw_restart(jax.random.key(seed), size, P, 32, 1)
-      after = place(book, levels, draw, threshold=0.5)
+      after = place(book, levels, draw, threshold=0.5, agreed=0.0)
       np.testing.assert_array_equal(awake(after), np.arange(expected))
       cosine = np.asarray(after.code_KxD)[:expected] @ AXES[:4].T / D
       assert len({*cosine.argmax(1).tolist()}) == expected
@@ -539,7 +545,8 @@ def test_matching_moves_rows_to_the_code_of_all_and_away_from_others(x64):
     distance = {m: cb.distances(code, v) for m, v in x.items()}
     return matching.matching(distance, idx, weight, dim=D, temperature=0.5)
 
-  grad = jax.grad(loss)(x)
+  slope = jax.jit(jax.grad(loss))
+  grad = slope(x)
   known = np.flatnonzero(code.any(1))
   for m, rows in x.items():
     # The gradient of a softmax: the mean code minus the assigned one.
@@ -562,7 +569,7 @@ def test_matching_moves_rows_to_the_code_of_all_and_away_from_others(x64):
   alone = cb.nearest_each({m: cb.distances(code, v) for m, v in x.items()})
   assert any((alone[m] != idx[m])[weight > 0].any() for m in x)
   for _ in range(300):
-    x = jax.tree.map(lambda v, g: cb.on_sphere(v - 5 * g), x, jax.grad(loss)(x))
+    x = jax.tree.map(lambda v, g: sphere(v - 5 * g), x, slope(x))
   alone = cb.nearest_each({m: cb.distances(code, v) for m, v in x.items()})
   for m in x:
     np.testing.assert_array_equal(

@@ -1,7 +1,8 @@
 """One device equals many: whole training steps over 1, 2, 4 and 8 devices.
 
 Everything that crosses devices takes part: padding masks, CLUB negatives across
-devices and parts, both restarts, both presets, dropout in the clean one.
+devices and parts, both presets, codes that wake, sleep and restart, dropout in
+the clean one.
 
 Two leaves are compared apart. The softmax of attention does not see its key
 bias and that of CPC not its predictor's bias, so their true gradient is zero;
@@ -18,6 +19,7 @@ from jax.sharding import PartitionSpec
 
 from configs import pretrain
 from unirep.experiment import build
+from unirep.losses import objective
 from unirep.train import mesh as mesh_lib
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib
@@ -35,20 +37,49 @@ LIMITS = {"float64": (1e-10, 1e-9), "float32": (1e-5, 2 * STEPS * 4e-4)}
 def recipe_of(preset, **changes):
   config = pretrain.get_config(f"size=tiny,preset={preset}")
   config.update({"dropout": 0.0, "mask_padding": True})
-  config.restart.limit = 1.0
+  config.steps = 2 * STEPS  # so that codes may be placed in all of them
+  if preset == "clean":
+    config.codes.update(
+      {"limit": 1.0, "until": 1.0, "threshold": 0.2, "agreed": 0.1}
+    )
+    config.weights.matching = 10.0  # times a little trust at first
+  else:
+    config.codes.restart.limit = 1.0
   config.cpc.layers = 1
   config.loss.club.bounded = False  # a bound clamped to zero hides its parts
   config.encoders.video.kind = config.encoders.audio.kind = "vector"
   assert (config.model.dim, config.codebook.size) == (DIM, CODES)
   config.update(changes)
-  return build.recipe(config)
+  recipe = build.recipe(config)
+  if preset == "clean":
+    recipe = recipe._replace(init_codebook=one_awake(recipe.init_codebook))
+  return recipe
+
+
+def one_awake(init):
+  """All asleep but one, which nothing chooses once there are others."""
+
+  def changed(*args):
+    book = init(*args)
+    opposite_KxD = book.code_KxD.at[5].set(-1)
+    return book._replace(
+      code_KxD=opposite_KxD,
+      count_K=book.count_K.at[5].set(1e6),
+      sum_KxD=1e6 * opposite_KxD,
+    )
+
+  return changed
 
 
 def batches(dtype):
+  """Events that modalities share; every second step some end and some begin."""
   rng = np.random.default_rng(0)
-  for _ in range(STEPS):
+  says = {m: rng.normal(size=(10, shape[-1])) for m, shape in SHAPES.items()}
+  for i in range(STEPS):
+    event_BxT = i // 2 * 3 + np.repeat(rng.integers(0, 3, (B, 1)), T, 1)
+    event_BxT[:, T // 2 :] += rng.random((B, 1)) < 0.25
     features = {
-      m: rng.normal(size=(B, *shape)).astype(dtype)
+      m: (2 * says[m][event_BxT] + rng.normal(size=(B, *shape))).astype(dtype)
       for m, shape in SHAPES.items()
     }
     lengths = {m: rng.integers(2, T + 1, B).astype(np.int32) for m in SHAPES}
@@ -179,6 +210,10 @@ def compare(one_run, many_run, dtype, tolerance=None):
   for i, ((ours, _), (theirs, _)) in enumerate(zip(many, one, strict=True)):
     error, name = worst(ours, theirs, floor=0.1)
     assert error <= tolerance, f"step {i}, {name}: {error:.1e}"
+  for (_, ours), (_, theirs) in zip(many, one, strict=True):
+    # Beside FAR no error would be large enough to be seen above.
+    np.testing.assert_array_equal(ours.tenure_K, theirs.tenure_K)
+    np.testing.assert_array_equal(ours.code_KxD != 0, theirs.code_KxD != 0)
   (real, noise), (real_1, noise_1) = leaves(many_state), leaves(one_state)
   error, name = worst(real, real_1, floor=1e-3)
   assert error <= tolerance, f"{name}: {error:.1e}"
@@ -189,20 +224,83 @@ def compare(one_run, many_run, dtype, tolerance=None):
 
 @pytest.mark.parametrize("preset", ["clean", "released"])
 def test_the_comparison_is_not_empty(preset):
-  """Restarts happen, batches differ, codes and parameters move."""
+  """Codes wake, sleep or restart, batches differ, codes and parameters move."""
   history, _ = run(preset, "float64", 1)
-  restarts = 0
-  for metrics, codebook in history:
+  for metrics, _ in history:
     assert np.isfinite(list(metrics.values())).all()
-    for m, age_K in codebook.age.items():  # zero: chosen by m, or restarted
-      restarts += (age_K == 0).sum() - metrics[f"codebook/used/{m}"] * CODES
-  assert restarts >= 3
+  {"clean": check_growth, "released": check_restarts}[preset](history)
   norms = [float(metrics["grad_norm"]) for metrics, _ in history]
   assert min(np.abs(np.diff(norms))) > 1e-3
   names = {name.split("/")[0] for name in history[0][0]}
-  assert names >= {"cmcm", "club", "cpc", "infonce", "commitment"}
+  own = {"clean": "matching", "released": "commitment"}[preset]
+  assert names >= {"cmcm", "club", "cpc", "infonce", "agreement", own}
   for pair in ("fine/video", "fine/audio", "coarse/video+audio", "coarse/text"):
     assert all(abs(metrics[f"club/{pair}"]) > 1e-8 for metrics, _ in history)
+
+
+def check_restarts(history):
+  restarts = 0
+  for metrics, codebook in history:
+    for m, age_K in codebook.age.items():  # zero: chosen by m, or restarted
+      restarts += (age_K == 0).sum() - metrics[f"codebook/used/{m}"] * CODES
+  assert restarts >= 3
+
+
+def check_growth(history):
+  """Several codes wake in a step, some sleep again, others move."""
+  books = [codebook for _, codebook in history]
+  awake = [book.code_KxD.any(1) for book in books]
+  placed = [int((book.tenure_K == 0).sum()) for book in books]
+  assert placed[0] >= 2
+  assert sum(x > 0 for x in placed) >= 3
+  slept = [
+    (old & ~new).sum() for old, new in zip(awake, awake[1:], strict=False)
+  ]
+  assert sum(slept) >= 1
+  for old, new in zip(books, books[1:], strict=False):
+    stayed = old.code_KxD.any(1) & new.code_KxD.any(1) & (new.tenure_K > 0)
+    moved = np.abs(new.code_KxD - old.code_KxD)[stayed].max(1)
+    assert (moved > 1e-6).sum() >= 2
+  # By clips the counts would be whole numbers; steps count in parts.
+  kept = (books[1].tenure_K == 1) & awake[1]
+  hits = (books[1].count_K[kept] - 0.99 * books[0].count_K[kept]) / 0.01
+  assert (hits > 1).sum() >= 2
+  assert (np.abs(hits - hits.round()) > 0.01).any()
+  trust = [metrics["codebook/trust"] for metrics, _ in history]
+  assert max(trust) > 0.01  # or matching is left out
+
+
+def test_codes_wake_at_places_of_several_devices():
+  """Of the rows of the first batch, those that became codes."""
+  recipe = recipe_of("clean")
+  with jax.enable_x64(True):
+    batch = next(batches("float64"))
+    state = jax.jit(functools.partial(state_lib.init, recipe))(
+      jax.random.key(1), batch
+    )
+    mask = step_lib.padding_mask(batch)
+
+    @jax.jit
+    def places(state):
+      code_KxD = state.codebook.code_KxD
+      features = batch["features"]
+      outputs = recipe.model.forward(state.params, code_KxD, features, mask)
+      return objective.levels(outputs, mask, code_KxD)
+
+    levels = places(state)
+  history, _ = run("clean", "float64", 8)
+  book = history[0][1]
+  found = {}
+  for name, rows in levels.items():
+    row_RxD = np.asarray(sum(rows.x.values()))
+    row_RxD /= np.sqrt((row_RxD**2).mean(-1, keepdims=True))
+    for code_D in book.code_KxD[book.tenure_K == 0]:
+      error = np.abs(row_RxD - code_D).max(-1)
+      if error.min() < 1e-9:
+        sample = error.argmin() // (len(error) // B)
+        found[name, int(error.argmin())] = sample // (B // 8)
+  assert len(found) == (book.tenure_K == 0).sum()
+  assert len({*found.values()}) >= 2, found
 
 
 def test_dropout_does_not_know_the_devices():
