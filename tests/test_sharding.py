@@ -11,6 +11,7 @@ of up to its learning rate. All that can be asked of them is to stay small.
 """
 
 import functools
+import itertools
 
 import jax
 import numpy as np
@@ -253,11 +254,9 @@ def check_growth(history):
   placed = [int((book.tenure_K == 0).sum()) for book in books]
   assert placed[0] >= 2
   assert sum(x > 0 for x in placed) >= 3
-  slept = [
-    (old & ~new).sum() for old, new in zip(awake, awake[1:], strict=False)
-  ]
+  slept = [(old & ~new).sum() for old, new in itertools.pairwise(awake)]
   assert sum(slept) >= 1
-  for old, new in zip(books, books[1:], strict=False):
+  for old, new in itertools.pairwise(books):
     stayed = old.code_KxD.any(1) & new.code_KxD.any(1) & (new.tenure_K > 0)
     moved = np.abs(new.code_KxD - old.code_KxD)[stayed].max(1)
     assert (moved > 1e-6).sum() >= 2
@@ -287,12 +286,12 @@ def test_codes_wake_at_places_of_several_devices():
       outputs = recipe.model.forward(state.params, code_KxD, features, mask)
       return objective.levels(outputs, mask, code_KxD)
 
-    levels = places(state)
+    levels = jax.device_get(places(state))
   history, _ = run("clean", "float64", 8)
   book = history[0][1]
   found = {}
   for name, rows in levels.items():
-    row_RxD = np.asarray(sum(rows.x.values()))
+    row_RxD = np.sum([*rows.x.values()], 0)
     row_RxD /= np.sqrt((row_RxD**2).mean(-1, keepdims=True))
     for code_D in book.code_KxD[book.tenure_K == 0]:
       error = np.abs(row_RxD - code_D).max(-1)
