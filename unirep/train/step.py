@@ -215,7 +215,7 @@ def codebook_health(
   for name, rows in places.items():
     idx = codebook_lib.nearest_each(rows.distance)
     for m, n in itertools.combinations(idx, 2):
-      same_B = (idx[m] == idx[n]).astype(jnp.float32)
+      same_B = (idx[m] == idx[n]).astype(rows.weight_B.dtype)
       metrics[f"agreement/{name}/{m}-{n}"] = collectives.masked_mean(
         same_B, rows.weight_B, axis_name
       )
