@@ -286,12 +286,12 @@ def test_codes_wake_at_places_of_several_devices():
       outputs = recipe.model.forward(state.params, code_KxD, features, mask)
       return objective.levels(recipe.model, outputs, mask, code_KxD)
 
-    levels = places(state)
+    levels = jax.device_get(places(state))
   history, _ = run("clean", "float64", 8)
   book = history[0][1]
   found = {}
   for name, rows in levels.items():
-    row_RxD = np.asarray(sum(rows.x.values()))
+    row_RxD = np.sum([*rows.x.values()], 0)
     row_RxD /= np.sqrt((row_RxD**2).mean(-1, keepdims=True))
     for code_D in book.code_KxD[book.tenure_K == 0]:
       error = np.abs(row_RxD - code_D).max(-1)

@@ -218,7 +218,7 @@ def codebook_health(
   for name, rows in places.items():
     own = codebook_lib.nearest_each(rows.distance)
     for m, n in itertools.combinations([m for m in order if m in own], 2):
-      same_B = (own[m] == own[n]).astype(jnp.float32)
+      same_B = (own[m] == own[n]).astype(rows.weight_B.dtype)
       metrics[f"agreement/{name}/{m}-{n}"] = collectives.masked_mean(
         same_B, rows.weight_B, axis_name
       )
