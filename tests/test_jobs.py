@@ -28,7 +28,8 @@ def trained(tmp_path_factory):
   workdir = tmp_path_factory.mktemp("trained") / "run"
   config = pretrain.get_config("size=tiny")
   config.data.train_size, config.data.test_size = 24, 16
-  config.codes.threshold = -1.0  # so that two steps wake several codes
+  # So that two steps wake several codes.
+  config.codes.update({"threshold": 1e-6, "agreed": 0.0, "until": 1.0})
   devices = jax.devices
   jax.devices = lambda: devices()[:1]
   try:
