@@ -97,7 +97,7 @@ def clean(config: Any) -> None:
   config.codes = {
     "rule": "shared",
     "decay": 0.99,
-    "places": 4,  # codes that a step may place ...
+    "places": 4,  # codes that a step may propose ...
     "threshold": 0.2,  # ... where residuals agree by that much ...
     "agreed": 0.2,  # ... and modalities on that share of its use
     "until": 0.5,  # share of the steps after which codes come to rest
@@ -177,7 +177,7 @@ def synthetic(config: Any) -> None:
 
 def digits(config: Any) -> None:
   """Spoken and handwritten digits."""
-  config.steps = 300  # A->V rises with more, V->A falls: 1400 images are few
+  config.steps = 300  # training agrees in all clips by then
   config.data = {
     "source": "digits",
     "train_size": 4000,

@@ -128,19 +128,3 @@ def test_idle_is_what_no_modality_chose():
     age={"a": jnp.array([0, 9.0, 3, 4]), "b": jnp.array([7, 8.0, 0, 4])}
   )
   np.testing.assert_array_equal(cb.idle(book), [0, 8, 0, 4])
-
-
-# Draws.
-
-
-def test_draws_follow_the_key():
-  draw = jax.jit(cb.draw_restart, static_argnums=(1, 2, 3, 4))
-  one, two = (draw(jax.random.key(k), 7, 3, 20, 5) for k in (5, 6))
-  assert one.uniform_K.shape == (7,)
-  assert ((one.uniform_K >= 0) & (one.uniform_K < 1)).all()
-  assert one.noise_PxGxC.shape == (3, 20, 5)
-  for a, b in zip(one, two, strict=True):
-    assert (a != b).all()
-  # Gumbel: exp(-exp(-x)) is uniform.
-  share = np.sort(np.exp(-np.exp(-np.asarray(one.noise_PxGxC, float))), None)
-  assert np.abs(share - np.linspace(0, 1, share.size)).max() < 0.12

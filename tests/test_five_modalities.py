@@ -2,11 +2,11 @@
 
 import itertools
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-
-from unirep import main
 
 CLASSES, N, T = 8, 1200, 6
 FINE = {  # a step of each: two grids, a sequence, a vector
@@ -71,7 +71,9 @@ def test_every_pair_transfers_by_index(tmp_path):
   np.savez(path, **features(np.random.default_rng(0)))
   (tmp_path / "five.py").write_text(CONFIG.format(path=str(path)))
   workdir = tmp_path / "run"
-  main.cli([f"--config={tmp_path / 'five.py'}", f"--workdir={workdir}"])
+  command = [sys.executable, "-m", "unirep.main"]
+  command += [f"--config={tmp_path / 'five.py'}", f"--workdir={workdir}"]
+  subprocess.run(command, check=True)
   summary = json.loads((workdir / "summary.json").read_text())
   transfer = summary["sharing"]["transfer"]
   names = [*FINE, "text"]

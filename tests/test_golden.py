@@ -336,19 +336,13 @@ def quantize(golden, codebook, order, x):
   return jax.grad(fn, has_aux=True)(x)
 
 
-def places(codebook, flat, idx):
-  """Clips, as the step hands them to the update."""
-  distance = {
-    m: codebook_lib.distances(codebook.code_KxD, x) for m, x in flat.items()
-  }
-  weight_B = jnp.ones(len(next(iter(flat.values()))))
-  return [codebook_lib.Rows(flat, distance, idx, weight_B)]
-
-
-def update(codebook, levels, draw):
-  """The recipe's, with the modalities in the order of the record."""
-  recipe = build.recipe(released())
-  return recipe.update_codebook(codebook, levels, draw, 0, modalities=NAMES)
+def update(codebook, flat, idx, uniform_K, averages=True):
+  """What `mm_ema.update` does, with the draws of the record."""
+  options = released().codes
+  if averages:
+    codebook = mm_ema.ema_update(codebook, flat, idx, NAMES, **options.ema)
+  codebook = mm_ema.grow_older(codebook, idx)
+  return mm_ema.restart_from_codes(codebook, uniform_K, **options.restart)
 
 
 def golden_weight(golden, m):
@@ -363,15 +357,14 @@ def test_quantizer_step(case):
   golden = Golden("quantizer_step")
   golden.case = case
   codebook = quantizer(golden, f"buf/{case}/init", NAMES)
-  nobody = codebook_lib.RestartDraw(jnp.zeros(codebook.count_K.shape), None)
+  nobody = jnp.zeros(codebook.count_K.shape)
   step = 0
   while f"in/{case}/step{step}/audio_semantic" in golden:
     x = {m: golden[f"in/{case}/step{step}/{m}_semantic"] for m in NAMES}
     grads, (flat, idx, quantized, commit, matching) = quantize(
       golden, codebook, NAMES, x
     )
-    levels = places(codebook, flat, idx)
-    codebook = update(codebook, levels, nobody)
+    codebook = update(codebook, flat, idx, nobody)
     prefix = f"out/{case}/step{step}"
     for m in NAMES:
       letter = LETTER[m]
@@ -413,14 +406,7 @@ def test_quantizer_reset(case):
     chosen = golden[f"in/{place}/chosen_position_in_active_codes"]
     uniform_K = np.zeros(codebook.count_K.shape)
     uniform_K[dead] = (chosen + 0.5) / active
-    draw = codebook_lib.RestartDraw(jnp.asarray(uniform_K), None)
-    if case == "train":
-      levels = places(codebook, flat, idx)
-      codebook = update(codebook, levels, draw)
-    else:  # without the averages
-      codebook = mm_ema.grow_older(codebook, idx)
-      options = released().codes.restart
-      codebook = mm_ema.restart_from_codes(codebook, draw, **options)
+    codebook = update(codebook, flat, idx, uniform_K, case == "train")
     check_codebook(codebook, golden, f"buf/{place}")
 
 
@@ -557,15 +543,12 @@ def golden_inputs(golden, take):
     "features": {m: jnp.asarray(take(f"in/{m}_feat")) for m in ORDER},
     "lengths": {},
   }
-  rows = batch["features"]["text"].shape[0]
   draws = objective.Draws(
     start=jnp.asarray(take("in/t_samples")),
     permutation={
       pair: jnp.asarray(take(f"in/{name}")) for pair, name, _ in NETS.values()
     },
-    restart=codebook_lib.draw_restart(
-      jax.random.key(0), int(golden["meta/n_emb"]), 1, rows, 1
-    ),
+    codebook=jax.random.key(0),
   )
   return batch, draws
 

@@ -21,6 +21,7 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "losses/contrast": set(),
   "losses/club": {"nn"},  # these two own networks
   "losses/cpc": {"nn", "losses/contrast"},
+  "losses/levels": {"model", "codebook"},
   "losses/objective": {"losses", "model", "codebook"},
   "train": {"model", "losses", "codebook", "growth", "data"},
   "tasks": {"model", "codebook", "toc", "data", "train"},

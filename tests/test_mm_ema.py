@@ -168,7 +168,7 @@ def aged(ages, size=4, dim=3, **options):
 
 
 def draw(*uniform):
-  return cb.RestartDraw(jnp.array(uniform, float), jnp.zeros((1, 1, 1)))
+  return jnp.array(uniform, float)
 
 
 def test_dead_codes_become_shifted_copies_of_active_ones():
@@ -229,19 +229,23 @@ def test_update_averages_ages_and_restarts_by_clips_in_order(x64):
   distance = {m: cb.distances(book.code_KxD, v) for m, v in x.items()}
   clips = cb.Rows(x, distance, idx, np.ones(5))
   steps = clips._replace(x=rows(batch=7, seed=5), idx=picks(batch=7))
-  uniform = draw(0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+  key = jax.random.key(3)
   ema = {"decay": 0.9, "own_weight": 0.6, "epsilon": 1e-4}
   restart = {"limit": 9.0, "active": 5.0, "offset": -0.5}
   run = jax.jit(  # where mappings come out sorted
     lambda levels, order: mm_ema.update(
-      book, levels, uniform, 0.0, modalities=order, ema=ema, restart=restart
+      book, levels, key, 0.0, modalities=order, ema=ema, restart=restart
     ),
     static_argnums=1,
   )
   after = run([clips, steps], NAMES)
   code, count, total = loop(book, x, idx, NAMES, 0.9, 0.6, 1e-4)
-  # Ages are 0 at 0, 1, 3, 4 and 10 at 2 and 5, which copy 1 and 3.
-  code[2], code[5] = code[1] - 0.5, code[3] - 0.5
+  # Ages are 0 at 0, 1, 3, 4 and 10 at 2 and 5, which copy two of those.
+  parents = np.array([0, 1, 3, 4])[
+    (4 * np.asarray(jax.random.uniform(key, (6,)))).astype(int)
+  ]
+  assert parents[2] != parents[5]
+  code[[2, 5]] = code[parents[[2, 5]]] - 0.5
   np.testing.assert_allclose(after.code_KxD, code, rtol=1e-12)
   np.testing.assert_allclose(after.count_K, count, rtol=1e-12)
   np.testing.assert_allclose(after.sum_KxD, total, rtol=1e-12)

@@ -10,7 +10,7 @@ import pytest
 
 from unirep import codebook as codebook_lib
 from unirep.losses import club as club_lib
-from unirep.losses import cmcm, cpc, matching, objective
+from unirep.losses import cmcm, cpc, levels, matching, objective
 from unirep.model import Modality, Model
 from unirep.nn import decoders
 from unirep.train import state as state_lib
@@ -120,7 +120,7 @@ def compiled(name):
   )
   draw = jax.jit(
     lambda key: objective.draw(
-      key, model, batch=B, time=SHAPES[model.fine[0]][0], codes=K
+      key, model, batch=B, time=SHAPES[model.fine[0]][0]
     )
   )
   step = jax.jit(functools.partial(step_lib.train_step, recipe=recipe))
@@ -169,10 +169,11 @@ def test_a_step_trains_every_parameter(name):
   np.testing.assert_allclose(
     metrics["grad_norm"], np.linalg.norm(norms), rtol=1e-4
   )
-  losses = [k for k in metrics if k.split("/")[0] in objective.Weights._fields]
-  np.testing.assert_allclose(
-    metrics["loss"], sum(metrics[k] for k in losses), rtol=1e-5
-  )
+  counts = dict.fromkeys(objective.Weights._fields, 1.0)
+  counts["matching"] = metrics["codebook/trust"]
+  losses = [k for k in metrics if k.split("/")[0] in counts]
+  total = sum(counts[k.split("/")[0]] * metrics[k] for k in losses)
+  np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
   assert set(recipe.model.order) == set(after.codebook.age)
   assert {k for k in metrics if k.startswith("matching/")} == {
     "matching/clip",
@@ -488,7 +489,7 @@ def test_places_are_clips_and_steps_that_both_modalities_have():
   out = run(params, codes)
   lengths = {"left": [4, 1, 4, 2, 4, 3], "right": [4, 4, 2, 1, 4, 4]}
   mask = {m: np.arange(4) < np.array(n)[:, None] for m, n in lengths.items()}
-  places = objective.levels(model_of("plain"), out, mask, codes)
+  places = levels.find(model_of("plain"), out, mask, codes)
   assert list(places) == ["clip", "step"]
   clip, step = places.values()
   assert set(clip.x) == {"left", "right", "text"}
@@ -506,7 +507,7 @@ def test_places_are_clips_and_steps_that_both_modalities_have():
       np.testing.assert_array_equal(rows.idx[m], nearest)
       expected = codebook_lib.distances(codes, x)
       np.testing.assert_array_equal(rows.distance[m], expected)
-  each = objective.levels(
+  each = levels.find(
     model_of("plain"), out, mask, codes, codebook_lib.nearest_each
   )["clip"]
   for m, idx in out.idx.items():
@@ -517,16 +518,14 @@ def test_agreement_is_of_what_each_would_choose():
   run, params, codes, _, _ = plain()
   out = run(params, codes)
   mask = {"left": np.arange(4) < np.array([4, 1, 4, 2, 4, 3])[:, None]}
-  places = objective.levels(model_of("plain"), out, mask, codes)
+  places = levels.find(model_of("plain"), out, mask, codes)
   book = codebook_lib.asleep(jax.random.key(0), K, D, tuple(out.idx))
   book = book._replace(
     count_K=jnp.array([0, 3.0, 1, 9] + [0] * (K - 4)),
     tenure_K=jnp.array([200.0, 60, 49, 0] + [50.0] * (K - 4)),
     code_KxD=book.code_KxD.at[:3].set(1.0),
   )
-  health = step_lib.codebook_health(
-    model_of("plain").order, book, out.idx, places, None
-  )
+  health = step_lib.codebook_health(model_of("plain").order, book, places, None)
   idx = {m: np.asarray(i) for m, i in out.idx.items()}
   for m, n in (("left", "right"), ("left", "text"), ("right", "text")):
     np.testing.assert_allclose(
@@ -561,7 +560,7 @@ def measured(general, codes, terms=TERMS):
   out = run(params, first)._replace(general=general, general_steps={})
   weights = objective.Weights(*[0.0] * len(objective.Weights._fields))
   weights = weights._replace(matching=1.0)
-  places = objective.levels(model_of("plain"), out, mask, codes)
+  places = levels.find(model_of("plain"), out, mask, codes)
   return objective.objective(
     model_of("plain"),
     terms,
@@ -599,7 +598,7 @@ def test_matching_counts_as_far_as_codes_tell_samples_apart():
   assert 0.2 < trust < 0.9
   np.testing.assert_allclose(trust, 1 - cmcm_mean / np.log(B), rtol=1e-5)
   np.testing.assert_allclose(total, trust * plain_loss, rtol=1e-5)
-  np.testing.assert_allclose(metrics["matching/clip"], total, rtol=1e-6)
+  np.testing.assert_allclose(metrics["matching/clip"], plain_loss, rtol=1e-6)
   for m in general:  # trust itself is not trained
     np.testing.assert_allclose(grad[m], trust * plain_grad[m], 1e-3, 1e-6)
     assert np.abs(grad[m]).max() > 1e-3
@@ -627,9 +626,9 @@ def test_codes_move_by_averages_and_not_by_gradients():
   def update(state):
     code_KxD = state.codebook.code_KxD
     out = recipe.model.forward(state.params, code_KxD, batch["features"], mask)
-    places = objective.levels(recipe.model, out, mask, code_KxD)
+    places = levels.find(recipe.model, out, mask, code_KxD)
     return recipe.update_codebook(
-      state.codebook, [*places.values()], draws.restart, 0.0
+      state.codebook, [*places.values()], draws.codebook, 0.0
     )
 
   expected = flat(update(state))

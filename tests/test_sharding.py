@@ -20,7 +20,7 @@ from jax.sharding import PartitionSpec
 
 from configs import pretrain
 from unirep.experiment import build
-from unirep.losses import objective
+from unirep.losses import levels as levels_lib
 from unirep.train import mesh as mesh_lib
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib
@@ -284,7 +284,7 @@ def test_codes_wake_at_places_of_several_devices():
       code_KxD = state.codebook.code_KxD
       features = batch["features"]
       outputs = recipe.model.forward(state.params, code_KxD, features, mask)
-      return objective.levels(recipe.model, outputs, mask, code_KxD)
+      return levels_lib.find(recipe.model, outputs, mask, code_KxD)
 
     levels = jax.device_get(places(state))
   history, _ = run("clean", "float64", 8)

@@ -58,19 +58,6 @@ class Rows(NamedTuple):
   weight_B: jax.Array
 
 
-class RestartDraw(NamedTuple):
-  """The randomness of one update, equal on every device.
-
-  Attributes:
-    uniform_K: draws from [0, 1).
-    noise_PxGxC: Gumbel noise for P placements and the C candidates of each of
-      the G samples of the global batch, see `unirep.growth`.
-  """
-
-  uniform_K: jax.Array
-  noise_PxGxC: jax.Array
-
-
 def init(
   key: jax.Array,
   size: int,
@@ -225,14 +212,3 @@ def usage(idx: jax.Array, size: int) -> jax.Array:
 def idle(codebook: Codebook) -> jax.Array:
   """Steps (K,) since a code was chosen by any modality."""
   return jnp.stack(list(codebook.age.values())).min(0)
-
-
-def draw_restart(
-  key: jax.Array, size: int, places: int, rows: int, candidates: int
-) -> RestartDraw:
-  """Draws for `size` codes, and `candidates` of each of `rows` samples."""
-  keys = jax.random.split(key)
-  return RestartDraw(
-    uniform_K=jax.random.uniform(keys[0], (size,)),
-    noise_PxGxC=jax.random.gumbel(keys[1], (places, rows, candidates)),
-  )

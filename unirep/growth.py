@@ -3,8 +3,9 @@
 All codes begin asleep. One is proposed where the modalities of a clip, or of a
 time step, agree that the codes are wrong: where their residuals, what is left
 of each after the nearest code is taken off, point the same way. It is placed
-only if modalities would agree on its use: among the places of the batch at
-which any modality by itself would choose it, in most of them all must. What
+only if modalities would agree on its use: of the places of the batch at which
+any modality by itself would choose it, all must choose it at a given share (in
+training that is low while few codes exist, each of which wins much). What
 only one modality says, or each in its own way (a speaker, a camera, the gap
 between modalities that are not yet aligned) draws no code. Codes that nobody
 chooses fall asleep again. So the number of codes in use becomes a result, few
@@ -32,7 +33,7 @@ import jax.numpy as jnp
 
 from unirep import codebook as codebook_lib
 from unirep import collectives
-from unirep.codebook import Codebook, RestartDraw, Rows
+from unirep.codebook import Codebook, Rows
 
 
 class Near(NamedTuple):
@@ -50,13 +51,14 @@ class Near(NamedTuple):
 def update(
   codebook: Codebook,
   levels: Sequence[Rows],
-  draw: RestartDraw,
+  key: jax.Array,
   progress: jax.Array,
   *,
   decay: float = 0.99,
   limit: float = 30.0,
+  places: int = 4,
   threshold: float = 0.2,
-  agreed: float = 0.5,
+  agreed: float = 0.2,
   until: float = 0.5,
   count: float = 0.1,
   axis_name: str | None = None,
@@ -66,10 +68,11 @@ def update(
   Args:
     codebook: state before the step.
     levels: rows of clips, and maybe of time steps, that were assigned jointly.
-    draw: its noise has as many rounds as a step may make proposals.
+    key: PRNG key, equal on every device.
     progress: share of training that is done.
     decay: see `codebook.joint_update`.
     limit: a code that no modality chose for more steps falls asleep.
+    places: proposals of a step, so that 4 may place 128 codes in 32 steps.
     threshold: least score of a place for a code, see above.
     agreed: least share of the places that any modality would give to a code
       which all of them would give to it.
@@ -82,10 +85,14 @@ def update(
     codebook, levels, decay=decay, axis_name=axis_name
   )
   codebook = fall_asleep(codebook, limit=limit)
+  B = levels[0].weight_B.shape[0]
+  candidates = sum(rows.weight_B.shape[0] for rows in levels) // B
+  # By global sample, so that the number of devices can't change it.
+  shape = places, collectives.global_rows(B, axis_name), candidates
   return place(
     codebook,
     levels,
-    draw,
+    jax.random.gumbel(key, shape),
     open_=progress < until,
     threshold=threshold,
     agreed=agreed,
@@ -107,11 +114,11 @@ def fall_asleep(codebook: Codebook, *, limit: float) -> Codebook:
 def place(
   codebook: Codebook,
   levels: Sequence[Rows],
-  draw: RestartDraw,
+  noise_PxGxC: jax.Array,
   *,
   open_: jax.Array | bool = True,
   threshold: float = 0.2,
-  agreed: float = 0.5,
+  agreed: float = 0.2,
   count: float = 0.1,
   axis_name: str | None = None,
 ) -> Codebook:
@@ -124,7 +131,7 @@ def place(
     codebook: state after `codebook.joint_update`.
     levels: rows at the same places, with their distances from the codes before
       it; see `codebook.Rows`.
-    draw: its noise (P, G, C) decides; G is the global batch and C the
+    noise_PxGxC: Gumbel noise, which decides; G is the global batch and C the
       candidates of a sample, the levels' one after the other.
     open_: whether any code may be placed.
     threshold: least score.
@@ -134,21 +141,10 @@ def place(
   """
   B, D = levels[0].weight_B.shape[0], codebook.code_KxD.shape[1]
   mine_B = collectives.local_rows(B, axis_name)
-  sum_RxD = _by_sample([_sum(rows) for rows in levels], B)
-  valid_R = _by_sample([rows.weight_B > 0 for rows in levels], B)
 
   def propose(carry, noise_BxC):
     book, nears = carry
-    scores = [
-      score(rows, near) for rows, near in zip(levels, nears, strict=True)
-    ]
-    score_R = _by_sample(scores, B)
-    fits_R = valid_R & (score_R > threshold)
-    rank_R = jnp.log(jnp.where(fits_R, score_R, 1)) + noise_BxC.reshape(-1)
-    rank_R = jnp.where(fits_R, rank_R, -jnp.inf)
-    best = rank_R.argmax()
-    rank, row_D = collectives.winner(rank_R[best], sum_RxD[best], axis_name)
-    row_D = codebook_lib.on_sphere(row_D)
+    found, row_D = _draw(levels, nears, noise_BxC, threshold, axis_name)
     after = [
       nearer(rows, near, row_D)
       for rows, near in zip(levels, nears, strict=True)
@@ -156,7 +152,7 @@ def place(
     share = _agreement(levels, nears, after, axis_name)
     free_K = ~codebook_lib.awake(book.code_KxD)
     here_K = free_K & (jnp.arange(free_K.size) == free_K.argmax())
-    here_K &= jnp.isfinite(rank) & (share >= agreed) & open_
+    here_K &= found & (share >= agreed) & open_
     book = _wake(book, here_K, row_D, count)
     nears = jax.tree.map(
       lambda new, old: jnp.where(here_K.any(), new, old), after, nears
@@ -164,8 +160,23 @@ def place(
     return (book, nears), None
 
   start = (codebook, [nearest(rows, D) for rows in levels])
-  (codebook, _), _ = jax.lax.scan(propose, start, draw.noise_PxGxC[:, mine_B])
+  (codebook, _), _ = jax.lax.scan(propose, start, noise_PxGxC[:, mine_B])
   return codebook
+
+
+def _draw(levels, nears, noise_BxC, threshold, axis_name):
+  """Whether any place of all devices scores enough, and what is said there."""
+  B = noise_BxC.shape[0]
+  scores = [score(*x) for x in zip(levels, nears, strict=True)]
+  score_R = _by_sample(scores, B)
+  fits_R = _by_sample([rows.weight_B > 0 for rows in levels], B)
+  fits_R &= score_R > threshold
+  rank_R = jnp.log(jnp.where(fits_R, score_R, 1)) + noise_BxC.reshape(-1)
+  rank_R = jnp.where(fits_R, rank_R, -jnp.inf)
+  best = rank_R.argmax()
+  row_D = _by_sample([_sum(rows) for rows in levels], B)[best]
+  rank, row_D = collectives.winner(rank_R[best], row_D, axis_name)
+  return jnp.isfinite(rank), codebook_lib.on_sphere(row_D)
 
 
 def nearest(rows: Rows, dim: int) -> Near:
@@ -188,16 +199,13 @@ def nearer(rows: Rows, near: Near, row_D: jax.Array) -> Near:
 def score(rows: Rows, near: Near) -> jax.Array:
   """Mean inner product of residuals, see above: (R,).
 
-  With one modality, its squared residual. Without any code awake, the mean
-  inner product of the rows. Rows and codes are on the sphere, so that squares
-  of both are D.
+  Without any code awake, the mean inner product of the rows. Rows and codes are
+  on the sphere, so that squares of both are D. Of two modalities or more.
   """
   M, sum_RxD = len(rows.x), _sum(rows)
   D = sum_RxD.shape[1]
   awake_R = near.sum_R > -codebook_lib.FAR / 4
   near_R = jnp.where(awake_R, near.sum_R, 0)
-  if M == 1:
-    return 1 + jnp.where(awake_R, 1 - 2 * near_R / D, 0)
   cross_R = (sum_RxD**2).sum(-1) - M * D
   cross_R -= jnp.where(awake_R, 2 * (M - 1) * near_R - M * (M - 1) * D, 0)
   return cross_R / (M * (M - 1) * D)

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from unirep import collectives
 from unirep.codebook import (
   Codebook,
-  RestartDraw,
   Rows,
   awake,
   idle,
@@ -28,7 +27,7 @@ from unirep.codebook import (
 def update(
   codebook: Codebook,
   levels: Sequence[Rows],
-  draw: RestartDraw,
+  key: jax.Array,
   progress: jax.Array,
   *,
   modalities: Sequence[str],
@@ -41,7 +40,7 @@ def update(
   Args:
     codebook: state before the step.
     levels: the first is that of clips, the others are not looked at.
-    draw: for the restart.
+    key: PRNG key of the restart, equal on every device.
     progress: not used; the signature is that of `growth.update`.
     modalities: their order; that of a mapping is lost inside JAX, which sorts.
     ema: keywords of `ema_update`.
@@ -54,7 +53,8 @@ def update(
     codebook, x, idx, modalities, **ema, axis_name=axis_name
   )
   codebook = grow_older(codebook, idx, axis_name=axis_name)
-  return restart_from_codes(codebook, draw, **restart)
+  uniform_K = jax.random.uniform(key, codebook.count_K.shape)
+  return restart_from_codes(codebook, uniform_K, **restart)
 
 
 def ema_update(
@@ -132,7 +132,7 @@ def grow_older(
 
 def restart_from_codes(
   codebook: Codebook,
-  draw: RestartDraw,
+  uniform_K: jax.Array,
   *,
   limit: float = 300.0,
   active: float = 100.0,
@@ -145,7 +145,7 @@ def restart_from_codes(
 
   Args:
     codebook: state after `grow_older`.
-    draw: its `uniform_K` picks the parents.
+    uniform_K: draws from [0, 1), which pick the parents.
     limit: a code idle for more steps is dead.
     active: a code idle for fewer steps may be a parent.
     offset: constant added to every component of a copy.
@@ -153,7 +153,7 @@ def restart_from_codes(
   idle_K = idle(codebook)
   dead_K = idle_K > limit
   active_K = (idle_K >= 0) & (idle_K < active)
-  position_K = (draw.uniform_K * active_K.sum()).astype(jnp.int32)
+  position_K = (uniform_K * active_K.sum()).astype(jnp.int32)
   parents_K = jnp.argsort(~active_K, stable=True)  # active ones first, in order
   copy_KxD = codebook.code_KxD[parents_K[position_K]] + offset
   restart_K = dead_K & active_K.any()

@@ -21,6 +21,7 @@ FREE = (
 ADDED = {
   **{"data.classes": 10, "data.variation": 0.4},
   **{"data.nuisance": 0.5, "data.private": 0},
+  **{"model.sphere": False, "model.steps": False},
 }
 
 

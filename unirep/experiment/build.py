@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from unirep import codebook, collectives, growth, mm_ema
+from unirep import codebook, collectives, growth, mm_ema, workdir
 from unirep.data import arrays, contract
 from unirep.errors import InputError
 from unirep.losses import (
@@ -143,7 +143,6 @@ def shared_codes(config: Config) -> dict[str, Any]:
   """Codes that grow where modalities agree: a part of the recipe's fields."""
   options = dict(config.codes)
   del options["rule"]
-  places = options.pop("places")
 
   def init(key, dim, modalities):
     return codebook.asleep(key, config.codebook.size, dim, modalities)
@@ -152,7 +151,6 @@ def shared_codes(config: Config) -> dict[str, Any]:
     "init_codebook": init,
     "nearest": codebook.nearest_jointly,
     "update_codebook": functools.partial(growth.update, **options),
-    "places": places,
   }
 
 
@@ -174,21 +172,23 @@ def released_codes(config: Config) -> dict[str, Any]:
       ema=dict(options["ema"]),
       restart=dict(options["restart"]),
     ),
-    "places": 1,
   }
 
 
 CODES = {"shared": shared_codes, "released": released_codes}
+DISTRIBUTIONS = {
+  "cosine": lambda config: functools.partial(
+    cmcm.cosine_distribution, dim=config.model.dim
+  ),
+  "root": lambda config: cmcm.code_distribution,
+}
 
 
 def distribution(config: Config) -> Callable:
   """What CMCM compares: distributions over codes."""
   options = dict(config.loss.distribution)
-  if options.pop("kind") == "cosine":
-    return functools.partial(
-      cmcm.cosine_distribution, dim=config.model.dim, **options
-    )
-  return functools.partial(cmcm.code_distribution, **options)
+  kind = options.pop("kind")
+  return functools.partial(DISTRIBUTIONS[kind](config), **options)
 
 
 def as_json(config: Config) -> dict[str, Any]:
@@ -197,11 +197,19 @@ def as_json(config: Config) -> dict[str, Any]:
 
 
 def from_json(settings: Mapping[str, Any]) -> Config:
-  """The inverse of `as_json`: lists become tuples again."""
+  """The inverse of `as_json`: lists become tuples again.
+
+  Leaves that older runs lack take the value that says what these did.
+  """
 
   def restore(value):
     if isinstance(value, Mapping):
       return {name: restore(part) for name, part in value.items()}
     return tuple(value) if isinstance(value, list) else value
 
-  return ConfigDict(restore(settings))
+  whole: Any = restore(settings)
+  for key, value in workdir.ADDED.items():
+    section, name = key.split(".")
+    if section == "model":  # the section that a frozen model is built from
+      whole["model"].setdefault(name, value)
+  return ConfigDict(whole)

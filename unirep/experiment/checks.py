@@ -4,14 +4,20 @@ import functools
 from typing import Any
 
 from unirep.errors import InputError
-from unirep.experiment.build import CODES, DTYPES, PERMUTE, Config
+from unirep.experiment.build import (
+  CODES,
+  DISTRIBUTIONS,
+  DTYPES,
+  PERMUTE,
+  Config,
+)
 
 KINDS = ("grid", "sequence", "vector")
 CHOICES = {  # leaf -> what it may be
   "dtype": tuple(DTYPES),
   "contrast": ("dense", "chunked", "ring"),
   "codes.rule": tuple(CODES),
-  "loss.distribution.kind": ("cosine", "root"),
+  "loss.distribution.kind": tuple(DISTRIBUTIONS),
   "club.negatives": tuple(PERMUTE),
   "model.pool": ("sum", "attention"),
   "optimizer.decay": ("constant", "cosine"),

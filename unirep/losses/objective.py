@@ -41,8 +41,6 @@ from unirep.model import Arrays, Model, Outputs
 Params = Mapping[str, Any]
 Metrics = dict[str, jax.Array]
 
-PLACES = 4  # codes that a step may place: 128 within 32 steps
-
 
 class Terms(NamedTuple):
   """The losses with their keywords bound; the defaults are the clean preset.
@@ -83,12 +81,12 @@ class Draws(NamedTuple):
   Attributes:
     start: scalar, the last token of the CPC context.
     permutation: CLUB pair -> for each row, the row of its negative.
-    restart: see `codebook.RestartDraw`.
+    codebook: PRNG key of its update.
   """
 
   start: jax.Array
   permutation: Arrays
-  restart: codebook.RestartDraw
+  codebook: jax.Array
 
 
 def draw(
@@ -97,9 +95,7 @@ def draw(
   *,
   batch: int,
   time: int,
-  codes: int,
   permute: Callable = club_lib.derangement,
-  places: int = PLACES,
 ) -> Draws:
   """Draws for a global batch of `batch` samples with `time` fine steps.
 
@@ -108,11 +104,9 @@ def draw(
     model: names and groups of the modalities.
     batch: global batch size.
     time: steps of the fine-aligned modalities.
-    codes: size of the codebook.
     permute: (key, rows) -> the row of each row's negative. The released code
       takes any permutation, which may pair a sample with itself and so pulls
       its estimate towards zero.
-    places: codes that may be placed in a step.
   """
   keys = iter(jax.random.split(key, 2 + len(model.order) + len(model.groups)))
   start = jax.random.randint(next(keys), (), 1, max(time - 1, 2))
@@ -120,9 +114,7 @@ def draw(
   for group, members in model.groups.items():
     rows[f"coarse/{group}"] = batch * len(members)
   permutation = {pair: permute(next(keys), rows[pair]) for pair in rows}
-  candidates = 1 + time * (model.steps and len(model.fine) > 1)
-  restart = codebook.draw_restart(next(keys), codes, places, batch, candidates)
-  return Draws(start, permutation, restart)
+  return Draws(start, permutation, next(keys))
 
 
 def club_pairs(
@@ -140,43 +132,6 @@ def club_pairs(
       tuple(outputs.coarse_specific[m] for m in members),
     )
   return pairs
-
-
-def levels(
-  model: Model,
-  outputs: Outputs,
-  mask: Arrays,
-  code_KxD: jax.Array,
-  nearest: Callable = codebook.nearest_jointly,
-) -> dict[str, codebook.Rows]:
-  """The places where modalities should choose one code, clips and time steps.
-
-  Args:
-    model: names and order of the modalities.
-    outputs: of `model.forward`.
-    mask: modality -> (B, T), False at padding; absent where nothing is.
-    code_KxD: the codes before their update.
-    nearest: squared distances -> the codes that are assigned, of each modality.
-  """
-  clips = {m: outputs.general[m] for m in model.order}
-  weight_B = jnp.ones_like(clips[model.order[0]][:, 0])
-  found = {"clip": _rows(clips, weight_B, code_KxD, nearest)}
-  if outputs.general_steps:
-    steps = {m: outputs.general_steps[m] for m in model.fine}
-    B, T, _ = next(iter(steps.values())).shape
-    weight_BxT = jnp.repeat(weight_B[:, None] / T, T, 1)
-    for m in steps:
-      if m in mask:
-        weight_BxT *= mask[m]
-    flat = {m: x.reshape(B * T, -1) for m, x in steps.items()}
-    found["step"] = _rows(flat, weight_BxT.reshape(-1), code_KxD, nearest)
-  return found
-
-
-def _rows(x, weight_B, code_KxD, nearest):
-  distance = {m: codebook.distances(code_KxD, rows) for m, rows in x.items()}
-  idx = nearest(jax.lax.stop_gradient(distance))
-  return codebook.Rows(x, distance, idx, weight_B)
 
 
 def objective(
@@ -202,7 +157,7 @@ def objective(
     outputs: of `model.forward` on this device's rows.
     features: what the fine decoders should restore.
     mask: modality -> (B, T), False at padding; absent where nothing is.
-    places: see `levels`.
+    places: see `levels.find`.
     cpc_params: predictors, or None where the fine-aligned modalities have no
       time axis to predict along: InfoNCE then aligns them.
     club_params: fitted networks; an empty mapping leaves CLUB out.
@@ -244,12 +199,13 @@ def objective(
     )
   metrics: Metrics = {}
   if weights.matching:
-    trust = _trust(losses["cmcm"], outputs, axis_name)
-    metrics["codebook/trust"] = trust
     losses["matching"] = {
-      name: trust * terms.matching(x.distance, x.idx, x.weight_B, **axis)
+      name: terms.matching(x.distance, x.idx, x.weight_B, **axis)
       for name, x in places.items()
     }
+    trust = _trust(losses["cmcm"], outputs, axis_name)
+    metrics["codebook/trust"] = trust
+    weights = weights._replace(matching=weights.matching * trust)
   if cpc_params:
     loss, accuracy = terms.cpc(
       cpc_params, outputs.tokens, draws.start, model.fine, mask=mask, **axis
@@ -279,8 +235,6 @@ def _trust(cmcm, outputs, axis_name):
 
   The share of log G, the loss of ignorance, that CMCM has come down.
   """
-  if not cmcm:  # one modality matches itself
-    return jnp.ones(())
   rows_B = next(iter(outputs.general.values()))
   rows = collectives.global_rows(rows_B.shape[0], axis_name)
   mean = 2 * sum(cmcm.values(), jnp.zeros(())) / len(cmcm)

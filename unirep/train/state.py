@@ -30,7 +30,6 @@ class Recipe(NamedTuple):
     steps: of the whole run; codes are placed only in a part of it.
     nearest: which codes are assigned, `codebook.nearest_jointly` or `_each`.
     update_codebook: `growth.update` or `mm_ema.update`.
-    places: codes that may be placed in a step.
     init_cpc: see `cpc.init`.
     init_club: see `club.init`.
     permute: (key, rows) -> for each row, the row of its CLUB negative.
@@ -47,7 +46,6 @@ class Recipe(NamedTuple):
   steps: int
   nearest: Callable = codebook_lib.nearest_jointly
   update_codebook: Callable = growth.update
-  places: int = objective.PLACES
   init_cpc: Callable = cpc.init
   init_club: Callable = club.init
   permute: Callable = club.derangement

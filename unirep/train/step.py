@@ -21,6 +21,7 @@ from jax.sharding import Mesh, PartitionSpec
 from unirep import codebook as codebook_lib
 from unirep import collectives
 from unirep.losses import club, objective
+from unirep.losses import levels as levels_lib
 from unirep.train import mesh as mesh_lib
 from unirep.train.state import Batch, Recipe, TrainState
 
@@ -55,9 +56,7 @@ def build(
       recipe.model,
       batch=rows * shards,
       time=time,
-      codes=state.codebook.count_K.shape[0],
       permute=recipe.permute,
-      places=recipe.places,
     )
     row_B = collectives.local_rows(rows, axis)
     keys_B = jax.vmap(jax.random.fold_in, (None, 0))(dropout_key, row_B)
@@ -119,7 +118,7 @@ def train_step(
         rounds=recipe.club_rounds,
         axis_name=axis_name,
       )
-    places = objective.levels(
+    places = levels_lib.find(
       model, outputs, mask, state.codebook.code_KxD, recipe.nearest
     )
     total, metrics = objective.objective(
@@ -135,10 +134,10 @@ def train_step(
       draws,
       axis_name=axis_name,
     )
-    return total, (outputs, places, nets, club_opt_state, gains, metrics)
+    return total, (places, nets, club_opt_state, gains, metrics)
 
   grads, aux = jax.grad(loss_fn, has_aux=True)(state.params)
-  outputs, places, nets, club_opt_state, gains, metrics = aux
+  places, nets, club_opt_state, gains, metrics = aux
   updates, opt_state = recipe.optimizer.update(
     grads, state.opt_state, state.params
   )
@@ -146,7 +145,7 @@ def train_step(
   codebook = recipe.update_codebook(
     state.codebook,
     jax.lax.stop_gradient([*places.values()]),
-    draws.restart,
+    draws.codebook,
     state.step / recipe.steps,
     axis_name=axis_name,
   )
@@ -159,9 +158,7 @@ def train_step(
   metrics["grad_norm"] = optax.tree.norm(grads)
   for name, module in grads.items():
     metrics[f"grad_norm/{name}"] = optax.tree.norm(module)
-  metrics |= codebook_health(
-    model.order, codebook, outputs.idx, places, axis_name
-  )
+  metrics |= codebook_health(model.order, codebook, places, axis_name)
   state = TrainState(
     step=state.step + 1,
     params=params,
@@ -185,20 +182,23 @@ def padding_mask(batch: Batch) -> dict[str, jax.Array]:
 def codebook_health(
   order: Sequence[str],
   book: codebook_lib.Codebook,
-  idx: Mapping[str, jax.Array],
   places: Mapping[str, codebook_lib.Rows],
   axis_name: str | None,
 ) -> Metrics:
   """Usage of this batch, running perplexity, agreement between modalities.
 
-  Every modality by itself, whatever code the update assigned. Codes
-  that were placed in this step are no part of the perplexity: nobody has chosen
-  them.
+  Usage is that of clips. Every modality chooses by itself, whatever code the
+  update assigned. Codes that were placed in this step are no part of the
+  perplexity: nobody has chosen them.
   """
   size = book.count_K.shape[0]
+  own = {
+    name: codebook_lib.nearest_each(rows.distance)
+    for name, rows in places.items()
+  }
   hits: Mapping[str, jax.Array] = {
     m: collectives.psum(codebook_lib.usage(idx_B, size), axis_name)
-    for m, idx_B in idx.items()
+    for m, idx_B in own["clip"].items()
   }
   known_K = jnp.where(book.tenure_K > 0, jnp.maximum(book.count_K, 0), 0)
   share_K = known_K / jnp.maximum(known_K.sum(), 1e-9)
@@ -216,9 +216,9 @@ def codebook_health(
   for m, hit_K in hits.items():
     metrics[f"codebook/used/{m}"] = (hit_K > 0).mean()
   for name, rows in places.items():
-    own = codebook_lib.nearest_each(rows.distance)
-    for m, n in itertools.combinations([m for m in order if m in own], 2):
-      same_B = (own[m] == own[n]).astype(rows.weight_B.dtype)
+    idx = own[name]
+    for m, n in itertools.combinations([m for m in order if m in idx], 2):
+      same_B = (idx[m] == idx[n]).astype(rows.weight_B.dtype)
       metrics[f"agreement/{name}/{m}-{n}"] = collectives.masked_mean(
         same_B, rows.weight_B, axis_name
       )
