@@ -16,10 +16,10 @@ from absl import app
 from jax.sharding import PartitionSpec
 
 from configs import pretrain
-from unirep import collectives
-from unirep.experiment import build
+from unirep import build
 from unirep.losses import contrast
-from unirep.train import mesh as mesh_lib
+from unirep.parallel import collectives
+from unirep.parallel import mesh as mesh_lib
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib
 
@@ -56,12 +56,12 @@ def of_step(model: int, batch: int = 64) -> tuple[int, int]:
   config: Any = pretrain.get_config("size=tiny")
   config.batch_size, config.codebook.size = batch, CODES
   config.model.dim = DIM
-  recipe = build.recipe(config)
+  training = build.training(config)
   mesh = mesh_lib.make(batch, model=model)
   shapes = {"video": (6, 5, 5, 8), "audio": (6, 8), "text": (6, 8)}
   one = {m: jnp.zeros((1, *x)) for m, x in shapes.items()}
   state = jax.eval_shape(
-    lambda key: state_lib.init(recipe, key, {"features": one}),
+    lambda key: state_lib.init(training, key, {"features": one}),
     jax.random.key(0),
   )
   where = mesh_lib.state_sharding(mesh, state)
@@ -74,7 +74,7 @@ def of_step(model: int, batch: int = 64) -> tuple[int, int]:
   }
   features = jax.tree.map(lambda x: place(x, mesh_lib.split(mesh)), features)
   step: Any = step_lib.build(
-    recipe, mesh, seed=0, sharding=where if model > 1 else None
+    training, mesh, seed=0, sharding=where if model > 1 else None
   )
   lowered = step.lower(
     jax.tree.map(place, state, where), {"features": features, "lengths": {}}

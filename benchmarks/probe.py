@@ -17,8 +17,9 @@ import numpy as np
 from absl import app, flags
 
 from unirep import toc
-from unirep.tasks import classification, probe
-from unirep.tasks.probe import Split
+from unirep.tasks import classification
+from unirep.tasks.probing import probe
+from unirep.tasks.probing.probe import Split
 
 KEEPS = flags.DEFINE_integer("keeps", 7, "Sizes of the sweep.", lower_bound=1)
 SEEDS = flags.DEFINE_integer("seeds", 5, "Seeds.", lower_bound=1)

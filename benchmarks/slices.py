@@ -15,8 +15,8 @@ from jax.experimental import topologies
 
 from benchmarks import chips, inputs, programs
 from configs import pretrain
-from unirep.experiment import build
-from unirep.train import mesh as mesh_lib
+from unirep import build
+from unirep.parallel import mesh as mesh_lib
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib
 
@@ -70,17 +70,17 @@ def compile_step(case: Case) -> Compiled:
   config: Any = pretrain.get_config(f"size={case.size},preset={case.preset}")
   config.update({"dtype": case.dtype, "contrast": case.contrast})
   config.batch_size = case.batch
-  recipe = build.recipe(config)
+  training = build.training(config)
   mesh = mesh_lib.make(case.batch, devices=topology.devices)
-  state, batch = arguments(recipe, mesh, case.batch)
+  state, batch = arguments(training, mesh, case.batch)
   began = time.perf_counter()
-  step: Any = step_lib.build(recipe, mesh, seed=0)
+  step: Any = step_lib.build(training, mesh, seed=0)
   traced = step.trace(state, batch)
   program = traced.lower().compile()
   return Compiled(program, traced.jaxpr, time.perf_counter() - began)
 
 
-def arguments(recipe, mesh, batch_size: int):
+def arguments(training, mesh, batch_size: int):
   """Descriptions of the state and of a batch, with where they lie."""
   features = {
     m: jax.ShapeDtypeStruct((batch_size, *shape), jnp.float32)
@@ -88,7 +88,7 @@ def arguments(recipe, mesh, batch_size: int):
   }
   one = {m: jnp.zeros((1, *x.shape[1:])) for m, x in features.items()}
   state = jax.eval_shape(
-    lambda key: state_lib.init(recipe, key, {"features": one}),
+    lambda key: state_lib.init(training, key, {"features": one}),
     jax.random.key(0),
   )
 

@@ -19,8 +19,9 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from benchmarks import inputs
-from unirep.experiment import build
-from unirep.train import mesh as mesh_lib
+from unirep import build
+from unirep.data import sources
+from unirep.parallel import mesh as mesh_lib
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib
 
@@ -55,19 +56,19 @@ class Result:
 
 def measure(config, steps: int) -> Result:
   """Compiles and times one step of `config`."""
-  recipe = build.recipe(config)
+  training = build.training(config)
   mesh = mesh_lib.make(config.batch_size)
-  batch = random_batch(config, recipe.model)
+  batch = random_batch(config, build.network(config))
   everywhere = mesh_lib.replicated(mesh)
   init = jax.jit(
-    lambda key, batch: state_lib.init(recipe, key, batch),
+    lambda key, batch: state_lib.init(training, key, batch),
     out_shardings=everywhere,
   )
   one = jax.tree.map(lambda x: x[:1], batch)
   state = init(jax.random.key(config.seed), one)
   batch = mesh_lib.put_batch(mesh, batch)
   began = time.perf_counter()
-  step: Any = step_lib.build(recipe, mesh, seed=config.seed)
+  step: Any = step_lib.build(training, mesh, seed=config.seed)
   compiled = step.lower(state, batch).compile()
   compile_seconds = time.perf_counter() - began
   for _ in range(3):
@@ -100,19 +101,19 @@ def measure(config, steps: int) -> Result:
   )
 
 
-def random_batch(config, model):
+def random_batch(config, network):
   """Features of the right shapes; grids are non-negative, as after a ReLU."""
   rng = np.random.default_rng(0)
   if config.encoders.video.specific >= 2048:
     shapes = inputs.PAPER
   else:
-    train, _ = build.sources(config)
+    train, _ = sources.pair(config.data, config.modalities, config.seed)
     shapes = {m: x.shape for m, x in train[0]["features"].items()}
   features = {}
-  for m in model.order:
+  for m in network.order:
     shape = (config.batch_size, *shapes[m])
     x = rng.standard_normal(shape, np.float32)
-    grid = model.modalities[m].kind == "grid"
+    grid = network.modalities[m].kind == "grid"
     features[m] = np.maximum(x, 0) if grid else x
   return {"features": features, "lengths": {}}
 

@@ -3,6 +3,7 @@ r"""Pretraining: one codebook for audio, video and text (FCID).
 python -m unirep.main --config=configs/pretrain.py --workdir=runs/first
 
 Variants, separated by commas after a colon:
+  method=fcid|dcid               the newer and the older method of the family
   data=synthetic|digits|arrays   what to learn from (default synthetic)
   preset=clean|released          the method mended, or as published
   size=small|paper|tiny          paper: the published widths; tiny: for tests
@@ -15,6 +16,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 CHOICES = {
+  "method": ("fcid", "dcid"),
   "data": ("synthetic", "digits", "arrays"),
   "preset": ("clean", "released"),
   "size": ("small", "paper", "tiny"),
@@ -25,6 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
   variant = parse(arg, CHOICES)
   config: Any = ConfigDict()  # its type stubs know no leaves
   config.job = "pretrain"
+  config.method = variant["method"]
   config.seed = 0
   config.steps = 400
   config.batch_size = 80
@@ -81,6 +84,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config
   )
   {"small": small, "paper": paper, "tiny": tiny}[variant["size"]](config)
+  {"fcid": fcid, "dcid": dcid}[variant["method"]](config, variant["preset"])
   return config
 
 
@@ -116,6 +120,7 @@ def clean(config: Any) -> None:
     "club": {"per_step": True, "bounded": True},  # nats per feature, >= 0
     "cpc": {"self_weight": 0.1, "normalize": True},  # nats per term
     "infonce": {"temperature": 0.1, "symmetric": True, "floor": 1e-6},
+    "step_infonce": {"temperature": 0.1, "symmetric": True, "floor": 1e-6},
   }
   config.optimizer = {
     "learning_rate": 4e-4,
@@ -150,6 +155,7 @@ def released(config: Any) -> None:
     "club": {"per_step": False, "bounded": False},
     "cpc": {"self_weight": 0.1, "normalize": False},
     "infonce": {"temperature": 0.1, "symmetric": False, "floor": 1e-12},
+    "step_infonce": {"temperature": 0.1, "symmetric": False, "floor": 1e-12},
   }
   config.optimizer = {
     "learning_rate": 4e-4,
@@ -159,6 +165,30 @@ def released(config: Any) -> None:
     "per_module": True,
     "epsilon": 1e-8,
   }
+
+
+def fcid(config: Any, preset: str) -> None:
+  """Seconds of audio and video, then clips of all: as set above."""
+  del config, preset
+
+
+def dcid(config: Any, preset: str) -> None:
+  """Seconds of all modalities alike."""
+  config.fine = config.modalities
+  del config.model["steps"]
+  config.model.front = ("text",)  # read by a bidirectional LSTM first
+  # After that every place of a text knows all of it, behind its end too.
+  config.mask_padding = False
+  config.weights.update(
+    {
+      "coarse_reconstruction": 0.0,
+      "infonce": 0.0,
+      "step_infonce": 0.0,
+    }
+  )
+  if preset == "released":
+    config.codes.spread = 1 / 1024  # noise in the place of a shift
+    config.codes.restart.offset = 0.0
 
 
 def synthetic(config: Any) -> None:

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from unirep.data import annotations, clips, tables
+from unirep.data.annotations import clips, per_second, tables
 from unirep.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -105,7 +105,7 @@ def assert_same(left, right):
 
 @real
 def test_ave_has_its_rows_classes_and_one_empty_event(log):
-  events = annotations.ave(ANNOTATIONS)
+  events = per_second.ave(ANNOTATIONS)
   check_labels(events, 4143, 28)
   assert events.names[0] == "Church bell"
   assert sum("," in name for name in events.names) == 7
@@ -126,14 +126,14 @@ def test_ave_has_its_rows_classes_and_one_empty_event(log):
 @real
 def test_ave_copes_with_a_header(log):
   with_header = AVE / "codaar_with_header" / "Annotations.txt"
-  assert_same(annotations.ave(ANNOTATIONS), annotations.ave(with_header))
+  assert_same(per_second.ave(ANNOTATIONS), per_second.ave(with_header))
   assert ", line 28: sample 26 " in log.messages[1]
 
 
 @real
 def test_ave_labels_equal_the_published_ones():
   pytest.importorskip("h5py")
-  label_NxTxC = annotations.ave(ANNOTATIONS).label_NxTxC
+  label_NxTxC = per_second.ave(ANNOTATIONS).label_NxTxC
   on_NxT = tables.read_h5(AVE / "labels_closs.h5", "avadataset")
   np.testing.assert_array_equal(label_NxTxC[..., :-1].any(-1), on_NxT)
   weak_NxC = tables.read_h5(AVE / "mil_labels.h5", "avadataset")
@@ -145,13 +145,13 @@ def test_ave_labels_equal_the_published_ones():
 @real
 def test_ave_splits_and_the_videos_they_share(log):
   pytest.importorskip("h5py")
-  events = annotations.ave(ANNOTATIONS, AVE)
+  events = per_second.ave(ANNOTATIONS, AVE)
   count = {
     s: int(np.sum(events.split_N == s)) for s in ("train", "val", "test")
   }
   assert count == {"train": 3339, "val": 402, "test": 402}
   assert events.split_N[26] == "train"
-  shared = annotations.shared_ids(events.ids_N, events.split_N)
+  shared = per_second.shared_ids(events.ids_N, events.split_N)
   assert len(shared) == 18
   sides = [set(events.ids_N[events.split_N == s]) & set(shared) for s in count]
   assert [len(side) for side in sides] == [18, 10, 8]
@@ -160,7 +160,7 @@ def test_ave_splits_and_the_videos_they_share(log):
   )
   kept_N = ~np.isin(events.ids_N, shared)
   assert not len(
-    annotations.shared_ids(events.ids_N[kept_N], events.split_N[kept_N])
+    per_second.shared_ids(events.ids_N[kept_N], events.split_N[kept_N])
   )
 
 
@@ -170,7 +170,7 @@ def test_ave_splits_and_the_videos_they_share(log):
 @real
 def test_ave_avvp_is_ave_with_twelve_other_names():
   pytest.importorskip("h5py")
-  events = annotations.ave_avvp(
+  events = per_second.ave_avvp(
     ANNOTATIONS,
     SHARED_12 / "ave_avvp_labels.h5",
     SHARED_12 / "ave_avvp_order.h5",
@@ -187,7 +187,7 @@ def test_ave_avvp_is_ave_with_twelve_other_names():
   }
   assert (np.diff(events.index_N) > 0).all()
   assert events.index_N[[0, -1]].tolist() == [364, 3986]
-  ave = annotations.ave(ANNOTATIONS)
+  ave = per_second.ave(ANNOTATIONS)
   np.testing.assert_array_equal(events.ids_N, ave.ids_N[events.index_N])
   old_N = ave.label_NxTxC[events.index_N, :, :-1].any(1).argmax(1)
   new_N = events.label_NxTxC[..., :-1].any(1).argmax(1)
@@ -204,10 +204,10 @@ def test_ave_avvp_is_ave_with_twelve_other_names():
 )
 def test_avvp_side_of_the_twelve_classes(side, videos, log):
   name = f"AVE_AVVP_eval_{side}_checked"
-  combined = annotations.avvp(SHARED_12 / f"{name}_combined.csv", CLASSES_12)
+  combined = per_second.avvp(SHARED_12 / f"{name}_combined.csv", CLASSES_12)
   check_labels(combined, videos, 12)
   # One file is TAB separated and the other by commas.
-  checked = annotations.avvp(SHARED_12 / f"{name}.csv", CLASSES_12)
+  checked = per_second.avvp(SHARED_12 / f"{name}.csv", CLASSES_12)
   assert_same(combined, checked)
   if side == "visual":
     assert not log.messages
@@ -231,7 +231,7 @@ VIDEOS = {"audio": 1842, "visual": 1660}
 @pytest.mark.parametrize("side", VIDEOS)
 def test_avvp_versions_agree(side):
   events = {
-    version: annotations.avvp(
+    version: per_second.avvp(
       AVVP / f"AVVP_eval_{side}{version}.csv", AVVP_CLASSES, splits=AVVP
     )
     for version in ("", "_checked", "_checked_combined")
@@ -279,7 +279,7 @@ def test_avvp_rows_before_repair(name, rows, names):
 @real
 def test_avvp_logs_every_repair_of_the_combined_audio(log):
   name = "AVVP_eval_audio_checked_combined.csv"
-  events = annotations.avvp(AVVP / name, AVVP_CLASSES)
+  events = per_second.avvp(AVVP / name, AVVP_CLASSES)
   found = lines(log, name)
   found, merged = (
     [line for line in found if ("merged" in line) == wanted]
@@ -320,7 +320,7 @@ def test_avvp_logs_every_repair_of_the_combined_audio(log):
 @pytest.mark.parametrize(("side", "rows"), [("audio", 10), ("visual", 7)])
 def test_avvp_drops_the_rows_of_damaged_ids(side, rows, log):
   name = f"AVVP_eval_{side}.csv"
-  annotations.avvp(AVVP / name, AVVP_CLASSES)
+  per_second.avvp(AVVP / name, AVVP_CLASSES)
   damaged = [line for line in lines(log, name) if "damaged name" in line]
   assert len(damaged) == rows + 1  # the name of 370 seconds
   ids = {line.split("'")[1].split("_")[0] for line in damaged}
@@ -330,7 +330,7 @@ def test_avvp_drops_the_rows_of_damaged_ids(side, rows, log):
 @real
 def test_avvp_drops_a_label_that_stands_for_a_name(log):
   name = "codaar_older/AVVP_eval_audio.csv"
-  events = annotations.avvp(AVVP / name, AVVP_CLASSES)
+  events = per_second.avvp(AVVP / name, AVVP_CLASSES)
   check_labels(events, 1842, 25)
   damaged = [line for line in lines(log, name) if "'Baby_cry_inf" in line]
   assert [line.split(":")[0] for line in damaged] == [
@@ -342,11 +342,11 @@ def test_avvp_drops_a_label_that_stands_for_a_name(log):
 @real
 def test_avvp_widens_as_the_twelve_class_files_do(log):
   name = "AVVP_eval_audio_checked_combined.csv"
-  wide = annotations.avvp(AVVP / name, AVVP_CLASSES, repair="widen")
+  wide = per_second.avvp(AVVP / name, AVVP_CLASSES, repair="widen")
   found = [line for line in lines(log, name) if "widened" in line]
   assert [line.split("second ")[1] for line in found] == ["9", "9", "0", "1"]
   assert sum("event dropped" in line for line in log.messages) == 1  # reversed
-  twelve = annotations.avvp(SHARED_12 / f"AVE_AVVP_{name[5:]}", CLASSES_12)
+  twelve = per_second.avvp(SHARED_12 / f"AVE_AVVP_{name[5:]}", CLASSES_12)
   chosen = [*map(wide.ids_N.tolist().index, twelve.ids_N)]
   columns = [*map(wide.names.index, twelve.names)]
   np.testing.assert_array_equal(
@@ -354,7 +354,7 @@ def test_avvp_widens_as_the_twelve_class_files_do(log):
   )
   refuses(
     [name, "line 24", "onset 9 and offset 9"],
-    annotations.avvp,
+    per_second.avvp,
     AVVP / name,
     AVVP_CLASSES,
     repair="refuse",
@@ -366,13 +366,13 @@ def test_avvp_refuses_files_that_mean_something_else():
   for name in ("AVVP_multimodal_union", "AVVP_multimodal_simplified"):
     refuses(
       [name, "line 1", "modality"],
-      annotations.avvp,
+      per_second.avvp,
       AVVP / f"{name}.csv",
       AVVP_CLASSES,
     )
   refuses(
     ["AVVP_eval_audio.csv", "line 3", "'Blender'"],
-    annotations.avvp,
+    per_second.avvp,
     AVVP / "AVVP_eval_audio.csv",
     CLASSES_12,
   )
@@ -463,7 +463,7 @@ GOOD = "Bark&aaaaaaaaaaa&good&0&10\n"
 
 def test_ave_by_hand(put, log):
   text = GOOD + "Violin, fiddle&bbbbbbbbbbb&good&2&4\r\n" + GOOD[:-1]
-  events = annotations.ave(put("a.txt", text))
+  events = per_second.ave(put("a.txt", text))
   assert events.names == ("Bark", "Violin, fiddle")
   check_labels(events, 3, 2)
   assert seconds(events, "bbbbbbbbbbb", "Violin, fiddle") == [2, 3]
@@ -490,18 +490,18 @@ def test_ave_by_hand(put, log):
   ],
 )
 def test_ave_refuses(row, words, put):
-  refuses(["a.txt", *words], annotations.ave, put("a.txt", GOOD + row + "\n"))
+  refuses(["a.txt", *words], per_second.ave, put("a.txt", GOOD + row + "\n"))
 
 
 def test_ave_takes_no_header_but_its_own(put):
   header = "Category&VideoID&Quality&StartTime&EndTime\n"
-  assert len(annotations.ave(put("a.txt", header + GOOD)).ids_N) == 1
+  assert len(per_second.ave(put("a.txt", header + GOOD)).ids_N) == 1
   refuses(
     ["a.txt", "line 2", "VideoID"],
-    annotations.ave,
+    per_second.ave,
     put("a.txt", GOOD + header),
   )
-  refuses(["a.txt", "no rows"], annotations.ave, put("a.txt", header))
+  refuses(["a.txt", "no rows"], per_second.ave, put("a.txt", header))
 
 
 def test_ave_orders_must_be_a_partition(put, put_h5, tmp_path, log):
@@ -511,30 +511,28 @@ def test_ave_orders_must_be_a_partition(put, put_h5, tmp_path, log):
     for name, order in split.items():
       put_h5(f"{name}_order.h5", order=np.array(order, np.int64))
 
-  refuses(["train_order.h5", "no such file"], annotations.ave, path, tmp_path)
+  refuses(["train_order.h5", "no such file"], per_second.ave, path, tmp_path)
   orders(train=[2], val=[0], test=[1])
-  events = annotations.ave(path, tmp_path)
+  events = per_second.ave(path, tmp_path)
   assert events.split_N.tolist() == ["val", "test", "train"]
-  shared = annotations.shared_ids(events.ids_N, events.split_N)
+  shared = per_second.shared_ids(events.ids_N, events.split_N)
   assert shared.tolist() == ["a" * 11]
   assert lines(log, "a.txt") == [
     ": 1 videos are in train and also in val or test; see shared_ids"
   ]
   orders(val=[2])
-  refuses(
-    ["val_order.h5", "sample 2", "train"], annotations.ave, path, tmp_path
-  )
+  refuses(["val_order.h5", "sample 2", "train"], per_second.ave, path, tmp_path)
   orders(val=[3])
-  refuses(["val_order.h5", "row 0", "index 3"], annotations.ave, path, tmp_path)
+  refuses(["val_order.h5", "row 0", "index 3"], per_second.ave, path, tmp_path)
   orders(val=[0, 0])
-  refuses(["val_order.h5", "row 1", "twice"], annotations.ave, path, tmp_path)
+  refuses(["val_order.h5", "row 1", "twice"], per_second.ave, path, tmp_path)
   orders(val=[-1])
-  refuses(["val_order.h5", "index -1"], annotations.ave, path, tmp_path)
+  refuses(["val_order.h5", "index -1"], per_second.ave, path, tmp_path)
   orders(val=[[0]])
-  refuses(["val_order.h5", "(1, 1)"], annotations.ave, path, tmp_path)
+  refuses(["val_order.h5", "(1, 1)"], per_second.ave, path, tmp_path)
   log.clear()
   orders(val=np.zeros(0))
-  events = annotations.ave(path, tmp_path)
+  events = per_second.ave(path, tmp_path)
   assert events.split_N.tolist() == ["", "test", "train"]
   assert log.messages == [f"{tmp_path}: 1 samples are in no split"]
 
@@ -552,7 +550,7 @@ def test_ave_avvp_compares_both_files(put, put_h5):
 
   def read(label):
     file = put_h5("labels.h5", avadataset=label)
-    return annotations.ave_avvp(path, file, order, names)
+    return per_second.ave_avvp(path, file, order, names)
 
   events = read(label)
   check_labels(events, 2, 2)
@@ -591,7 +589,7 @@ def test_avvp_by_hand(put, classes, log):
     + "eeeeeeeee_0_10\t0\t10\tDog"
   )
   path = put("d.csv", text)
-  events = annotations.avvp(path, classes)
+  events = per_second.avvp(path, classes)
   check_labels(events, 3, 3)
   assert events.names == ("Speech", "Dog", "Cat")
   assert events.ids_N.tolist() == ["a" * 11, "-bbbbbbbb_b", "c" * 11]
@@ -616,7 +614,7 @@ def test_avvp_by_hand(put, classes, log):
 def test_avvp_repairs_an_empty_event_as_told(put, classes, log):
   text = "aaaaaaaaaaa_30_40\t10,9,5\t10,0,5\tDog,Dog,Speech\n"
   path = put("d.csv", HEAD + text)
-  events = annotations.avvp(path, classes, repair="widen")
+  events = per_second.avvp(path, classes, repair="widen")
   assert seconds(events, "a" * 11, "Dog") == [9]
   assert seconds(events, "a" * 11, "Speech") == [5]
   assert [line.split("; ")[1] for line in log.messages] == [
@@ -628,14 +626,14 @@ def test_avvp_repairs_an_empty_event_as_told(put, classes, log):
     ("refuse", ["d.csv", "line 2", "onset 10 and offset 10"]),
     ("mend", ["repair must be drop, widen, refuse", "'mend'"]),
   ):
-    refuses(words, annotations.avvp, path, classes, repair=repair)
+    refuses(words, per_second.avvp, path, classes, repair=repair)
 
 
 def test_avvp_reads_one_event_a_row_with_commas(put, classes, log):
   text = HEAD.replace("\t", ",") + (
     "aaaaaaaaaaa_30_40,0,2,Dog\r\naaaaaaaaaaa_30_40,3,4,Cat\r\n"
   )
-  events = annotations.avvp(put("d.csv", text), classes)
+  events = per_second.avvp(put("d.csv", text), classes)
   assert seconds(events, "a" * 11, "Dog") == [0, 1]
   assert seconds(events, "a" * 11, "Cat") == [3]
   assert not log.messages, "several rows of a video are the rule here"
@@ -658,7 +656,7 @@ def test_avvp_reads_one_event_a_row_with_commas(put, classes, log):
 )
 def test_avvp_refuses_a_row(row, words, put, classes):
   path = put("d.csv", HEAD + ROW + row + "\n")
-  refuses(["d.csv", *words], annotations.avvp, path, classes)
+  refuses(["d.csv", *words], per_second.avvp, path, classes)
 
 
 @pytest.mark.parametrize(
@@ -677,7 +675,7 @@ def test_avvp_refuses_a_row(row, words, put, classes):
 )
 def test_avvp_refuses_a_file(text, words, put, classes):
   path = put("d.csv", text)
-  refuses(["d.csv", *words], annotations.avvp, path, classes)
+  refuses(["d.csv", *words], per_second.avvp, path, classes)
 
 
 def test_avvp_splits_come_from_the_weak_lists(put, classes, tmp_path, log):
@@ -685,13 +683,13 @@ def test_avvp_splits_come_from_the_weak_lists(put, classes, tmp_path, log):
   files = {"train": "ccccccccccc", "val_pd": "aaaaaaaaaaa", "test_pd": "d" * 11}
   for name, video in files.items():
     put(f"AVVP_{name}.csv", f"filename\tevent_labels\n{video}_30_40\tDog\n")
-  events = annotations.avvp(path, classes, splits=tmp_path)
+  events = per_second.avvp(path, classes, splits=tmp_path)
   assert events.split_N.tolist() == ["val", ""]
   assert log.messages == [f"{path}: in no split: bbbbbbbbbbb"]
   put("AVVP_test_pd.csv", "filename\tevent_labels\naaaaaaaaaaa_30_40\tDog\n")
   refuses(
     ["AVVP_test_pd.csv", "line 2", "aaaaaaaaaaa", "val"],
-    annotations.avvp,
+    per_second.avvp,
     path,
     classes,
     splits=tmp_path,
@@ -794,10 +792,10 @@ def test_a_missing_file_is_named(tmp_path, classes):
   path = tmp_path / "none.csv"
   there = str(classes)
   for call, args in (
-    (annotations.ave, (path,)),
-    (annotations.avvp, (path, there)),
-    (annotations.avvp, (there, path)),
-    (annotations.ave_avvp, (path, there, there, there)),
+    (per_second.ave, (path,)),
+    (per_second.avvp, (path, there)),
+    (per_second.avvp, (there, path)),
+    (per_second.ave_avvp, (path, there, there, there)),
     (tables.class_list, (path,)),
     (tables.read_h5, (path, "order")),
     (clips.ucf_vgg, (path, there, there)),

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from unirep.data.ave import Ave
+from unirep.data.datasets.ave import Ave
 from unirep.errors import InputError
 
 ROWS = (  # class, video, start, end, split

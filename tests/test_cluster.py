@@ -10,8 +10,8 @@ import pytest
 
 from launch import local
 from unirep.errors import InputError
-from unirep.train import cluster
-from unirep.train.cluster import Cluster
+from unirep.parallel import cluster
+from unirep.parallel.cluster import Cluster
 
 SLURM = {
   "SLURM_JOB_ID": "7",

@@ -4,11 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from unirep.model import Modality, Model
-from unirep.tasks import codes
+from unirep import codes
+from unirep.methods.fcid import FCID
+from unirep.methods.network import Modality
+from unirep.tokenizer import Tokenizer
 
 K, D, T = 16, 8, 4
-MODEL = Model(
+MODEL = FCID(
   {"left": Modality("sequence", True, 6), "right": Modality("vector", True, 6)},
   dim=D,
   heads=2,
@@ -42,8 +44,9 @@ def parts():
   return params, code
 
 
-def encoder(parts, batch_size):
-  return codes.Encoder(MODEL, *parts, mask_padding=True, batch_size=batch_size)
+def encoder(parts, rows, mask_padding=True):
+  settings = {"mask_padding": mask_padding}
+  return Tokenizer(MODEL, *parts, settings, rows).codes
 
 
 def test_batches_are_seams_that_nobody_sees(parts):
@@ -98,7 +101,7 @@ def test_padding_has_no_code(parts):
   np.testing.assert_array_equal(found.idx["left"] >= 0, valid)
   assert (found.idx["right"] >= 0).all()
   assert (found.clip["left"] >= 0).all()
-  whole = codes.Encoder(MODEL, *parts, mask_padding=False)(Padded())
+  whole = encoder(parts, 5, mask_padding=False)(Padded())
   np.testing.assert_array_equal(
     whole.idx["left"], encoder(parts, 4)(Samples()).idx["left"]
   )  # as released, padding is part of the sample

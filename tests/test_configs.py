@@ -1,5 +1,6 @@
 """Every config loads, runs two steps through the experiment, leaves no key."""
 
+import itertools
 import pathlib
 
 import jax
@@ -9,10 +10,12 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from configs import evaluate, pretrain
+from unirep import build
 from unirep import workdir as workdir_lib
-from unirep.data.synthetic import SyntheticEvents
+from unirep.data import sources
+from unirep.data.generated.synthetic import SyntheticEvents
 from unirep.errors import InputError
-from unirep.experiment import build, checks, jobs, splits
+from unirep.jobs import checks, dispatch
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FSDD = ROOT.parent / "shared" / "data" / "fsdd" / "fsdd_recordings.zip"
@@ -88,7 +91,7 @@ def test_two_steps_and_no_key_unread(data, preset, tmp_path, monkeypatch):
   watched.seen.clear()
   devices = jax.devices()[:2]
   monkeypatch.setattr(jax, "devices", lambda: devices)
-  summary = jobs.run(watched, tmp_path / "run", Console(quiet=True))
+  summary = dispatch.run(watched, tmp_path / "run", Console(quiet=True))
   assert summary["steps"] == 2
   assert summary["cross_modal"]
   unread = set(leaves(config)) - watched.seen
@@ -96,15 +99,13 @@ def test_two_steps_and_no_key_unread(data, preset, tmp_path, monkeypatch):
 
 
 def test_all_variants_load():
-  for data in pretrain.CHOICES["data"]:
-    for preset in pretrain.CHOICES["preset"]:
-      for size in pretrain.CHOICES["size"]:
-        arg = f"data={data},preset={preset},size={size}"
-        config = pretrain.get_config(arg)
-        for key in ("seed", "steps", "batch_size", "dropout", "log_every"):
-          assert key in config
-        checks.check_pretrain(config)
-        build.recipe(config)
+  for values in itertools.product(*pretrain.CHOICES.values()):
+    variant = zip(pretrain.CHOICES, values, strict=True)
+    config = pretrain.get_config(",".join(f"{k}={v}" for k, v in variant))
+    for key in ("seed", "steps", "batch_size", "dropout", "log_every"):
+      assert key in config
+    checks.check_pretrain(config)
+    build.training(config)
 
 
 @pytest.mark.parametrize(
@@ -115,12 +116,12 @@ def test_knobs_of_synthetic_events_reach_the_samples(knobs):
   config, downstream = pretrain.get_config(), evaluate.get_config()
   config.data.update(knobs)
   downstream.data.update(knobs)
-  sources = dict(zip(("train", "test"), build.sources(config), strict=True))
-  for split, trained_on in sources.items():
+  pair = sources.pair(config.data, config.modalities, config.seed)
+  for split, trained_on in zip(("train", "test"), pair, strict=True):
     expected = SyntheticEvents(split=split, size=9, **knobs)[5]
     for source in (
       trained_on,
-      splits.source(downstream.data, "clips", split),
+      sources.source(downstream.data, "clips", split),
     ):
       for part in ("features", "labels"):
         assert source[5][part].keys() == expected[part].keys()
@@ -132,9 +133,9 @@ def test_a_bad_knob_is_named():
   config, downstream = pretrain.get_config(), evaluate.get_config()
   config.data.private = downstream.data.private = -1
   with pytest.raises(InputError, match="private"):
-    build.sources(config)
+    sources.pair(config.data, config.modalities, config.seed)
   with pytest.raises(InputError, match="private"):
-    splits.check(downstream.data, ["clips"])
+    sources.check(downstream.data, ["clips"])
 
 
 def test_runs_from_before_the_knobs_go_on(tmp_path):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from unirep import collectives
 from unirep.losses import contrast
-from unirep.train import mesh as mesh_lib
+from unirep.parallel import collectives
+from unirep.parallel import mesh as mesh_lib
 
 EIGHT = 8
 METHODS = {

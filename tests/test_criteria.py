@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_golden import Golden, close
 
-from unirep.tasks import criteria
+from unirep.tasks.probing import criteria
 
 N, T, C = 5, 3, 4
 

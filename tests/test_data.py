@@ -11,16 +11,9 @@ import pytest
 import soundfile
 from sklearn.linear_model import RidgeClassifier
 
-from unirep.data import (
-  arrays,
-  captions,
-  contract,
-  digits,
-  draws,
-  pipeline,
-  speech,
-  synthetic,
-)
+from unirep.data import arrays, pipeline
+from unirep.data import sample as sample_lib
+from unirep.data.generated import captions, digits, draws, speech, synthetic
 from unirep.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -57,10 +50,10 @@ def assert_same(left, right):
 
 
 def test_check_sample_accepts_the_contract():
-  contract.check_sample(sample(), "x")
-  contract.check_sample(sample(lengths={}, labels={}), "x")
+  sample_lib.check_sample(sample(), "x")
+  sample_lib.check_sample(sample(lengths={}, labels={}), "x")
   grid = np.ones((1, 2, 2, 3), np.float32)
-  contract.check_sample(sample(features={"video": grid}, lengths={}), "x")
+  sample_lib.check_sample(sample(features={"video": grid}, lengths={}), "x")
 
 
 @pytest.mark.parametrize(
@@ -85,19 +78,19 @@ def test_check_sample_accepts_the_contract():
 )
 def test_check_sample_names_the_fault(bad, words):
   with pytest.raises(InputError, match=words) as error:
-    contract.check_sample(bad, "train[3]")
+    sample_lib.check_sample(bad, "train[3]")
   assert str(error.value).startswith("train[3]")
   assert "\n" not in str(error.value)
 
 
 def test_check_source_compares_items():
   with pytest.raises(InputError, match="train: the source is empty"):
-    contract.check_source([], "train")
+    sample_lib.check_source([], "train")
   other = sample(features={"audio": np.ones((5, 3), np.float32)})
   with pytest.raises(InputError, match=r"train\[2\].*\(5, 3\).*\(4, 3\)"):
-    contract.check_source([sample(), sample(), other], "train")
+    sample_lib.check_source([sample(), sample(), other], "train")
   with pytest.raises(InputError, match=r"labels\['class'\] is missing"):
-    contract.check_source([sample(), sample(), sample(labels={})], "train")
+    sample_lib.check_source([sample(), sample(), sample(labels={})], "train")
 
 
 # synthetic
@@ -117,7 +110,7 @@ def test_synthetic_keeps_the_contract():
   source = synthetic.SyntheticEvents(
     size=5, time=6, max_event=6, video_grid=(3, 4), text_time=8, classes=3
   )
-  contract.check_source(source, "synthetic")
+  sample_lib.check_source(source, "synthetic")
   shapes = {k: v.shape for k, v in source[0]["features"].items()}
   assert shapes == {"audio": (6, 32), "video": (6, 3, 4, 16), "text": (8, 32)}
   assert 4 <= source[0]["lengths"]["text"] <= 8
@@ -423,7 +416,7 @@ def test_splits_share_private_prototypes_and_no_draws():
   )
   both = (left < 2) & (right < 2)
   assert (left[both] != right[both]).any()
-  contract.check_source(train, "train")
+  sample_lib.check_source(train, "train")
   assert train.meanings == {"shared": 11, "audio": 2, "video": 2}
 
 
@@ -690,7 +683,7 @@ def test_a_linear_probe_reads_one_real_segment(banks, modality, low):
 @needs_fsdd
 def test_digits_keep_the_contract():
   source = digits.Digits("train", size=50, seed=1, fsdd=FSDD)
-  contract.check_source(source, "digits")
+  sample_lib.check_source(source, "digits")
   assert_same(source[7], digits.Digits(size=60, seed=1, fsdd=FSDD)[7])
   assert_same(source[7], pickle.loads(pickle.dumps(source))[7])
   shapes = {k: v.shape for k, v in source[0]["features"].items()}
@@ -723,7 +716,7 @@ def made_arrays(n=6):
 def test_arrays_index_their_arrays():
   features, lengths, labels = made_arrays()
   source = arrays.Arrays(features, lengths, labels)
-  contract.check_source(source, "arrays")
+  sample_lib.check_source(source, "arrays")
   item = source[3]
   assert item["features"]["vector"].shape == (1, 3)
   np.testing.assert_array_equal(

@@ -8,9 +8,8 @@ import pytest
 from rich.console import Console
 
 from configs import pretrain
-from unirep import report
-from unirep.experiment import evaluation
-from unirep.tasks.codes import Codes
+from unirep.codes import Codes
+from unirep.jobs import evaluation, report
 
 C, N, T, D = 4, 160, 6, 8
 K = 2 * C + 1  # the last is asleep

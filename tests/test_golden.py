@@ -11,14 +11,15 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs import pretrain
+from unirep import build, mm_ema
 from unirep import codebook as codebook_lib
-from unirep import mm_ema
-from unirep.experiment import build
 from unirep.interop import official
-from unirep.losses import club, objective, reconstruction
+from unirep.losses import club, cmcm, cpc, infonce, reconstruction
+from unirep.losses.view import Draws
 from unirep.nn import blocks, decoders, encoders
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib
@@ -120,7 +121,6 @@ def test_video_semantic_encoder():
 def test_temporal_relation():
   golden = Golden("temporal_relation")
   tokens = encoders.Tokens(
-    "sequence",
     dim=int(golden["meta/d_model"]),
     heads=int(golden["meta/nhead"]),
     hidden=int(golden["meta/dim_feedforward"]),
@@ -306,6 +306,7 @@ def check_codebook(ours, golden, prefix, tolerance=1e-10):
 def quantize(golden, codebook, order, x):
   """Losses, codes and their gradient for rows x: modality -> (B, T, D)."""
   recipe = build.recipe(released())
+  loss = released().loss
   weight = {m: golden_weight(golden, m) for m in order}
 
   def fn(x):
@@ -316,10 +317,10 @@ def quantize(golden, codebook, order, x):
       m: codebook_lib.straight_through(flat[m], code[m]).reshape(x[m].shape)
       for m in order
     }
-    commit = recipe.terms.commitment(flat, code, order)
+    commit = reconstruction.commitment(flat, code, order, **loss.commitment)
     p = {
-      m: recipe.terms.distribution(
-        codebook_lib.distances(codebook.code_KxD, flat[m])
+      m: recipe.distribution(
+        codebook_lib.distances(codebook.code_KxD, flat[m]), flat[m].shape[-1]
       )
       .reshape(*x[m].shape[:2], -1)
       .mean(1)
@@ -327,11 +328,11 @@ def quantize(golden, codebook, order, x):
     }
     first, second, third = order
     pairs = [(first, second), (first, third), (third, second)]
-    matching = 0.5 * sum(recipe.terms.cmcm(p[m], p[n]) for m, n in pairs)
-    loss = sum(commit.values()) + matching
+    matching = 0.5 * sum(cmcm.cmcm(p[m], p[n], **loss.cmcm) for m, n in pairs)
+    total = sum(commit.values()) + matching
     for m in order:
-      loss += (quantized[m] * weight[m]).sum() if weight[m] is not None else 0
-    return loss, (flat, idx, quantized, commit, matching)
+      total += (quantized[m] * weight[m]).sum() if weight[m] is not None else 0
+    return total, (flat, idx, quantized, commit, matching)
 
   return jax.grad(fn, has_aux=True)(x)
 
@@ -419,13 +420,13 @@ def test_club(case):
   close(mean, golden[f"out/{case}/mu"])
   close(log_variance, golden[f"out/{case}/logvar"])
   permutation = jnp.asarray(golden["in/permutation"])
-  recipe = build.recipe(released())
+  options = released().loss.club
 
   def likelihood(params, x, y):
     return club.log_likelihood(params, club.Pair((x,), (y,)))
 
   def bound(params, x, y):
-    return recipe.terms.club(params, club.Pair((x,), (y,)), permutation)
+    return club.estimate(params, club.Pair((x,), (y,)), permutation, **options)
 
   for name, fn in [("loglikeli", likelihood), ("mi_est", bound)]:
     value, grads = jax.value_and_grad(fn, argnums=(0, 1, 2))(params, x, y)
@@ -443,13 +444,14 @@ def test_club(case):
 def test_cross_cpc():
   golden = Golden("cross_cpc")
   params = official.to_ours(official.CPC, golden.below("param"))
-  recipe = build.recipe(released())
+  options = released().loss.cpc
   z = {m: golden[f"in/{m}_vq"] for m in ("video", "audio")}
   matrices = ["audio->video", "video->audio", "video->video", "audio->audio"]
   for t in golden["in/t_samples"]:
 
     def loss(params, z, t=t):
-      return recipe.terms.cpc(params, z, jnp.asarray(t), ("video", "audio"))
+      order = ("video", "audio")
+      return cpc.cpc(params, z, jnp.asarray(t), order, **options)
 
     (value, accuracy), grads = jax.value_and_grad(
       loss, argnums=(0, 1), has_aux=True
@@ -467,13 +469,11 @@ def test_cross_cpc():
 
 def test_infonce():
   golden = Golden("infonce")
-  recipe = build.recipe(released())
+  fn = functools.partial(infonce.infonce, **released().loss.infonce)
   assert float(golden["meta/temperature"]) == 0.1
   for case in golden["meta/cases"]:
     query, key = golden[f"in/{case}/query"], golden[f"in/{case}/positive_key"]
-    loss, grads = jax.value_and_grad(recipe.terms.infonce, argnums=(0, 1))(
-      query, key
-    )
+    loss, grads = jax.value_and_grad(fn, argnums=(0, 1))(query, key)
     close(loss, golden[f"out/{case}/loss"])
     close(grads[0], golden[f"grad/{case}/in/query"])
     close(grads[1], golden[f"grad/{case}/in/positive_key"])
@@ -496,7 +496,7 @@ MODULES = {
 }
 
 
-def golden_recipe(golden):
+def golden_config(golden):
   config = released()
   config.modalities = ORDER
   config.fine = ("video", "audio")
@@ -507,10 +507,15 @@ def golden_recipe(golden):
   config.optimizer.clip = float(golden["meta/clip_gradient"])
   config.club.learning_rate = float(golden["meta/mi_lr"])
   config.club.rounds = int(golden["meta/mi_iters"])
-  return build.recipe(config)
+  return config
 
 
-def golden_state(recipe, params, golden):
+def golden_training(golden):
+  config = golden_config(golden)
+  return build.network(config), build.training(config)
+
+
+def golden_state(training, params, golden):
   ours = {
     name: jax.tree.map(jnp.asarray, official.to_ours(names, part))
     for official_name, (name, names) in MODULES.items()
@@ -525,9 +530,8 @@ def golden_state(recipe, params, golden):
     step=jnp.zeros((), jnp.int32),
     params=ours,
     codebook=quantizer(golden, "buf/init", ORDER),
-    club=nets,
-    opt_state=recipe.optimizer.init(ours),
-    club_opt_state=recipe.club_optimizer.init(nets),
+    side={"club": nets, "club_opt_state": optax.adam(1e-3).init(nets)},
+    opt_state=training.optimizer.init(ours),
   )
 
 
@@ -543,7 +547,7 @@ def golden_inputs(golden, take):
     "features": {m: jnp.asarray(take(f"in/{m}_feat")) for m in ORDER},
     "lengths": {},
   }
-  draws = objective.Draws(
+  draws = Draws(
     start=jnp.asarray(take("in/t_samples")),
     permutation={
       pair: jnp.asarray(take(f"in/{name}")) for pair, name, _ in NETS.values()
@@ -591,12 +595,12 @@ def check_metrics(metrics, golden, take, tolerance):
 
 def test_full_forward():
   golden = Golden("full_forward")
-  recipe = golden_recipe(golden)
+  network, training = golden_training(golden)
   params = golden.below("param")
-  state = golden_state(recipe, params, golden)
+  state = golden_state(training, params, golden)
   batch, draws = golden_inputs(golden, golden.__getitem__)
 
-  outputs = recipe.model.forward(
+  outputs = network.forward(
     state.params, state.codebook.code_KxD, batch["features"]
   )
   for m, letter in LETTER.items():
@@ -615,7 +619,7 @@ def test_full_forward():
     close(outputs.code[m], quantized, 1e-9)
   close(outputs.summary["video"], golden["out/forward/v_club_feature"], 1e-9)
 
-  step = jax.jit(functools.partial(step_lib.train_step, recipe=recipe))
+  step = jax.jit(functools.partial(step_lib.train_step, training=training))
   after, metrics = step(state, batch, draws, None)
   check_metrics(metrics, golden, golden.__getitem__, 1e-9)
   check_codebook(after.codebook, golden, "buf/after", 1e-9)
@@ -623,7 +627,7 @@ def test_full_forward():
     tree = after.params[module]
     check_compact(golden, "param_after", f"{name}/", names, tree, 1e-9)
   for name, (pair, *_) in NETS.items():
-    tree = after.club[pair]
+    tree = after.side["club"][pair]
     check_compact(golden, "param_after", f"{name}/", official.CLUB, tree, 1e-9)
 
 
@@ -633,12 +637,11 @@ def test_full_gradients():
   With plain descent for an optimizer the step is the gradient itself.
   """
   golden = Golden("full_forward")
-  import optax
-
-  recipe = golden_recipe(golden)._replace(optimizer=optax.sgd(1.0))
-  state = golden_state(recipe, golden.below("param"), golden)
+  _, training = golden_training(golden)
+  training = training._replace(optimizer=optax.sgd(1.0))
+  state = golden_state(training, golden.below("param"), golden)
   batch, draws = golden_inputs(golden, golden.__getitem__)
-  step = jax.jit(functools.partial(step_lib.train_step, recipe=recipe))
+  step = jax.jit(functools.partial(step_lib.train_step, training=training))
   after, _ = step(state, batch, draws, None)
   grads = jax.tree.map(lambda old, new: old - new, state.params, after.params)
   for name, (module, names) in MODULES.items():
@@ -648,16 +651,16 @@ def test_full_gradients():
 def test_train_curve():
   golden = Golden("train_curve")
   start = Golden(str(golden["meta/params_from"]).removesuffix(".npz"))
-  recipe = golden_recipe(golden)
-  state = golden_state(recipe, start.below("param"), golden)
-  step = jax.jit(functools.partial(step_lib.train_step, recipe=recipe))
+  network, training = golden_training(golden)
+  state = golden_state(training, start.below("param"), golden)
+  step = jax.jit(functools.partial(step_lib.train_step, training=training))
   for i in range(int(golden["meta/steps"])):
 
     def take(key, i=i):
       return golden[key][i]
 
     batch, draws = golden_inputs(golden, take)
-    outputs = recipe.model.forward(
+    outputs = network.forward(
       state.params, state.codebook.code_KxD, batch["features"]
     )
     for m, letter in LETTER.items():
@@ -669,7 +672,9 @@ def test_train_curve():
   check_codebook(state.codebook, golden, "buf/final", 1e-8)
   trees = {
     **{n: (state.params[m], names) for n, (m, names) in MODULES.items()},
-    **{n: (state.club[p], official.CLUB) for n, (p, *_) in NETS.items()},
+    **{
+      n: (state.side["club"][p], official.CLUB) for n, (p, *_) in NETS.items()
+    },
   }
   for name, (tree, names) in trees.items():
     for key, ours in official.to_official(names, tree).items():

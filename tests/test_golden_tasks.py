@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from test_golden import Golden, close
 
-from unirep.tasks import classification, criteria, localization, probe, scores
-from unirep.tasks.probe import Split
+from unirep.tasks import classification, localization
+from unirep.tasks.probing import criteria, probe, scores
+from unirep.tasks.probing.probe import Split
 
 pytestmark = pytest.mark.usefixtures("x64")
 

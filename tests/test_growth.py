@@ -10,7 +10,7 @@ import pytest
 from unirep import codebook as cb
 from unirep import growth
 from unirep.losses import cmcm, matching
-from unirep.train import step as step_lib
+from unirep.methods import levels as levels_lib
 
 NAMES = ("video", "audio", "text")
 D = 16
@@ -36,7 +36,7 @@ def said(rows, names=NAMES):
 
 
 def rows_of(x, code_KxD, weight_B=None):
-  """As `levels.find` makes them."""
+  """As `methods.levels` makes them."""
   distance = {m: cb.distances(code_KxD, v) for m, v in x.items()}
   batch = len(next(iter(x.values())))
   weight_B = np.ones(batch) if weight_B is None else np.asarray(weight_B, float)
@@ -681,7 +681,7 @@ def test_placements_come_to_rest():
 
   def placed(book):
     clips = rows_of(said(AXES[:4], ["text"]), book.code_KxD)
-    health = step_lib.codebook_health(["text"], book, {"clip": clips}, None)
+    health = levels_lib.health(["text"], book, {"clip": clips}, None)
     return health["codebook/placed"] * 8
 
   assert placed(history[0]) == 0

@@ -11,12 +11,14 @@ from test_configs import Watched, leaves
 
 import unirep
 from configs import evaluate, pretrain, toc, tokenize
-from unirep.data.synthetic import SyntheticEvents
+from unirep import build
+from unirep import codes as coded
+from unirep.data.generated.synthetic import SyntheticEvents
 from unirep.errors import InputError
-from unirep.experiment import build, jobs
-from unirep.experiment import evaluate as evaluate_job
-from unirep.tasks import codes as codes_lib
+from unirep.jobs import dispatch
+from unirep.jobs import evaluate as evaluate_job
 from unirep.tasks import sharing
+from unirep.tokenizer import Tokenizer
 
 SAMPLES = 5
 KEEP = (4, 8, 16)
@@ -33,7 +35,7 @@ def trained(tmp_path_factory):
   devices = jax.devices
   jax.devices = lambda: devices()[:1]
   try:
-    jobs.run(config, workdir, Console(quiet=True))
+    dispatch.run(config, workdir, Console(quiet=True))
   finally:
     jax.devices = devices
   return workdir
@@ -71,8 +73,7 @@ def test_the_door_gives_the_codes_of_the_model(model, trained, features):
     "text": (SAMPLES, 1),
   }
   again = unirep.load(trained / "checkpoints" / "2").encode(**features)
-  encoder = model.encoder()
-  whole = encoder(SyntheticEvents(size=SAMPLES))
+  whole = model.codes(SyntheticEvents(size=SAMPLES))
   for m in codes:
     assert codes[m].dtype == np.int32
     assert 0 <= codes[m].min() <= codes[m].max() < 16
@@ -98,7 +99,7 @@ def test_any_number_of_samples_of_any_length(model, features):
 
 def test_a_clip_has_one_code(model, features):
   codes = model.encode_clips(**features)
-  whole = model.encoder()(SyntheticEvents(size=SAMPLES))
+  whole = model.codes(SyntheticEvents(size=SAMPLES))
   text = model.encode(text=features["text"])["text"]
   for m in model.modalities:
     assert (codes[m].shape, codes[m].dtype) == ((SAMPLES,), np.int32)
@@ -178,7 +179,7 @@ def test_files_become_files_and_only_once(trained, features, tmp_path, model):
   config = tokenize.get_config()
   config.checkpoint, config.features = str(trained), str(folder)
   workdir, quiet = tmp_path / "out", Console(quiet=True)
-  assert jobs.run(config, workdir, quiet)["new"] == 2
+  assert dispatch.run(config, workdir, quiet)["new"] == 2
   target = workdir / "codes" / "a.npz"
   with np.load(target) as file:
     np.testing.assert_array_equal(
@@ -187,14 +188,14 @@ def test_files_become_files_and_only_once(trained, features, tmp_path, model):
     )
     np.testing.assert_array_equal(file["label/class"], np.arange(SAMPLES))
   target.unlink()
-  assert jobs.run(config, workdir, quiet) == {
+  assert dispatch.run(config, workdir, quiet) == {
     "files": 2,
     "new": 1,
     "samples": SAMPLES,
   }
   np.savez(folder / "a.npz", audio=features["audio"][..., :3])
   with pytest.raises(InputError, match=r"a\.npz.*\(B, T, 32\)"):
-    jobs.run(config, tmp_path / "other", quiet)
+    dispatch.run(config, tmp_path / "other", quiet)
   assert not (tmp_path / "other").exists()
 
 
@@ -204,7 +205,7 @@ def test_toc_of_a_foreign_codebook(tmp_path):
   config = toc.get_config()
   config.codebook = str(tmp_path / "book.npy")
   config.keep = (2, 4)
-  results = jobs.run(config, tmp_path / "out", Console(quiet=True))
+  results = dispatch.run(config, tmp_path / "out", Console(quiet=True))
   with np.load(tmp_path / "out" / "toc.npz") as file:
     assert file["mask_SxD"].sum(1).tolist() == [2, 4]
     best = np.argsort(-file["importance_D"], kind="stable")
@@ -227,7 +228,7 @@ def test_toc_leaves_out_codes_that_are_asleep(tmp_path):
     config.codebook, config.keep = str(tmp_path / f"{name}.npy"), (2, 4)
     config.spare_dead = True
     console = Console(record=True, quiet=False, file=io.StringIO(), width=200)
-    results.append(jobs.run(config, tmp_path / name, console))
+    results.append(dispatch.run(config, tmp_path / name, console))
     lines.append(console.export_text())
   assert [x.pop("codes") for x in results] == [12, 16]
   assert [x.pop("asleep") for x in results] == [0, 4]
@@ -247,7 +248,7 @@ def test_masks_leave_out_codes_that_are_asleep():
   code = np.random.default_rng(1).random((9, 8)) + np.arange(8)
   sleepy = np.insert(code, [0, 3, 9], 0, axis=0)
   config = evaluate.get_config("size=tiny")
-  train = codes_lib.Codes({"audio": np.array([[0, 2, -1]])}, {}, {})
+  train = coded.Codes({"audio": np.array([[0, 2, -1]])}, {}, {})
   for live in (False, True):
     config.toc.live_codes = live
     place = {"audio": np.array([[1, 3, -1]])}  # where codes 0 and 2 are now
@@ -278,7 +279,7 @@ def test_no_codebook(tmp_path, array, changes, words):
   config.codebook = str(path)
   config.update(changes)
   with pytest.raises(InputError) as error:
-    jobs.run(config, tmp_path / "out", Console(quiet=True))
+    dispatch.run(config, tmp_path / "out", Console(quiet=True))
   assert all(word in str(error.value) for word in ["book.npy", *words])
   assert not (tmp_path / "out").exists()
 
@@ -289,7 +290,7 @@ def test_no_codebook(tmp_path, array, changes, words):
 def test_tasks_end_in_intervals_and_a_verdict(trained, tmp_path, protocol):
   workdir = tmp_path / "out"
   config = evaluation(trained, protocol=protocol)
-  results = jobs.run(config, workdir, Console(quiet=True))
+  results = dispatch.run(config, workdir, Console(quiet=True))
   assert results == json.loads((workdir / "results.json").read_text())
   assert set(results["tasks"]) == {"classification", "localization"}
   for task in results["tasks"].values():
@@ -312,7 +313,7 @@ def test_tasks_end_in_intervals_and_a_verdict(trained, tmp_path, protocol):
   codes = list((workdir / "codes").iterdir())
   assert len(codes) == 4  # train, validation and test, and train as it is
   train, test = (
-    codes_lib.read(next(x for x in codes if x.name.startswith(name)))
+    coded.read(next(x for x in codes if x.name.startswith(name)))
     for name in ("clips-seen", "clips-test")
   )
   same = sharing.same_event(test.labels, 10)
@@ -324,13 +325,13 @@ def test_tasks_end_in_intervals_and_a_verdict(trained, tmp_path, protocol):
 
 def test_codes_are_made_once(trained, tmp_path, monkeypatch):
   config = evaluation(trained, tasks=("classification",))
-  first = jobs.run(config, tmp_path, Console(quiet=True))
+  first = dispatch.run(config, tmp_path, Console(quiet=True))
 
   def never(*_, **__):
     raise AssertionError("encoded again")
 
-  monkeypatch.setattr(codes_lib.Encoder, "__call__", never)
-  again = jobs.run(config, tmp_path, Console(quiet=True))
+  monkeypatch.setattr(Tokenizer, "codes", never)
+  again = dispatch.run(config, tmp_path, Console(quiet=True))
   assert again["tasks"] == first["tasks"]
 
 
@@ -357,7 +358,7 @@ def test_bad_evaluations_are_refused(trained, tmp_path, changes, words):
   config = evaluation(trained)
   config.update(changes)
   with pytest.raises(InputError) as error:
-    jobs.run(config, tmp_path / "out", Console(quiet=True))
+    dispatch.run(config, tmp_path / "out", Console(quiet=True))
   assert all(word in str(error.value) for word in words), error.value
 
 
@@ -382,7 +383,7 @@ def test_classes_that_differ_are_measured_twice(trained, tmp_path):
   for name in ("train", "validation", "test", "other"):
     config.data[name] = str(tmp_path / f"{name}.npz")
   config.probe.batch_size = 4
-  results = jobs.run(config, tmp_path / "out", Console(quiet=True))
+  results = dispatch.run(config, tmp_path / "out", Console(quiet=True))
   assert list(results["tasks"]) == [
     "cross_classification",
     "cross_classification_shared",
@@ -404,22 +405,22 @@ def test_your_own_arrays(trained, tmp_path):
     )
   config = evaluation(trained, source="arrays")
   with pytest.raises(InputError, match=r"data\.train: is empty"):
-    jobs.run(config, tmp_path / "out", Console(quiet=True))
+    dispatch.run(config, tmp_path / "out", Console(quiet=True))
   for name in ("train", "validation", "test"):
     config.data[name] = str(tmp_path / f"{name}.npz")
   config.probe.batch_size = 4
-  results = jobs.run(config, tmp_path / "out", Console(quiet=True))
+  results = dispatch.run(config, tmp_path / "out", Console(quiet=True))
   assert results["tasks"]["classification"]["directions"]["audio->video"]
   config.tasks = ("localization",)
   with pytest.raises(InputError, match="segments/"):
-    jobs.run(config, tmp_path / "other", Console(quiet=True))
+    dispatch.run(config, tmp_path / "other", Console(quiet=True))
 
 
 def test_unknown_jobs_are_refused(tmp_path):
   config = toc.get_config()
   config.job = "dance"
   with pytest.raises(InputError, match="dance"):
-    jobs.run(config, tmp_path)
+    dispatch.run(config, tmp_path)
 
 
 def test_no_key_unread(trained, features, tmp_path, monkeypatch):
@@ -434,7 +435,7 @@ def test_no_key_unread(trained, features, tmp_path, monkeypatch):
   for i, config in enumerate((tokens, ranking, tasks)):
     watched = Watched(config)
     watched.seen.clear()
-    jobs.run(watched, tmp_path / f"run{i}", Console(quiet=True))
+    dispatch.run(watched, tmp_path / f"run{i}", Console(quiet=True))
     assert not set(leaves(config)) - watched.seen
 
 

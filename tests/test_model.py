@@ -10,8 +10,13 @@ import pytest
 
 from unirep import codebook as codebook_lib
 from unirep.losses import club as club_lib
-from unirep.losses import cmcm, cpc, levels, matching, objective
-from unirep.model import Modality, Model
+from unirep.losses import cmcm, cpc, matching, objective
+from unirep.losses.view import View
+from unirep.methods import levels
+from unirep.methods import recipe as recipes
+from unirep.methods.fcid import FCID
+from unirep.methods.network import Modality
+from unirep.methods.recipe import padding_mask
 from unirep.nn import decoders
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib
@@ -61,7 +66,7 @@ LENGTHS = {  # where padding is known
 
 
 def model_of(name, **changes):
-  return Model(MODELS[name], **(SIZES | changes))
+  return FCID(MODELS[name], **(SIZES | changes))
 
 
 def batch_of(model, seed=0):
@@ -75,11 +80,10 @@ def batch_of(model, seed=0):
   return {"features": features, "lengths": lengths}
 
 
-TERMS = objective.Terms(
-  distribution=functools.partial(cmcm.cosine_distribution, dim=D),
-  matching=functools.partial(matching.matching, dim=D),
-  club=functools.partial(club_lib.estimate, bounded=False),
-)
+LOSSES = objective.LOSSES | {
+  "club": functools.partial(club_lib.pairs, bounded=False)
+}
+WEIGHTS = dict.fromkeys(LOSSES, 1.0) | {"commitment": 0.0}
 
 
 def half_awake(key, dim, names):
@@ -96,18 +100,20 @@ def recipe_of(model):
 
   CLUB is left unbounded, or what only it trains might stand still.
   """
-  return state_lib.Recipe(
-    model=model,
-    terms=TERMS,
-    weights=objective.Weights(),
-    optimizer=optax.sgd(1.0),
+  return recipes.Recipe(
+    network=model,
+    losses=LOSSES,
+    weights=WEIGHTS,
     club_optimizer=optax.sgd(1e-3),
     init_codebook=half_awake,
-    steps=10,
     init_cpc=functools.partial(cpc.init, width=6, layers=1),
     init_club=functools.partial(club_lib.init, hidden=6),
     club_rounds=2,
   )
+
+
+def training_of(recipe):
+  return state_lib.Training(recipes.method(recipe), optax.sgd(1.0), steps=10)
 
 
 @functools.cache
@@ -115,15 +121,11 @@ def compiled(name):
   """Recipe, first state, batch, draws and the compiled step."""
   model = model_of(name)
   recipe, batch = recipe_of(model), batch_of(model)
-  state = jax.jit(functools.partial(state_lib.init, recipe, batch=batch))(
-    jax.random.key(0)
-  )
-  draw = jax.jit(
-    lambda key: objective.draw(
-      key, model, batch=B, time=SHAPES[model.fine[0]][0]
-    )
-  )
-  step = jax.jit(functools.partial(step_lib.train_step, recipe=recipe))
+  training = training_of(recipe)
+  init = functools.partial(state_lib.init, training, batch=batch)
+  state = jax.jit(init)(jax.random.key(0))
+  draw = jax.jit(lambda key: recipes.draw(recipe, key, batch, B))
+  step = jax.jit(functools.partial(step_lib.train_step, training=training))
   draws = draw(jax.random.key(1))
   step = step.lower(state, batch, draws, None).compile(
     compiler_options={
@@ -161,7 +163,7 @@ def test_a_step_trains_every_parameter(name):
     if key.startswith("['cpc']") and "['predict']['bias']" in key:
       continue  # its true gradient is zero: the softmax does not see it
     assert np.abs(leaf - old[key]).max() > 0, f"{key} is not trained"
-  for part in ("codebook", "club"):
+  for part in ("codebook", "side"):
     moved, still = flat(getattr(after, part)), flat(getattr(before, part))
     assert all(np.isfinite(leaf).all() for leaf in moved.values())
     assert any((moved[k] != still[k]).any() for k in moved)
@@ -169,12 +171,12 @@ def test_a_step_trains_every_parameter(name):
   np.testing.assert_allclose(
     metrics["grad_norm"], np.linalg.norm(norms), rtol=1e-4
   )
-  counts = dict.fromkeys(objective.Weights._fields, 1.0)
+  counts = dict(WEIGHTS)
   counts["matching"] = metrics["codebook/trust"]
   losses = [k for k in metrics if k.split("/")[0] in counts]
   total = sum(counts[k.split("/")[0]] * metrics[k] for k in losses)
   np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
-  assert set(recipe.model.order) == set(after.codebook.age)
+  assert set(recipe.network.order) == set(after.codebook.age)
   assert {k for k in metrics if k.startswith("matching/")} == {
     "matching/clip",
     "matching/step",
@@ -224,7 +226,7 @@ def test_cpc_needs_three_steps(steps, aligned):
   model = model_of("three")
   features = batch_of(model)["features"]
   short = {m: x[:, :steps] for m, x in features.items()}
-  init = functools.partial(state_lib.init, recipe_of(model))
+  init = functools.partial(state_lib.init, training_of(recipe_of(model)))
   state = jax.eval_shape(init, jax.random.key(0), {"features": short})
   assert ("cpc" in state.params) == aligned
 
@@ -242,8 +244,8 @@ def test_padding_content_is_irrelevant_to_a_whole_step():
   other, others = step(state, {**batch, "features": garbage}, draws, None)
   for key, value in metrics.items():
     np.testing.assert_allclose(others[key], value, 1e-4, 1e-6, err_msg=key)
-  expected = flat((after.params, after.codebook, after.club))
-  for key, leaf in flat((other.params, other.codebook, other.club)).items():
+  expected = flat((after.params, after.codebook, after.side))
+  for key, leaf in flat((other.params, other.codebook, other.side)).items():
     np.testing.assert_allclose(leaf, expected[key], 1e-3, 2e-5, err_msg=key)
   # Lengths do matter.
   full = {m: np.full_like(n, 3) for m, n in batch["lengths"].items()}
@@ -254,9 +256,9 @@ def test_padding_content_is_irrelevant_to_a_whole_step():
 def test_a_step_keeps_structure_shapes_and_types():
   _, state, batch, draws, _ = compiled("three")
   for dtype in (None, jnp.bfloat16):
-    recipe = recipe_of(model_of("three", dtype=dtype))
+    training = training_of(recipe_of(model_of("three", dtype=dtype)))
     after, metrics = jax.eval_shape(
-      functools.partial(step_lib.train_step, recipe=recipe),
+      functools.partial(step_lib.train_step, training=training),
       state,
       batch,
       draws,
@@ -280,7 +282,7 @@ def plain(time=4, sphere=True):
   model = model_of("plain", sphere=sphere)
   batch = batch_of(model)
   features = {m: x[:, :time] for m, x in batch["features"].items()}
-  mask = step_lib.padding_mask(batch) if time == 4 else {}
+  mask = padding_mask(batch) if time == 4 else {}
   params = jax.jit(model.init)(jax.random.key(0), features)
   codes = jax.random.uniform(jax.random.key(1), (K, D), float, -1, 1)
   run = jax.jit(lambda p, c: model.forward(p, c, features, mask))
@@ -305,7 +307,7 @@ def test_shapes(name):
     assert out.fine_reconstruction[m].shape == features[m].shape
   assert set(out.general_steps) == set(model.fine)
   clips = model_of(name, steps=False)
-  assert jax.eval_shape(clips.forward, params, codes, features)[:6] == out[:6]
+  assert jax.eval_shape(clips.forward, params, codes, features)[:7] == out[:7]
   assert not jax.eval_shape(
     clips.forward, params, codes, features
   ).general_steps
@@ -445,7 +447,7 @@ def test_with_one_step_downstream_sees_what_pretraining_saw():
 def twins(rate):
   """Two sequence modalities with equal features and equal parameters."""
   spec = Modality("sequence", False)
-  model = Model({"a": spec, "b": spec}, **(SIZES | {"dropout": rate}))
+  model = FCID({"a": spec, "b": spec}, **(SIZES | {"dropout": rate}))
   x = np.random.default_rng(0).normal(size=(1, 3, 7)).astype(np.float32)
   features = dict.fromkeys("ab", np.repeat(x, 2, 0))  # and two equal samples
   params = jax.jit(model.init)(jax.random.key(0), features)
@@ -484,12 +486,16 @@ def test_dropout_needs_keys_and_differs_between_modalities_and_samples():
 # Codes that modalities share.
 
 
+def levels_of(out, mask, codes, nearest=codebook_lib.nearest_jointly):
+  return model_of("plain").levels(out, mask, codes, nearest)
+
+
 def test_places_are_clips_and_steps_that_both_modalities_have():
   run, params, codes, _, _ = plain()
   out = run(params, codes)
   lengths = {"left": [4, 1, 4, 2, 4, 3], "right": [4, 4, 2, 1, 4, 4]}
   mask = {m: np.arange(4) < np.array(n)[:, None] for m, n in lengths.items()}
-  places = levels.find(model_of("plain"), out, mask, codes)
+  places = levels_of(out, mask, codes)
   assert list(places) == ["clip", "step"]
   clip, step = places.values()
   assert set(clip.x) == {"left", "right", "text"}
@@ -507,9 +513,7 @@ def test_places_are_clips_and_steps_that_both_modalities_have():
       np.testing.assert_array_equal(rows.idx[m], nearest)
       expected = codebook_lib.distances(codes, x)
       np.testing.assert_array_equal(rows.distance[m], expected)
-  each = levels.find(
-    model_of("plain"), out, mask, codes, codebook_lib.nearest_each
-  )["clip"]
+  each = levels_of(out, mask, codes, codebook_lib.nearest_each)["clip"]
   for m, idx in out.idx.items():
     np.testing.assert_array_equal(each.idx[m], idx)
 
@@ -518,14 +522,14 @@ def test_agreement_is_of_what_each_would_choose():
   run, params, codes, _, _ = plain()
   out = run(params, codes)
   mask = {"left": np.arange(4) < np.array([4, 1, 4, 2, 4, 3])[:, None]}
-  places = levels.find(model_of("plain"), out, mask, codes)
+  places = levels_of(out, mask, codes)
   book = codebook_lib.asleep(jax.random.key(0), K, D, tuple(out.idx))
   book = book._replace(
     count_K=jnp.array([0, 3.0, 1, 9] + [0] * (K - 4)),
     tenure_K=jnp.array([200.0, 60, 49, 0] + [50.0] * (K - 4)),
     code_KxD=book.code_KxD.at[:3].set(1.0),
   )
-  health = step_lib.codebook_health(model_of("plain").order, book, places, None)
+  health = levels.health(model_of("plain").order, book, places, None)
   idx = {m: np.asarray(i) for m, i in out.idx.items()}
   for m, n in (("left", "right"), ("left", "text"), ("right", "text")):
     np.testing.assert_allclose(
@@ -554,25 +558,24 @@ def test_agreement_is_of_what_each_would_choose():
   )
 
 
-def measured(general, codes, terms=TERMS):
+def measured(general, codes, distribution=cmcm.cosine_distribution):
   """Total and metrics of matching alone, where clips say `general`."""
-  run, params, first, features, mask = plain()
+  run, params, first, _, mask = plain()
   out = run(params, first)._replace(general=general, general_steps={})
-  weights = objective.Weights(*[0.0] * len(objective.Weights._fields))
-  weights = weights._replace(matching=1.0)
-  places = levels.find(model_of("plain"), out, mask, codes)
-  return objective.objective(
-    model_of("plain"),
-    terms,
-    weights,
-    out,
-    features,
-    mask,
-    places,
-    None,
-    {},
-    None,  # no CPC and no CLUB: nothing is drawn
+  weights = dict.fromkeys(LOSSES, 0.0) | {"matching": 1.0, "cmcm": 1e-9}
+  places = levels_of(out, mask, codes)
+  view = View(
+    order=model_of("plain").order,
+    fine=model_of("plain").fine,
+    outputs=out,
+    mask=mask,
+    places=places,
+    pairs={},
+    networks={},
+    draws=None,  # no CPC and no CLUB: nothing is drawn
+    distribution=distribution,
   )
+  return objective.objective(view, LOSSES, weights)
 
 
 def test_matching_counts_as_far_as_codes_tell_samples_apart():
@@ -588,7 +591,7 @@ def test_matching_counts_as_far_as_codes_tell_samples_apart():
   def alone(general):
     distance = {m: codebook_lib.distances(codes, x) for m, x in general.items()}
     idx = codebook_lib.nearest_jointly(distance)
-    return TERMS.matching(distance, idx, np.ones(B))
+    return matching.matching(distance, idx, np.ones(B), dim=D)
 
   value_and_grad = jax.jit(jax.value_and_grad(measured, has_aux=True))
   (total, metrics), grad = value_and_grad(general, codes)
@@ -603,9 +606,12 @@ def test_matching_counts_as_far_as_codes_tell_samples_apart():
     np.testing.assert_allclose(grad[m], trust * plain_grad[m], 1e-3, 1e-6)
     assert np.abs(grad[m]).max() > 1e-3
   # Where distributions are flat there is no trust, and nothing moves.
-  flat = TERMS._replace(distribution=lambda d: jnp.full_like(d, 1 / K))
+
+  def flat(distance, dim):
+    return jnp.full_like(distance, 1 / K)
+
   for case in (
-    functools.partial(measured, codes=codes, terms=flat),
+    functools.partial(measured, codes=codes, distribution=flat),
     functools.partial(measured, codes=np.zeros_like(codes)),
   ):
     (total, metrics), grad = jax.jit(jax.value_and_grad(case, has_aux=True))(
@@ -620,13 +626,15 @@ def test_codes_move_by_averages_and_not_by_gradients():
   """As the pure update has it, whatever the losses count."""
   recipe, state, batch, draws, step = compiled("three")
   after, _ = step(state, batch, draws, None)
-  mask = step_lib.padding_mask(batch)
+  mask = padding_mask(batch)
 
   @jax.jit
   def update(state):
     code_KxD = state.codebook.code_KxD
-    out = recipe.model.forward(state.params, code_KxD, batch["features"], mask)
-    places = levels.find(recipe.model, out, mask, code_KxD)
+    out = recipe.network.forward(
+      state.params, code_KxD, batch["features"], mask
+    )
+    places = recipe.network.levels(out, mask, code_KxD, recipe.nearest)
     return recipe.update_codebook(
       state.codebook, [*places.values()], draws.codebook, 0.0
     )

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unirep.nn import blocks, decoders, encoders
+from unirep.nn import blocks, encoders
+from unirep.nn.kinds import KINDS
 
 B, T, D = 4, 6, 8
 
@@ -181,22 +182,29 @@ def test_attention_matches_loops(masked, x64):
   np.testing.assert_allclose(ours, expected, atol=1e-12)
 
 
-KINDS = {"sequence": (7,), "vector": (7,), "grid": (3, 3, 7)}
+SHAPES = {"sequence": (7,), "vector": (7,), "grid": (3, 3, 7)}
 
 
 @functools.cache
 def tokens(kind, dtype=None):
+  spec = KINDS[kind]
   module = encoders.Tokens(
-    kind, dim=D, heads=2, hidden=16, layers=2, dtype=dtype
+    spec.pool(dtype=dtype) if spec.pool else None,
+    spec.attends,
+    dim=D,
+    heads=2,
+    hidden=16,
+    layers=2,
+    dtype=dtype,
   )
-  return module, start(module, normal(1, T, *KINDS[kind]))
+  return module, start(module, normal(1, T, *SHAPES[kind]))
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", list(SHAPES))
 def test_tokens_commute_with_permutations_of_time(kind):
   module, params = tokens(kind)
   run = jax.jit(functools.partial(apply, module, params))
-  x, order = normal(B, T, *KINDS[kind]), np.array([3, 0, 5, 1, 4, 2])
+  x, order = normal(B, T, *SHAPES[kind]), np.array([3, 0, 5, 1, 4, 2])
   y = run(x)
   assert y.shape == (B, T, D)
   np.testing.assert_allclose(run(x[:, order]), y[:, order], atol=2e-5)
@@ -298,7 +306,7 @@ def test_layers_draw_their_own_masks(rate):
 
   def run(p, layers):
     return apply(
-      encoders.Tokens("sequence", D, 2, 16, layers, rate), p, x, None, keys
+      encoders.Tokens(None, True, D, 2, 16, layers, rate), p, x, None, keys
     )
 
   @jax.jit
@@ -371,13 +379,13 @@ def test_attention_pool_trains_its_attention():
 # Types.
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", list(SHAPES))
 def test_bfloat16_flows_through_encoders(kind):
   module, params = tokens(kind, jnp.bfloat16)
   assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {
     jnp.dtype("float32")
   }
-  x = normal(B, T, *KINDS[kind])
+  x = normal(B, T, *SHAPES[kind])
   y = apply(module, params, x)
   assert y.dtype == jnp.bfloat16
   wide = apply(tokens(kind)[0], params, x)
@@ -390,11 +398,11 @@ def test_specific_features_and_decoders_fit_and_keep_bfloat16(kind):
   shape = (7,) if kind == "sequence" else (6, 5, 7)
   x, z = normal(2, T, *shape), normal(2, T, D)
   for dtype in (None, jnp.bfloat16):
-    encoder = encoders.specific(kind, 4, dtype)
+    encoder = KINDS[kind].specific(4, dtype=dtype)
     (features, summary), _ = jax.eval_shape(
       encoder.init_with_output, jax.random.key(0), x
     )
-    decoder = decoders.decoder(kind, 7, dtype)
+    decoder = KINDS[kind].decoder(7, dtype=dtype)
     y, _ = jax.eval_shape(
       decoder.init_with_output, jax.random.key(0), z, features
     )

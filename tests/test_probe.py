@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unirep.tasks import classification, probe
-from unirep.tasks.probe import Split
+from unirep.tasks import classification
+from unirep.tasks.probing import probe
+from unirep.tasks.probing.probe import Split
 
 CODES, DIM, CLASSES, T = 8, 6, 4, 3
 OPTIONS = {

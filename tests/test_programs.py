@@ -9,7 +9,7 @@ from jax.sharding import PartitionSpec
 
 from benchmarks import chips, programs, slices
 from benchmarks.programs import Collective
-from unirep.train import mesh as mesh_lib
+from unirep.parallel import mesh as mesh_lib
 
 # Two chains share a channel; the second one's middle lies in a loop of 5, in
 # which a sum and a nested loop of 3 run as well.

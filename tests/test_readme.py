@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from unirep.experiment import jobs
+from unirep.jobs import dispatch
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -51,7 +51,7 @@ def test_your_data_in_ten_lines(tmp_path, monkeypatch, one_device):
 
   config = pretrain.get_config(flags["config"].split(":", 1)[1])
   config.data.path = flags["config.data.path"]
-  summary = jobs.run(
+  summary = dispatch.run(
     shrink(config), pathlib.Path(flags["workdir"]), Console(quiet=True)
   )
   assert summary["cross_modal"]["audio->video"]["chance"] > 0
@@ -69,7 +69,7 @@ def test_modalities_of_your_own(tmp_path, monkeypatch, one_device):
   names = {}
   exec(blocks("python")[1], names)
   config = shrink(names["get_config"]())
-  summary = jobs.run(config, tmp_path / "run", Console(quiet=True))
+  summary = dispatch.run(config, tmp_path / "run", Console(quiet=True))
   assert summary["steps"] == 2
   assert summary["cross_modal"] == {}  # no labels, no evaluation
 
@@ -97,7 +97,7 @@ def test_a_trained_model_in_six_lines(tmp_path, monkeypatch, one_device):
 
   config = pretrain.get_config("size=tiny")
   config.data.train_size, config.data.test_size = 24, 16
-  jobs.run(config, pathlib.Path("runs/first"), Console(quiet=True))
+  dispatch.run(config, pathlib.Path("runs/first"), Console(quiet=True))
   names = {}
   code = blocks("python")[2]
   assert len(code.split("\n\n")[-1].splitlines()) <= 6

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unirep.tasks import scores
+from unirep.tasks.probing import scores
 
 N, T, C = 7, 9, 4
 

@@ -11,9 +11,9 @@ from sklearn.linear_model import LogisticRegression
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-from unirep import charts
+from unirep.codes import Codes
+from unirep.jobs import charts
 from unirep.tasks import bags, sharing
-from unirep.tasks.codes import Codes
 
 K, C, N, T = 32, 8, 240, 6
 

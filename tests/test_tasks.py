@@ -4,16 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from unirep.codes import Codes
 from unirep.errors import InputError
-from unirep.tasks import (
-  classification,
-  cross_classification,
-  localization,
-  probe,
-  protocol,
-  suite,
-)
-from unirep.tasks.codes import Codes
+from unirep.tasks import classification, cross_classification, localization
+from unirep.tasks.probing import probe, protocol, suite
 
 K, D, C, T = 8, 6, 4, 3
 OPTIONS = {"steps": 150, "batch_size": 32, "learning_rate": 2e-2}

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unirep import collectives
+from unirep.parallel import collectives
 
 FAR = 1e30  # squared distance of what is asleep: finite, and never the least
 

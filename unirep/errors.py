@@ -1,5 +1,8 @@
 """The one exception for input that the user can mend."""
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class InputError(ValueError):
   """Bad input from outside: a file, a flag, an array, a checkpoint.
@@ -10,3 +13,19 @@ class InputError(ValueError):
   """
 
   exit_code = 2
+
+
+def pick(table: Mapping[str, Any], key: str, value: Any) -> Any:
+  """The entry of a registry.
+
+  Args:
+    table: name -> entry.
+    key: the setting that names it, for the error.
+    value: the name.
+
+  Raises:
+    InputError: naming the key, the value and all known names.
+  """
+  if not isinstance(value, str) or value not in table:
+    raise InputError(f"{key}={value!r} is not one of {tuple(table)}")
+  return table[value]

@@ -32,8 +32,8 @@ import jax
 import jax.numpy as jnp
 
 from unirep import codebook as codebook_lib
-from unirep import collectives
 from unirep.codebook import Codebook, Rows
+from unirep.parallel import collectives
 
 
 class Near(NamedTuple):

@@ -16,10 +16,11 @@ from rich.console import Console
 
 from unirep import flags
 from unirep.errors import InputError
-from unirep.experiment import jobs
-from unirep.train import checkpoint, cluster
+from unirep.jobs import dispatch
+from unirep.parallel import cluster
+from unirep.parallel.preemption import PreemptedError
+from unirep.train import checkpoint
 from unirep.train.loop import NonFiniteError
-from unirep.train.preemption import PreemptedError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> int:
     console = Console(highlight=False, quiet=quiet)
     if who:
       console.print(who, soft_wrap=True)
-    jobs.run(config, pathlib.Path(workdir), console)
+    dispatch.run(config, pathlib.Path(workdir), console)
   except (InputError, PreemptedError) as error:
     sys.stderr.write(f"unirep: {error}\n")
     return error.exit_code

@@ -14,14 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from unirep import collectives
-from unirep.codebook import (
-  Codebook,
-  Rows,
-  awake,
-  idle,
-  usage,
-)
+from unirep.codebook import Codebook, Rows, awake, idle, usage
+from unirep.parallel import collectives
 
 
 def update(
@@ -33,18 +27,20 @@ def update(
   modalities: Sequence[str],
   ema: Mapping[str, Any],
   restart: Mapping[str, Any],
+  spread: float = 0.0,
   axis_name: str | None = None,
 ) -> Codebook:
-  """Averages, ages and restarts by the clips of one step.
+  """Averages, ages and restarts by the rows of one step.
 
   Args:
     codebook: state before the step.
-    levels: the first is that of clips, the others are not looked at.
+    levels: the first is what the method quantizes, others are not looked at.
     key: PRNG key of the restart, equal on every device.
     progress: not used; the signature is that of `growth.update`.
     modalities: their order; that of a mapping is lost inside JAX, which sorts.
     ema: keywords of `ema_update`.
     restart: keywords of `restart_from_codes`.
+    spread: half width of noise that a restarted code gets beside the offset.
     axis_name: the device axis over which rows are spread.
   """
   del progress
@@ -54,7 +50,12 @@ def update(
   )
   codebook = grow_older(codebook, idx, axis_name=axis_name)
   uniform_K = jax.random.uniform(key, codebook.count_K.shape)
-  return restart_from_codes(codebook, uniform_K, **restart)
+  options = dict(restart)
+  if spread:
+    shape = codebook.code_KxD.shape
+    noise_KxD = jax.random.uniform(jax.random.fold_in(key, 1), shape, float, -1)
+    options["offset"] = options["offset"] + spread * noise_KxD
+  return restart_from_codes(codebook, uniform_K, **options)
 
 
 def ema_update(
@@ -136,7 +137,7 @@ def restart_from_codes(
   *,
   limit: float = 300.0,
   active: float = 100.0,
-  offset: float = -1 / 1024,
+  offset: float | jax.Array = -1 / 1024,
 ) -> Codebook:
   """Overwrites dead codes with shifted copies of active ones, as released.
 
@@ -148,7 +149,7 @@ def restart_from_codes(
     uniform_K: draws from [0, 1), which pick the parents.
     limit: a code idle for more steps is dead.
     active: a code idle for fewer steps may be a parent.
-    offset: constant added to every component of a copy.
+    offset: added to copies: a constant, or (K, D).
   """
   idle_K = idle(codebook)
   dead_K = idle_K > limit

@@ -1,5 +1,6 @@
 """The directory of one run: whose it is, and what it holds."""
 
+import copy
 import json
 import pathlib
 from collections.abc import Mapping
@@ -17,11 +18,15 @@ FREE = (
   *("log_every", "checkpoint_every", "checkpoints_kept", "workers"),
   *("checkpoints_required", "mesh.model", "mesh.params"),
 )
-# Leaves that older runs lack -> the value that says what these did.
-ADDED = {
+# Leaves that older runs lack -> what says that these did the same; a function
+# of their settings where it depends. A feature that adds a leaf adds it here,
+# and orphans no run.
+ADDED: dict[str, Any] = {
   **{"data.classes": 10, "data.variation": 0.4},
   **{"data.nuisance": 0.5, "data.private": 0},
   **{"model.sphere": False, "model.steps": False},
+  "loss.step_infonce": lambda settings: settings["loss"]["infonce"],
+  "method": "fcid",
 }
 
 
@@ -38,8 +43,9 @@ def check(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
     old = json.loads(path.read_text())
   except ValueError as error:
     raise InputError(f"{path} is not JSON ({error})") from error
+  old = completed(old, settings)
   for key, values in sorted(differences(old, settings).items()):
-    if key not in FREE and values != (None, ADDED.get(key)):
+    if key not in FREE:
       raise InputError(
         f"{workdir} holds a run with {key}={values[0]!r}, not {values[1]!r}; "
         "name another --workdir or delete it"
@@ -59,6 +65,26 @@ def claim(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
     write_json(workdir / CONFIG, settings)
   except OSError as error:
     raise InputError(f"cannot write to {workdir}: {error.strerror}") from error
+
+
+def completed(
+  settings: Mapping[str, Any], like: Mapping[str, Any]
+) -> dict[str, Any]:
+  """An older run's settings, with the leaves that have been added since.
+
+  Args:
+    settings: as the run recorded them.
+    like: settings of today, which say what leaves such a run has.
+  """
+  whole = copy.deepcopy(dict(settings))
+  for key, value in ADDED.items():
+    *sections, name = key.split(".")
+    old, new = whole, like
+    for section in sections:
+      old, new = old.get(section, {}), new.get(section, {})
+    if name in new and name not in old:
+      old[name] = value(settings) if callable(value) else value
+  return whole
 
 
 def differences(old: Any, new: Any, prefix: str = "") -> dict[str, tuple]:

@@ -1,5 +1,5 @@
 """Random-access sources, the sample contract and the batch pipeline.
 
-NumPy and grain only. Read `contract`, then one source (`synthetic`, `digits`
+NumPy and grain only. Read `sample`, then one source (`generated.synthetic`
 or `arrays`), then `pipeline`.
 """

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from unirep.data.contract import Sample
+from unirep.data.sample import Sample
 from unirep.errors import InputError
 
 _LENGTH, _LABEL = "length/", "label/"

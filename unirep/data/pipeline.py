@@ -13,7 +13,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from unirep.data.contract import Batch, Sample, Source
+from unirep.data.sample import Batch, Sample, Source
 from unirep.errors import InputError
 
 

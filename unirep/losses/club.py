@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from unirep import collectives
+from unirep.losses.view import Loss, View
 from unirep.nn.blocks import Linear, draw
+from unirep.parallel import collectives
 
 Params = Mapping[str, Any]
 
@@ -188,3 +189,26 @@ def derangement(key: jax.Array, rows: int) -> jax.Array:
   """A random permutation (rows,) that leaves no row in its place."""
   cycle_R = jax.random.permutation(key, rows)
   return jnp.zeros_like(cycle_R).at[cycle_R].set(jnp.roll(cycle_R, -1))
+
+
+PERMUTATIONS = {
+  "derangement": derangement,
+  "permutation": jax.random.permutation,  # may pair a sample with itself
+}
+
+
+def pairs(view: View, **keywords) -> Loss:
+  """The bound for every pair, see `estimate`."""
+  return Loss(
+    {
+      name: estimate(
+        view.networks["club"][name],
+        pair,
+        view.draws.permutation[name],
+        rows=view.rows,
+        axis_name=view.axis_name,
+        **keywords,
+      )
+      for name, pair in view.pairs.items()
+    }
+  )

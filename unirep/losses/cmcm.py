@@ -6,29 +6,37 @@ Two modalities of one sample should spread over the codes alike. Liu et al.
 Dimensions: B batch rows of this device, G rows of all devices, K codes.
 """
 
+import itertools
+import math
+
 import jax
 import jax.numpy as jnp
 
-from unirep import collectives
 from unirep.losses import contrast as contrast_lib
+from unirep.losses.view import Loss, View
+from unirep.parallel import collectives
 
 
-def code_distribution(distance_BxK: jax.Array, floor: float = 0.0) -> jax.Array:
+def code_distribution(
+  distance_BxK: jax.Array, dim: int = 0, *, floor: float = 0.0
+) -> jax.Array:
   """Softmax over codes of minus the distance: (B, K) squared -> (B, K).
 
   Args:
     distance_BxK: squared distances.
+    dim: width D, which changes nothing here.
     floor: clamps them. A square root has an infinite slope at 0, which a row
       that sits on its code would turn into NaN; the released code does not
       clamp and escapes by float64.
   """
+  del dim
   if floor:
     distance_BxK = jnp.maximum(distance_BxK, floor)
   return jax.nn.softmax(-jnp.sqrt(distance_BxK))
 
 
 def cosine_distribution(
-  distance_BxK: jax.Array, *, dim: int, temperature: float = 0.1
+  distance_BxK: jax.Array, dim: int, *, temperature: float = 0.1
 ) -> jax.Array:
   """Softmax over codes of the cosine over a temperature: (B, K) -> (B, K).
 
@@ -43,6 +51,9 @@ def cosine_distribution(
     temperature: as that of InfoNCE.
   """
   return jax.nn.softmax(-distance_BxK / (2 * dim * temperature))
+
+
+DISTRIBUTIONS = {"cosine": cosine_distribution, "root": code_distribution}
 
 
 def cmcm(
@@ -98,3 +109,43 @@ def _released(S_BxG, row_B, axis_name):
   G_BxG = jnp.exp(S_BxG + shift)
   own_B = jnp.take_along_axis(G_BxG, row_B[:, None], 1)[:, 0]
   return -jnp.log(own_B / (G_BxG.sum(1) + 1e-5)).mean()
+
+
+def pairs(view: View, **keywords) -> Loss:
+  """Half the sum over pairs of modalities, as the method has it.
+
+  Of the first level; where it is of time steps, a sample's distribution is the
+  mean of theirs.
+  """
+  rows = next(iter(view.places.values()))
+  samples = next(iter(view.outputs.general.values())).shape[0]
+  p_BxK = {m: _of_samples(view, rows, m, samples) for m in view.order}
+  options = {"contrast": view.contrast, "axis_name": view.axis_name}
+  return Loss(
+    {
+      f"{m}-{n}": 0.5 * cmcm(p_BxK[m], p_BxK[n], **options, **keywords)
+      for m, n in itertools.combinations(view.order, 2)
+    }
+  )
+
+
+def trust(view: View) -> jax.Array:
+  """How far codes tell samples apart: 0 for not at all, 1 for each from all.
+
+  The share of log G, the loss of ignorance, that CMCM has come down.
+  """
+  parts = pairs(view).parts
+  samples = next(iter(view.outputs.general.values())).shape[0]
+  ignorance = math.log(max(collectives.global_rows(samples, view.axis_name), 2))
+  mean = 2 * sum(parts.values(), jnp.zeros(())) / len(parts)
+  return jnp.clip(1 - jax.lax.stop_gradient(mean) / ignorance, 0, 1)
+
+
+def _of_samples(view, rows, m, samples):
+  p_RxK = view.distribution(rows.distance[m], rows.x[m].shape[-1])
+  if p_RxK.shape[0] == samples:
+    return p_RxK
+  p_BxTxK = p_RxK.reshape(samples, -1, p_RxK.shape[-1])
+  weight_BxTx1 = rows.weight_B.reshape(*p_BxTxK.shape[:2], 1)
+  total_Bx1 = jnp.maximum(weight_BxTx1.sum(1), 1e-9)
+  return (p_BxTxK * weight_BxTx1).sum(1) / total_Bx1

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unirep import collectives
+from unirep.parallel import collectives
 
 Contrast = Callable[..., tuple[jax.Array, jax.Array]]
 
@@ -138,6 +138,9 @@ def ring(
   about = own._replace(row=own.number)
   pair: Any = _ring(query_BxF, own.row, about, axis_name)
   return pair[0], pair[1] > 0
+
+
+CONTRASTS = {"dense": dense, "chunked": chunked, "ring": ring}
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))

@@ -9,7 +9,6 @@ width, H state width.
 """
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,9 +16,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from unirep import collectives
 from unirep.losses import contrast as contrast_lib
-from unirep.nn.blocks import Linear, draw, uniform
+from unirep.losses.view import Loss, View
+from unirep.nn.blocks import Linear, draw
+from unirep.nn.recurrent import LSTM
+from unirep.parallel import collectives
 
 Params = Mapping[str, Any]
 
@@ -39,40 +40,6 @@ class Predictor(nn.Module):
     for i in range(self.layers):
       x = LSTM(self.width, name=f"lstm{i}")(x)
     return Linear(z_BxTxD.shape[-1], name="predict")(x)
-
-
-class LSTM(nn.Module):
-  """One layer, gates i, f, g, o, with two biases as PyTorch has them.
-
-  Two biases are one in the forward pass, but under Adam their sum moves twice
-  as far as one would.
-  """
-
-  width: int
-
-  @nn.compact
-  def __call__(self, x_BxTxD):
-    H, D = self.width, x_BxTxD.shape[-1]
-    dtype = jnp.result_type(float)
-    init = uniform(1 / math.sqrt(H))
-    w_in = self.param("in_kernel", init, (D, 4 * H), dtype)
-    w_state = self.param("state_kernel", init, (H, 4 * H), dtype)
-    b_in = self.param("in_bias", init, (4 * H,), dtype)
-    b_state = self.param("state_bias", init, (4 * H,), dtype)
-    gates_BxTx4H = x_BxTxD @ w_in + b_in + b_state
-
-    def step(carry, gates_Bx4H):
-      h_BxH, c_BxH = carry
-      i, f, g, o = jnp.split(gates_Bx4H + h_BxH @ w_state, 4, -1)
-      c_BxH = jax.nn.sigmoid(f) * c_BxH + jax.nn.sigmoid(i) * jnp.tanh(g)
-      h_BxH = jax.nn.sigmoid(o) * jnp.tanh(c_BxH)
-      return (h_BxH, c_BxH), h_BxH
-
-    # zeros_like of an input: a constant would not vary over devices.
-    zero_BxH = jnp.zeros_like(gates_BxTx4H[:, 0, :H])
-    gates = gates_BxTx4H.swapaxes(0, 1)
-    _, h_TxBxH = jax.lax.scan(step, (zero_BxH, zero_BxH), gates)
-    return h_TxBxH.swapaxes(0, 1)
 
 
 def init(
@@ -152,3 +119,24 @@ def cpc(
       right_B.astype(loss_B.dtype), valid_B, axis_name
     )
   return (total / weights if normalize else total), accuracy
+
+
+def time_aligned(view: View, **keywords) -> Loss:
+  """Of the modalities that share a time axis; nothing where it is too short.
+
+  `infonce.clips` then aligns them.
+  """
+  if "cpc" not in view.networks:
+    return Loss({})
+  loss, accuracy = cpc(
+    view.networks["cpc"],
+    view.outputs.tokens,
+    view.draws.start,
+    view.fine,
+    mask=view.mask,
+    contrast=view.contrast,
+    axis_name=view.axis_name,
+    **keywords,
+  )
+  right = {f"cpc_accuracy/{pair}": a for pair, a in accuracy.items()}
+  return Loss({"+".join(view.fine): loss}, right)

@@ -3,11 +3,14 @@
 Dimensions: B batch rows of this device, G rows of all devices, D width.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 
-from unirep import collectives
 from unirep.losses import contrast as contrast_lib
+from unirep.losses.view import Loss, View
+from unirep.parallel import collectives
 
 
 def infonce(
@@ -62,3 +65,54 @@ def unit(x_BxD: jax.Array, floor: float) -> jax.Array:
   square = (x_BxD**2).sum(-1, keepdims=True)
   # The root of a clamped value: at x = 0 its slope is 0, not infinite.
   return x_BxD / jnp.sqrt(jnp.maximum(square, floor**2))
+
+
+def clips(view: View, **keywords) -> Loss:
+  """Clip against clip, for the pairs that CPC does not align.
+
+  Where there is no time axis to predict along it aligns the others as well, by
+  the mean of their tokens.
+  """
+  general, tokens = view.outputs.general, view.outputs.tokens
+  rows = {
+    f"{m}-{n}": (general[m], general[n])
+    for m, n in itertools.combinations(view.order, 2)
+    if not {m, n} <= set(view.fine)
+  }
+  if len(view.fine) > 1 and tokens[view.fine[0]].shape[1] < 3:
+    mean = {m: tokens[m].mean(1) for m in view.fine}
+    rows |= {
+      f"fine/{m}-{n}": (mean[m], mean[n])
+      for m, n in itertools.combinations(view.fine, 2)
+    }
+  options = {"contrast": view.contrast, "axis_name": view.axis_name}
+  return Loss(
+    {name: infonce(*pair, **options, **keywords) for name, pair in rows.items()}
+  )
+
+
+def steps(view: View, **keywords) -> Loss:
+  """Step against step, at the one that CPC predicts.
+
+  CPC aligns tokens, and clips are aligned as wholes. Without this, nothing asks
+  what is quantized at a step to tell an event from the background around it,
+  and the steps of a clip all take the clip's code.
+  """
+  if not view.outputs.general_steps:
+    return Loss({})
+  rows = {m: view.outputs.general_steps[m] for m in view.fine}
+  first = rows[view.fine[0]]
+  at = jnp.minimum(view.draws.start + 1, first.shape[1] - 1)
+  valid_B = jnp.ones_like(first[:, 0, 0], bool)
+  for m in rows:
+    if m in view.mask:
+      valid_B &= view.mask[m][:, at]
+  options = {"contrast": view.contrast, "axis_name": view.axis_name}
+  return Loss(
+    {
+      f"{m}-{n}": infonce(
+        rows[m][:, at], rows[n][:, at], valid_B=valid_B, **options, **keywords
+      )
+      for m, n in itertools.combinations(rows, 2)
+    }
+  )

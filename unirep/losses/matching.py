@@ -13,7 +13,9 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from unirep import collectives
+from unirep.losses import cmcm
+from unirep.losses.view import Loss, View
+from unirep.parallel import collectives
 
 
 def matching(
@@ -44,3 +46,24 @@ def matching(
     loss_B = -jnp.take_along_axis(log_p_BxK, idx[m][:, None], 1)[:, 0]
     total += collectives.masked_mean(loss_B, weight_B, axis_name)
   return total / len(distance)
+
+
+def levels(view: View, **keywords) -> Loss:
+  """Matching at every level, as far as codes already tell samples apart.
+
+  Before that (`cmcm.trust`) all rows would move to the few codes there are, and
+  stay.
+  """
+  trust = cmcm.trust(view)
+  parts = {
+    name: matching(
+      rows.distance,
+      rows.idx,
+      rows.weight_B,
+      dim=next(iter(rows.x.values())).shape[-1],
+      axis_name=view.axis_name,
+      **keywords,
+    )
+    for name, rows in view.places.items()
+  }
+  return Loss(parts, {"codebook/trust": trust}, trust)

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from unirep import collectives
+from unirep.losses.view import Loss, View
+from unirep.parallel import collectives
 
 
 def reconstruction(
@@ -76,3 +77,44 @@ def commitment(
       error += other_weight / len(others) * ((x[m] - fixed[n]) ** 2).mean()
     loss[m] = collectives.pmean(error, axis_name)
   return loss
+
+
+def fine(view: View, **keywords) -> Loss:
+  """Raw features from tokens and specific features, see `reconstruction`."""
+  outputs, parts = view.outputs, {}
+  for m, prediction in outputs.fine_reconstruction.items():
+    parts[m] = reconstruction(
+      prediction,
+      outputs.fine_target[m].astype(prediction.dtype),
+      mask_BxT=view.mask.get(m),
+      axis_name=view.axis_name,
+      **keywords,
+    )
+  return Loss(parts)
+
+
+def coarse(view: View, **keywords) -> Loss:
+  """Coarse features from codes and what codes leave out."""
+  outputs = view.outputs
+  return Loss(
+    {
+      m: reconstruction(
+        prediction, outputs.coarse[m], axis_name=view.axis_name, **keywords
+      )
+      for m, prediction in outputs.coarse_reconstruction.items()
+    }
+  )
+
+
+def commit(view: View, **keywords) -> Loss:
+  """Every modality to the codes of all, see `commitment`."""
+  outputs = view.outputs
+  return Loss(
+    commitment(
+      outputs.general,
+      outputs.code,
+      view.order,
+      axis_name=view.axis_name,
+      **keywords,
+    )
+  )

@@ -43,10 +43,3 @@ class LinearDecoder(nn.Module):
     x = Linear(width, dtype=self.dtype, name="embed")(code)
     x = jnp.concatenate([x, specific.astype(x.dtype)], -1)
     return Linear(self.width, dtype=self.dtype, name="out")(x)
-
-
-def decoder(kind: str, width: int, dtype: Dtype = None) -> nn.Module:
-  """The decoder of a modality of this `kind` with `width` raw features."""
-  if kind == "grid":
-    return GridDecoder(width, dtype)
-  return LinearDecoder(width, dtype)

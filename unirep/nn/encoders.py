@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from unirep.errors import pick
 from unirep.nn.blocks import (
   Conv,
   Dtype,
@@ -22,57 +23,77 @@ from unirep.nn.blocks import (
 class GridPool(nn.Module):
   """Squeeze-and-excitation over channels, then a pool over the grid.
 
-  `pool="sum"` adds up the H*W positions, which is what the released attention
-  amounts to (its softmax runs over an axis of length one): H*W * mean * (1 +
-  gate). `pool="attention"` is the attention it was meant to be: a softmax over
+  `how` is one of `POOLS`. The sum adds up the H*W positions, which is what the
+  released attention amounts to (its softmax runs over an axis of length one):
+  H*W * mean * (1 + gate). Attention is what it was meant to be: a softmax over
   the positions, rescaled by H*W so that both pools have the same magnitude.
   """
 
-  pool: str = "sum"
+  how: str = "sum"
   reduction: int = 8
   dtype: Dtype = None
 
   @nn.compact
   def __call__(self, x_BxTxHxWxF):
-    B, T, H, W, F = x_BxTxHxWxF.shape
+    F = x_BxTxHxWxF.shape[-1]
     bias_free = {"use_bias": False, "dtype": self.dtype}
     mean = x_BxTxHxWxF.mean((2, 3))
     gate = nn.relu(Linear(max(F // self.reduction, 1), **bias_free)(mean))
     gate = 1 + nn.sigmoid(Linear(F, **bias_free)(gate))
-    if self.pool == "sum":
-      return H * W * mean * gate
-    x = (x_BxTxHxWxF * gate[:, :, None, None]).reshape(B, T, H * W, F)
-    query = nn.relu(Linear(F // 2, dtype=self.dtype, name="query")(mean))
-    key = nn.relu(Linear(F // 2, dtype=self.dtype, name="key")(x))
-    score = Linear(1, dtype=self.dtype, name="score")(key * query[:, :, None])
-    score = jnp.tanh(score).astype(jnp.promote_types(x.dtype, jnp.float32))
-    weight = jax.nn.softmax(score, axis=2).astype(x.dtype)
-    return H * W * (weight * x).sum(2)
+    return pick(POOLS, "pool", self.how)(x_BxTxHxWxF, mean, gate, self.dtype)
+
+
+def _sum(x_BxTxHxWxF, mean, gate, dtype):
+  del dtype
+  _, _, H, W, _ = x_BxTxHxWxF.shape
+  return H * W * mean * gate
+
+
+def _attend(x_BxTxHxWxF, mean, gate, dtype):
+  B, T, H, W, F = x_BxTxHxWxF.shape
+  x = (x_BxTxHxWxF * gate[:, :, None, None]).reshape(B, T, H * W, F)
+  query = nn.relu(Linear(F // 2, dtype=dtype, name="query")(mean))
+  key = nn.relu(Linear(F // 2, dtype=dtype, name="key")(x))
+  score = Linear(1, dtype=dtype, name="score")(key * query[:, :, None])
+  score = jnp.tanh(score).astype(jnp.promote_types(x.dtype, jnp.float32))
+  weight = jax.nn.softmax(score, axis=2).astype(x.dtype)
+  return H * W * (weight * x).sum(2)
+
+
+POOLS = {"sum": _sum, "attention": _attend}
 
 
 class Tokens(nn.Module):
   """Raw features -> one token per time step: the general encoder.
 
-  `kind` is the shape of a time step: "grid" (T, H, W, F) is pooled to a vector
-  first; "sequence" (T, F) goes straight to the transformer, which attends over
-  time; "vector" (T, F) is encoded step by step, without attention.
+  Attributes:
+    pool: the layer that makes a vector (T, F) of what a time step holds, or
+      None where it is one.
+    attends: whether a transformer attends over time; False encodes step by
+      step.
+    dim: width D.
+    heads: attention heads.
+    hidden: width of the feed-forward layers.
+    layers: depth of the transformer.
+    rate: dropout.
+    dtype: computation type.
   """
 
-  kind: str
+  pool: nn.Module | None = None
+  attends: bool = True
   dim: int = 256
   heads: int = 4
   hidden: int = 1024
   layers: int = 1
   rate: float = 0.1
-  pool: str = "sum"
   dtype: Dtype = None
 
   @nn.compact
   def __call__(self, x, mask_BxT=None, keys_B=None):
-    if self.kind == "grid":
-      x = GridPool(self.pool, dtype=self.dtype, name="pool")(x)
+    if self.pool is not None:
+      x = self.pool(x)
     x = Linear(self.dim, dtype=self.dtype, name="embed")(x)
-    if self.kind == "vector":
+    if not self.attends:
       y = Linear(self.hidden, dtype=self.dtype, name="linear1")(x)
       y = Linear(self.dim, dtype=self.dtype, name="linear2")(nn.relu(y))
       return LayerNorm(self.dtype, name="norm")(x + y)
@@ -119,13 +140,6 @@ class LinearSpecific(nn.Module):
   def __call__(self, x_BxTxF):
     y = nn.relu(Linear(self.width, dtype=self.dtype, name="linear")(x_BxTxF))
     return y, y
-
-
-def specific(kind: str, width: int, dtype: Dtype = None) -> nn.Module:
-  """The specific encoder of a modality of this `kind`."""
-  if kind == "grid":
-    return GridSpecific(width, dtype)
-  return LinearSpecific(width, dtype)
 
 
 class Head(nn.Module):

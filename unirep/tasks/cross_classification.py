@@ -5,9 +5,9 @@ Like UCF-101 and VGGSound. Dimensions: N samples, C classes.
 
 import numpy as np
 
+from unirep.codes import Codes
 from unirep.tasks import classification
-from unirep.tasks.codes import Codes
-from unirep.tasks.suite import Problem, part
+from unirep.tasks.probing.suite import Problem, part
 
 
 def problem(train: Codes, validation: Codes, test: Codes) -> Problem:

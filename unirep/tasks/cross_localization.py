@@ -1,8 +1,8 @@
 """Localization across data sets: trained on clips of one event (AVE->AVVP)."""
 
+from unirep.codes import Codes
 from unirep.tasks import localization
-from unirep.tasks.codes import Codes
-from unirep.tasks.suite import Problem
+from unirep.tasks.probing.suite import Problem
 
 
 def problem(train: Codes, validation: Codes, test: Codes) -> Problem:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from unirep.tasks import criteria, probe, scores, suite
-from unirep.tasks.codes import Codes
-from unirep.tasks.probe import Task
-from unirep.tasks.suite import Problem
+from unirep.codes import Codes
+from unirep.tasks.probing import criteria, probe, scores, suite
+from unirep.tasks.probing.probe import Task
+from unirep.tasks.probing.suite import Problem
 
 
 def problem(train: Codes, validation: Codes, test: Codes) -> Problem:

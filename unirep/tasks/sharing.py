@@ -15,8 +15,8 @@ import numpy as np
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
+from unirep.codes import Codes
 from unirep.tasks import bags
-from unirep.tasks.codes import Codes
 
 
 def agreement(a: Any, b: Any, where: Any = None) -> float:

@@ -1,7 +1,8 @@
 """Checkpoints: for downstream, for training, and for the place in the data.
 
 Each step is one Orbax checkpoint with the items `model` (parameters and
-codebook), `config` (JSON), `train` (step, CLUB networks, optimizers) and `data`
+codebook), `config` (JSON), `train` (step, optimizer, the method's
+own state) and `data`
 (the iterator's position, JSON). Orbax writes to a temporary name and renames,
 so that a killed run leaves whole checkpoints only; digests of the written files
 catch those that were cut short or changed afterwards.
@@ -20,7 +21,8 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from unirep.errors import InputError
-from unirep.train import cluster, digests
+from unirep.parallel import cluster
+from unirep.train import digests
 from unirep.train.state import TrainState
 
 TEMPORARY = ".orbax-checkpoint-tmp"  # how Orbax names what it hasn't finished
@@ -246,13 +248,15 @@ def find(path: pathlib.Path) -> tuple[pathlib.Path, list[int]]:
 
 
 def _items(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
-  train = state._asdict()
-  model = {"params": train.pop("params"), "codebook": train.pop("codebook")}
-  return model, train
+  model = {"params": state.params, "codebook": state.codebook}
+  train = {"step": state.step, "opt_state": state.opt_state}
+  return model, train | dict(state.side)
 
 
 def _state(model: Mapping[str, Any], train: Mapping[str, Any]) -> TrainState:
-  return TrainState(**model, **train)
+  side = dict(train)
+  step, opt_state = side.pop("step"), side.pop("opt_state")
+  return TrainState(step=step, opt_state=opt_state, side=side, **model)
 
 
 def _damage_for_all(root: pathlib.Path, step: int) -> str:

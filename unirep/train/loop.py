@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from unirep.train import preemption
+from unirep.parallel import preemption
 from unirep.train.log import Log, Silent
 from unirep.train.state import Batch, TrainState
 

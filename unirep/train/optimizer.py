@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from unirep.errors import pick
+
 
 def clip_by_module_norm(max_norm: float) -> optax.GradientTransformation:
   """Clips each top-level module of the gradients to `max_norm` on its own.
@@ -30,12 +32,16 @@ def schedule(
   ramp = optax.linear_schedule(
     learning_rate / (warmup + 1), learning_rate, warmup
   )
-  if decay == "cosine":
-    rest = max(steps - warmup, 1)
-    then = optax.cosine_decay_schedule(learning_rate, rest, alpha=0.1)
-  else:
-    then = optax.constant_schedule(learning_rate)
+  then = pick(DECAYS, "decay", decay)(learning_rate, max(steps - warmup, 1))
   return optax.join_schedules([ramp, then], [warmup])
+
+
+DECAYS = {
+  "cosine": lambda rate, steps: optax.cosine_decay_schedule(
+    rate, steps, alpha=0.1
+  ),
+  "constant": lambda rate, steps: optax.constant_schedule(rate),
+}
 
 
 def adam(

@@ -1,0 +1,157 @@
+"""A configuration's objects: network, training, by the registries."""
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from unirep import codebook, growth, mm_ema, workdir
+from unirep.errors import pick
+from unirep.losses import club, cmcm, contrast, cpc, objective
+from unirep.methods import recipe as recipes
+from unirep.methods.network import Modality, Network
+from unirep.methods.registry import METHODS
+from unirep.parallel import collectives
+from unirep.train import optimizer
+from unirep.train.state import Training
+
+Config = Any  # a ConfigDict, whose type stubs know no leaves
+
+DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
+
+
+def network(config: Config) -> Network:
+  """The network that `config` describes."""
+  make = pick(METHODS, "method", config.method)
+  return make(
+    {
+      m: Modality(
+        kind=config.encoders[m].kind,
+        fine=m in config.fine,
+        specific=config.encoders[m].specific,
+      )
+      for m in config.modalities
+    },
+    dropout=config.dropout,
+    dtype=pick(DTYPES, "dtype", config.dtype),
+    **config.model,
+  )
+
+
+def training(config: Config) -> Training:
+  """What is trained, with every keyword from `config`."""
+  rate = optimizer.schedule(
+    config.optimizer.learning_rate,
+    steps=config.steps,
+    warmup=config.optimizer.warmup,
+    decay=config.optimizer.decay,
+  )
+  return Training(
+    method=recipes.method(recipe(config)),
+    optimizer=optimizer.adam(
+      rate,
+      clip=config.optimizer.clip,
+      per_module=config.optimizer.per_module,
+      epsilon=config.optimizer.epsilon,
+    ),
+    steps=config.steps,
+  )
+
+
+def recipe(config: Config) -> recipes.Recipe:
+  """Network, losses and rules of codes."""
+  bind = functools.partial
+  distribution = dict(config.loss.distribution)
+  kind = distribution.pop("kind")
+  # Chunks and rings save memory; CLUB's negatives then go around as well.
+  rows = contrast.dense, collectives.gathered_rows
+  if config.contrast != "dense":
+    compare = pick(contrast.CONTRASTS, "contrast", config.contrast)
+    if config.contrast == "chunked":
+      compare = bind(compare, chunk=config.contrast_chunk)
+    rows = compare, collectives.rotated_rows
+  return recipes.Recipe(
+    network=network(config),
+    losses={
+      name: bind(loss, **config.loss[name])
+      for name, loss in objective.LOSSES.items()
+    },
+    weights=dict(config.weights),
+    club_optimizer=optax.adam(config.club.learning_rate),
+    **pick(CODES, "codes.rule", config.codes.rule)(config),
+    distribution=bind(
+      pick(cmcm.DISTRIBUTIONS, "loss.distribution.kind", kind), **distribution
+    ),
+    contrast=rows[0],
+    rows=rows[1],
+    init_cpc=bind(cpc.init, **config.cpc),
+    init_club=bind(club.init, hidden=config.club.hidden),
+    permute=pick(club.PERMUTATIONS, "club.negatives", config.club.negatives),
+    club_rounds=config.club.rounds,
+    mask_padding=config.mask_padding,
+  )
+
+
+def shared_codes(config: Config) -> dict[str, Callable]:
+  """Codes that grow where modalities agree: a part of the recipe's fields."""
+  options = dict(config.codes)
+  del options["rule"]
+
+  def init(key, dim, modalities):
+    return codebook.asleep(key, config.codebook.size, dim, modalities)
+
+  return {
+    "init_codebook": init,
+    "nearest": codebook.nearest_jointly,
+    "update_codebook": functools.partial(growth.update, **options),
+  }
+
+
+def released_codes(config: Config) -> dict[str, Callable]:
+  """MM-EMA as released: a part of the recipe's fields."""
+  options = dict(config.codes)
+  del options["rule"]
+  bound = options.pop("bound")
+
+  def init(key, dim, modalities):
+    return codebook.init(
+      key, config.codebook.size, dim, modalities, bound=bound
+    )
+
+  return {
+    "init_codebook": init,
+    "nearest": codebook.nearest_each,
+    "update_codebook": functools.partial(
+      mm_ema.update, modalities=tuple(config.modalities), **options
+    ),
+  }
+
+
+CODES = {"shared": shared_codes, "released": released_codes}
+
+
+def as_json(config: Config) -> dict[str, Any]:
+  """The configuration as plain JSON values."""
+  return json.loads(config.to_json())
+
+
+def from_json(settings: Mapping[str, Any]) -> Config:
+  """The inverse of `as_json`: lists become tuples again.
+
+  A run from before there were two methods gets the leaves of its network that
+  have been added since.
+  """
+
+  def restore(value):
+    if isinstance(value, Mapping):
+      return {name: restore(part) for name, part in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+  if "method" not in settings:
+    like = {"method": "", "model": {"sphere": "", "steps": ""}}
+    settings = workdir.completed(settings, like)
+  return ConfigDict(restore(settings))

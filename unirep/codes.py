@@ -1,0 +1,62 @@
+"""Codes of the samples of a source, and their files."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from unirep.data import arrays
+
+LAYOUT = 2  # of files of codes: those of another one are not read
+
+
+class Codes(NamedTuple):
+  """Codes and labels of N samples.
+
+  Attributes:
+    idx: modality -> (N, T) codes of its steps, see `Tokenizer.codes`; T is the
+      modality's own. Padding, if it is left out, is -1.
+    clip: modality -> (N,) codes of whole samples.
+    labels: name -> (N, ...) integers, as the source gives them.
+  """
+
+  idx: Mapping[str, np.ndarray]
+  clip: Mapping[str, np.ndarray]
+  labels: Mapping[str, np.ndarray]
+
+
+def join(parts: list[Codes]) -> Codes:
+  """The samples of all parts, in order."""
+  return Codes(*(_concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def _concatenate(parts):
+  return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+
+
+def write(path: pathlib.Path, codes: Codes) -> None:
+  """Writes codes as one npz file: a whole one or none.
+
+  Whoever keeps it names it by `LAYOUT`, among what the codes depend on.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  names = {f"idx/{m}": x for m, x in codes.idx.items()}
+  names |= {f"clip/{m}": x for m, x in codes.clip.items()}
+  names |= {f"label/{n}": x for n, x in codes.labels.items()}
+  arrays.save_npz(path, names)
+
+
+def read(path: pathlib.Path) -> Codes:
+  """The inverse of `write`."""
+  with np.load(path) as file:
+    contents = dict(file)
+
+  def below(prefix):
+    return {
+      name.removeprefix(prefix): x
+      for name, x in contents.items()
+      if name.startswith(prefix)
+    }
+
+  return Codes(below("idx/"), below("clip/"), below("label/"))

@@ -1,0 +1,1 @@
+"""Sources made of files that others extracted."""

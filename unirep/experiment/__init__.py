@@ -1,1 +1,0 @@
-"""Configuration in, results out: the only reader of a ConfigDict."""

@@ -1,0 +1,90 @@
+"""Values that no part below would explain: one line, before anything runs."""
+
+import functools
+from typing import Any
+
+from unirep.build import CODES, DTYPES, Config
+from unirep.data.sources import SOURCES
+from unirep.errors import InputError, pick
+from unirep.losses import club, cmcm, contrast
+from unirep.methods.registry import METHODS
+from unirep.nn import encoders
+from unirep.nn.kinds import KINDS
+from unirep.train import optimizer
+
+CHOICES = {  # leaf -> the registry that it names an entry of
+  "method": METHODS,
+  "data.source": SOURCES,
+  "dtype": DTYPES,
+  "contrast": contrast.CONTRASTS,
+  "codes.rule": CODES,
+  "loss.distribution.kind": cmcm.DISTRIBUTIONS,
+  "club.negatives": club.PERMUTATIONS,
+  "model.pool": encoders.POOLS,
+  "optimizer.decay": optimizer.DECAYS,
+}
+POSITIVE = (
+  *("steps", "batch_size", "log_every", "checkpoint_every", "checkpoints_kept"),
+  *("contrast_chunk", "mesh.model"),
+  *("model.dim", "model.heads", "model.hidden", "model.layers"),
+  *("cpc.width", "cpc.layers", "club.hidden", "codebook.size"),
+  *("probe.steps", "probe.batch_size", "probe.passes", "probe.seeds"),
+)
+
+
+def check_pretrain(config: Config) -> None:
+  """Raises InputError for values that no part below would explain."""
+  order, fine = tuple(config.modalities), tuple(config.fine)
+  if len(set(order)) < 2 or len(set(order)) < len(order):
+    raise InputError(
+      f"modalities={order}: a shared codebook needs two or more, each once"
+    )
+  for m in order:
+    if "/" in m or m not in config.encoders:
+      raise InputError(f"modalities: {m!r} has no entry encoders.{m}")
+    pick(KINDS, f"encoders.{m}.kind", config.encoders[m].kind)
+  if not set(fine) <= set(order) or len(fine) == 1:
+    raise InputError(
+      f"fine={fine} must be none, or two or more, of modalities={order}"
+    )
+  for key, registry in CHOICES.items():
+    pick(registry, key, leaf(config, key))
+  if config.contrast != "dense" and not config.loss.cmcm.paired:
+    raise InputError(
+      f"contrast={config.contrast!r} needs loss.cmcm.paired=True: the released "
+      "CMCM takes the minimum over all pairs first"
+    )
+  if config.model.dim % config.model.heads:
+    raise InputError(
+      f"model.dim={config.model.dim} is not divisible by "
+      f"model.heads={config.model.heads}"
+    )
+  for key in POSITIVE:
+    if leaf(config, key) < 1:
+      raise InputError(f"{key}={leaf(config, key)} must be at least 1")
+  for m in order:
+    if config.encoders[m].specific < 2:
+      raise InputError(f"encoders.{m}.specific must be at least 2")
+  if not 0 <= config.dropout < 1:
+    raise InputError(f"dropout={config.dropout} must lie in [0, 1)")
+  if config.codes.rule == "shared":
+    _check_shared(config)
+
+
+def _check_shared(config):
+  """What codes that are matched by their direction need."""
+  if not config.model.sphere:
+    raise InputError("codes.rule='shared' needs model.sphere=True")
+  if config.codes.places < 1:
+    raise InputError(f"codes.places={config.codes.places} must be at least 1")
+  for key in ("codes.decay", "codes.until"):
+    if not 0 <= leaf(config, key) <= 1:
+      raise InputError(f"{key}={leaf(config, key)} must lie in [0, 1]")
+  for key in ("loss.matching.temperature", "codes.count", "codes.limit"):
+    if not leaf(config, key) > 0:
+      raise InputError(f"{key}={leaf(config, key)} must be above 0")
+
+
+def leaf(config: Config, key: str) -> Any:
+  """The value at a dotted key."""
+  return functools.reduce(lambda part, name: part[name], key.split("."), config)

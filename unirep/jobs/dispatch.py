@@ -1,0 +1,36 @@
+"""What a configuration asks for."""
+
+import pathlib
+from typing import Any
+
+import jax
+from rich.console import Console
+
+from unirep.build import Config
+from unirep.errors import InputError
+from unirep.jobs import evaluate, pretrain, toc, tokenize
+
+JOBS = {
+  "pretrain": pretrain.run,
+  "evaluate": evaluate.run,
+  "toc": toc.run,
+  "tokenize": tokenize.run,
+}
+
+
+def run(
+  config: Config, workdir: pathlib.Path, console: Console | None = None
+) -> dict[str, Any]:
+  """Does `config.job` and returns its results.
+
+  Raises:
+    InputError: for anything that the user can mend.
+  """
+  if "job" not in config or config.job not in JOBS:
+    name = repr(config.job) if "job" in config else "missing"
+    raise InputError(f"job={name}; there are {', '.join(JOBS)}")
+  if config.job != "pretrain" and jax.process_count() > 1:
+    raise InputError(
+      f"job={config.job} runs in one process, not {jax.process_count()}"
+    )
+  return JOBS[config.job](config, workdir, console)

@@ -1,0 +1,267 @@
+"""Downstream tasks on frozen codes, with TOC and without."""
+
+import functools
+import hashlib
+import json
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from unirep import build, toc
+from unirep import codes as coded
+from unirep import workdir as workdir_lib
+from unirep.build import Config
+from unirep.codebook import awake
+from unirep.codes import Codes
+from unirep.data import sources
+from unirep.errors import InputError
+from unirep.jobs import evaluation, report
+from unirep.tasks import (
+  classification,
+  cross_classification,
+  cross_localization,
+  localization,
+  sharing,
+)
+from unirep.tasks.probing import probe, protocol, suite
+from unirep.tokenizer import load
+
+# Task -> the problem, and which data it trains and is tested on.
+TASKS: Mapping[str, tuple[Callable, str, str]] = {
+  "classification": (classification.problem, "clips", "clips"),
+  "localization": (localization.problem, "events", "events"),
+  "cross_classification": (cross_classification.problem, "clips", "other"),
+  "cross_localization": (cross_localization.problem, "clips", "events"),
+}
+
+
+def run(
+  config: Config, workdir: pathlib.Path, console: Console | None = None
+) -> dict[str, Any]:
+  """Measures every task, direction and TOC mask, with intervals over seeds.
+
+  Writes `results.json`, `results.md`, `results.png` and the codes, which a
+  second run reads again.
+
+  Args:
+    config: as `configs/evaluate.py` gives it.
+    workdir: made if needed.
+    console: where to print.
+
+  Raises:
+    InputError: for anything that the user can mend.
+  """
+  console = console or Console()
+  check(config)
+  tokenizer = load(config.checkpoint)
+  keep_M = keeps(config, tokenizer.codebook.shape[1])
+  missing = {*config.trained_on, *config.tested_on} - {*tokenizer.modalities}
+  if missing:
+    raise InputError(
+      f"{config.checkpoint} has no modality {min(missing)!r}, only "
+      f"{', '.join(tokenizer.modalities)}"
+    )
+  sources.check(config.data, [TASKS[name][2] for name in config.tasks])
+  workdir_lib.claim(workdir, build.as_json(config))
+  encode = functools.lru_cache(
+    functools.partial(_encode, config, tokenizer, workdir, console)
+  )
+  began = time.perf_counter()
+  clips = encode("clips", "seen"), encode("clips", "test")
+  shared = evaluation.shared(*clips, len(tokenizer.codebook))
+  tasks = {}
+  for name in config.tasks:
+    for title, problem in _problems(config, name, encode):
+      started = time.perf_counter()
+      tasks[title] = _measure(config, tokenizer.codebook, keep_M, problem)
+      seconds = time.perf_counter() - started
+      probes = tasks[title]["probes"]
+      console.print(f"{title}: {probes} probes in {seconds:.0f} s")
+  results = {
+    "protocol": config.protocol,
+    "checkpoint": str(config.checkpoint),
+    "seconds": round(time.perf_counter() - began, 1),
+    "chosen_keep": _chosen(tokenizer),
+    "asleep": int((~tokenizer.awake).sum()),
+    "tasks": tasks,
+    "sharing": shared,
+    "config": build.as_json(config),
+  }
+  workdir_lib.write_json(workdir / "results.json", results)
+  (workdir / "results.md").write_text(report.markdown(results))
+  report.accuracy_over_keep(workdir / "results.png", results)
+  console.print(report.markdown(results), soft_wrap=True)
+  console.print(f"results.json, .md and .png are in {workdir}", soft_wrap=True)
+  return results
+
+
+def check(config: Config) -> None:
+  """Raises InputError for what no part below would explain."""
+  if not config.checkpoint:
+    raise InputError("checkpoint is empty; name the work directory of a run")
+  for name in config.tasks:
+    if name not in TASKS:
+      raise InputError(f"tasks: {name!r} is not one of {', '.join(TASKS)}")
+    if name.startswith("cross") and config.data.source in ("synthetic", "ave"):
+      raise InputError(
+        f"tasks: {name} needs a second data set; {config.data.source} is one"
+      )
+  if not config.tasks or not config.trained_on or not config.tested_on:
+    raise InputError("tasks, trained_on and tested_on must not be empty")
+  if config.protocol not in protocol.PROTOCOLS:
+    raise InputError(
+      f"protocol={config.protocol!r} is not one of {protocol.PROTOCOLS}"
+    )
+  for key in ("steps", "evaluations", "batch_size", "passes"):
+    if config.probe[key] < 1:
+      raise InputError(f"probe.{key}={config.probe[key]} must be at least 1")
+  if config.seeds < 1:
+    raise InputError(f"seeds={config.seeds} must be at least 1")
+  if config.probe.steps % config.probe.evaluations:
+    raise InputError(
+      f"probe.steps={config.probe.steps} is not a multiple of "
+      f"probe.evaluations={config.probe.evaluations}"
+    )
+
+
+def keeps(config: Config, dims: int) -> list[int]:
+  """The numbers of dimensions to keep, all of them last.
+
+  Raises:
+    InputError: for one that TOC can't keep.
+  """
+  try:
+    for keep in config.toc.keep:
+      if keep != dims:
+        toc.check_keep(keep, dims, tuple(config.toc.top_share))
+  except ValueError as error:
+    raise InputError(f"toc.keep={tuple(config.toc.keep)}: {error}") from error
+  return [*sorted({*config.toc.keep} - {dims}), dims]
+
+
+def _chosen(tokenizer) -> int:
+  """How many dimensions to keep; all, where no two codes are awake."""
+  if tokenizer.awake.sum() < 2:
+    return tokenizer.codebook.shape[1]
+  return toc.choose(tokenizer.codebook, tokenizer.awake)
+
+
+def _problems(config, name, encode):
+  """The problem of a task, and a second one where the classes differ."""
+  make, trained, tested = TASKS[name]
+  # As released: tested on what was trained on, unless the data differ.
+  seen = config.protocol == "released" and trained == tested
+  codes = (
+    encode(trained, "train"),
+    encode(trained, "validation"),
+    encode(tested, "seen" if seen else "test"),
+  )
+  problem = make(*codes)
+  if seen:
+    problem = problem._replace(note="tested on the training sequences")
+  if config.protocol == "released" and name.endswith("localization"):
+    problem = localization.with_background(problem)
+  yield name, problem
+  if name == "cross_classification" and cross_classification.differ(
+    codes[0], codes[2]
+  ):
+    yield f"{name}_shared", cross_classification.shared(*codes)
+
+
+def _measure(config, code_KxD, keep_M, problem):
+  """Trains the probes of one problem; its part of the results."""
+  options = dict(config.probe)
+  del options["passes"]
+  options["optimizer"] = probe.optimizer(
+    options.pop("learning_rate"),
+    halve_at=options.pop("halve_at"),
+    max_norm=options.pop("max_norm"),
+  )
+  scores = suite.measure(
+    problem,
+    code_KxD,
+    masks(config, code_KxD, keep_M, problem.train),
+    seed=config.seed,
+    seeds=config.seeds,
+    sources=config.trained_on,
+    targets=config.tested_on,
+    protocol_name=config.protocol,
+    options=options,
+  )
+  primary = problem.task.primary
+  directions = {}
+  for (source, target), named in scores.items():
+    off_R = named[primary][-1]
+    directions[f"{source}->{target}"] = {
+      "chance": problem.chance[target],
+      "keep": {
+        str(keep): {
+          **{n: protocol.estimate(x[i])._asdict() for n, x in named.items()},
+          "toc": _difference(named[primary][i], off_R),
+        }
+        for i, keep in enumerate(keep_M)
+      },
+    }
+  return {
+    "primary": primary,
+    "note": problem.note,
+    "probes": len(keep_M) * len(config.trained_on) * config.seeds,
+    "directions": directions,
+  }
+
+
+def _difference(value_R, off_R):
+  difference = protocol.paired(value_R, off_R)
+  return {**difference._asdict(), "verdict": protocol.verdict(difference)}
+
+
+def masks(config: Config, code_KxD: Any, keep_M: Any, train: Codes) -> Any:
+  """TOC masks (M, D), the last of which keeps everything."""
+  live_K = np.asarray(awake(code_KxD))
+  if config.toc.live_codes:
+    uses = [sharing.histogram(x, len(code_KxD)) for x in train.idx.values()]
+    live_K &= np.sum(uses, 0) > 0
+  importance_D = toc.importance(
+    code_KxD,
+    config.toc.similarity_weight,
+    config.toc.variance_weight,
+    live_K=live_K,
+    centered=config.toc.centered,
+  )
+  dead_D = toc.dead(code_KxD, live_K) if config.toc.spare_dead else None
+  mask_MxD = toc.sweep(
+    importance_D,
+    np.array(keep_M),
+    tuple(config.toc.top_share),
+    dead_D,
+  )
+  return (
+    np.asarray(mask_MxD).copy()
+    | (np.array(keep_M) == len(importance_D))[:, None]
+  )
+
+
+def _encode(config, tokenizer, workdir, console, kind, split) -> Codes:
+  """Codes of one split, from the work directory if they are there."""
+  if kind == "events" and config.data.source != "digits":
+    kind = "clips"  # whose segments have labels as well
+  passes = config.probe.passes if split == "train" else 1
+  data = build.as_json(config)["data"]
+  what = [coded.LAYOUT, tokenizer.settings, data, passes]
+  stamp = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
+  stamp.update(tokenizer.codebook.tobytes())
+  name = f"{kind}-{split}-{stamp.hexdigest()[:12]}.npz"
+  path = workdir / "codes" / name
+  if path.exists():
+    return coded.read(path)
+  console.print(f"encoding {kind}, {split}", soft_wrap=True)
+  source = sources.source(config.data, kind, split)
+  dropout = jax.random.key(config.seed) if split == "train" else None
+  result = tokenizer.codes(source, dropout=dropout, passes=passes)
+  coded.write(path, result)
+  return result

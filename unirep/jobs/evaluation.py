@@ -1,0 +1,95 @@
+"""What the codes of a trained model carry and share.
+
+Dimensions: K codes, D code width, C classes.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from unirep import codebook
+from unirep.build import Config
+from unirep.codes import Codes
+from unirep.data.sample import Source
+from unirep.tasks import classification, localization, sharing
+from unirep.tokenizer import Tokenizer
+
+
+class Found(NamedTuple):
+  """What an evaluation finds.
+
+  Attributes:
+    results: what a summary says of it, ready for JSON.
+    usage: modality -> (K,) how often it uses each code.
+    by_class: modality -> (K, C) how often in each class; empty without labels.
+  """
+
+  results: dict[str, Any]
+  usage: Mapping[str, np.ndarray]
+  by_class: Mapping[str, np.ndarray]
+
+
+def evaluate(
+  config: Config,
+  tokenizer: Tokenizer,
+  train_source: Source,
+  test_source: Source,
+) -> Found:
+  """Cross-modal transfer, sharing and use of the codes of a model.
+
+  Args:
+    config: as `configs/pretrain.py` gives it.
+    tokenizer: the frozen model.
+    train_source: what probes are fit on, and the use of codes is counted on.
+    test_source: held-out samples, which all else is about.
+  """
+  code_KxD = tokenizer.codebook
+  train, test = tokenizer.codes(train_source), tokenizer.codes(test_source)
+  size, cross_modal, by_class = len(code_KxD), {}, {}
+  if "class" in train.labels:
+    options = dict(config.probe)
+    dropout = jax.random.key(config.seed)
+    passes = options.pop("passes")
+    varied = tokenizer.codes(train_source, dropout=dropout, passes=passes)
+    cross_modal = classification.transfer(
+      code_KxD, varied, test, seed=config.seed, **options
+    )
+    label_N = train.labels["class"]
+    classes = int(label_N.max()) + 1
+    by_class = {
+      m: sharing.class_histogram(idx, label_N, size, classes)
+      for m, idx in train.idx.items()
+    }
+  usage = {m: sharing.histogram(idx, size) for m, idx in train.idx.items()}
+  results = {
+    "cross_modal": cross_modal,
+    "sharing": shared(train, test, size),
+    "codebook": describe(code_KxD, usage),
+  }
+  return Found(results, usage, by_class)
+
+
+def shared(train: Codes, test: Codes, size: int) -> dict[str, Any]:
+  """See `sharing.measure`; also at the steps that show the same event.
+
+  Background is the last class of segments, as in `localization`.
+  """
+  background = localization.count(train, test) - 1
+  same = sharing.same_event(test.labels, background)
+  return sharing.measure(train, test, size, same=same)
+
+
+def describe(code_KxD: Any, usage: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  """How much of a codebook is awake, and how much of that is used."""
+  size, count_K = len(code_KxD), np.sum(list(usage.values()), 0)
+  used = int((count_K > 0).sum())
+  return {
+    "size": size,
+    "awake": int(np.asarray(codebook.awake(code_KxD)).sum()),
+    "usage": used,
+    "dead": size - used,
+    "perplexity": sharing.perplexity(count_K),
+    "usage_by_modality": {m: int((c > 0).sum()) for m, c in usage.items()},
+  }

@@ -1,0 +1,277 @@
+"""Pretraining: trains, or goes on training, and evaluates."""
+
+import functools
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import orbax.checkpoint as ocp
+from absl import logging
+from jax.sharding import Mesh
+from rich.console import Console
+
+from unirep import build
+from unirep import workdir as workdirs
+from unirep.build import Config
+from unirep.data import pipeline, sources
+from unirep.data.sample import Batch, Source
+from unirep.jobs import evaluation, report
+from unirep.jobs.checks import check_pretrain
+from unirep.methods.network import Network
+from unirep.parallel import cluster
+from unirep.parallel import mesh as meshes
+from unirep.tokenizer import Tokenizer
+from unirep.train import checkpoint, log, loop, step
+from unirep.train import state as states
+from unirep.train.state import Training, TrainState
+
+EVALUATION_SECONDS = 3600  # for which the other processes wait for the first
+
+
+class Job(NamedTuple):
+  """What a configuration stands for, on the devices at hand.
+
+  Attributes:
+    settings: the configuration as JSON values.
+    network: what is frozen in the end.
+    training: what to train and how.
+    train: samples to learn from.
+    test: held-out samples.
+    sample: a batch of one; it gives only shapes.
+    batches: this process's share of the stream of batches.
+    mesh: the devices.
+    init: key -> first state.
+    shapes: of the state.
+    sharding: where each leaf of the state lives.
+  """
+
+  settings: dict[str, Any]
+  network: Network
+  training: Training
+  train: Source
+  test: Source
+  sample: Batch
+  batches: pipeline.BatchIterator
+  mesh: Mesh
+  init: Callable[[jax.Array], TrainState]
+  shapes: TrainState
+  sharding: TrainState
+
+
+def run(
+  config: Config, workdir: pathlib.Path, console: Console | None = None
+) -> dict[str, Any]:
+  """Trains, or goes on training, and evaluates.
+
+  Writes checkpoints, `metrics.jsonl`, TensorBoard files, `summary.json` and
+  `report.png` into `workdir`. A work directory that holds a checkpoint is
+  resumed.
+
+  Args:
+    config: as `configs/pretrain.py` gives it.
+    workdir: made if needed.
+    console: where to print.
+
+  Returns:
+    The summary; of several processes, only the first one's has evaluated.
+
+  Raises:
+    InputError: for anything that the user can mend.
+    LostProcessError: if another process of the run is gone.
+    SaveError: if a checkpoint can't be written, and `checkpoints_required`.
+    NonFiniteError: if a metric is no longer finite; the state is in
+      `workdir/nonfinite`.
+  """
+  console = console or Console()
+  with cluster.together():
+    job = prepare(config)
+    workdirs.check(workdir, job.settings)
+  with cluster.together():
+    if jax.process_index() == 0:
+      workdirs.claim(workdir, job.settings)
+  console.print(describe(job), soft_wrap=True)
+  manager = checkpoint.open_manager(
+    workdir / workdirs.CHECKPOINTS, config.checkpoints_kept
+  )
+  state, resumed = start(job, config.seed, manager)
+  began_at, began = int(state.step), time.perf_counter()
+  if resumed:
+    console.print(f"resuming {workdir} after step {began_at}", soft_wrap=True)
+  with open_log(workdir, config.steps, began_at, console) as to:
+    state = train(config, job, state, to, manager, workdir)
+  summary = {
+    "steps": int(state.step),
+    "seconds": round(time.perf_counter() - began, 2),
+    "steps_this_session": int(state.step) - began_at,
+    "config": job.settings,
+  }
+  params, code_KxD = meshes.fetch(
+    job.mesh, (state.params, state.codebook.code_KxD)
+  )
+  if jax.process_index() == 0:
+    tokenizer = Tokenizer(job.network, params, code_KxD, job.settings)
+    summary |= finish(config, job, tokenizer, summary, workdir, console)
+  cluster.wait("evaluated", EVALUATION_SECONDS)
+  return summary
+
+
+def prepare(config: Config) -> Job:
+  """Builds everything that may be refused, before anything is written.
+
+  Raises:
+    InputError: for anything that the user can mend.
+  """
+  check_pretrain(config)
+  mesh = meshes.make(config.batch_size, model=config.mesh.model)
+  train, test = sources.pair(config.data, config.modalities, config.seed)
+  network, training = build.network(config), build.training(config)
+  sample = pipeline.stack([train[0]])
+  network.check(sample["features"])
+  batches = pipeline.batches(
+    train,
+    batch_size=config.batch_size,
+    seed=config.seed,
+    num_workers=config.workers,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+  init = functools.partial(states.init, training, batch=sample)
+  shapes = jax.eval_shape(init, jax.random.key(config.seed))
+  return Job(
+    settings=build.as_json(config),
+    network=network,
+    training=training,
+    train=train,
+    test=test,
+    sample=sample,
+    batches=batches,
+    mesh=mesh,
+    init=init,
+    shapes=shapes,
+    sharding=meshes.state_sharding(mesh, shapes, params=config.mesh.params),
+  )
+
+
+def start(job: Job, seed: int, manager: Any) -> tuple[TrainState, bool]:
+  """The newest checkpoint's state and place in the data, or a first state.
+
+  Returns:
+    The state, and whether it was restored.
+
+  Raises:
+    InputError: if there are checkpoints, but none can be read.
+  """
+  restored = checkpoint.restore(manager, job.shapes, job.sharding)
+  if restored is None:
+    init = jax.jit(job.init, out_shardings=job.sharding)
+    return init(jax.random.key(seed)), False
+  state, place = restored
+  job.batches.set_state(place)
+  return state, True
+
+
+def open_log(
+  workdir: pathlib.Path, steps: int, start: int, console: Console
+) -> log.Log | log.Silent:
+  """Of several processes, one keeps the log."""
+  if jax.process_index():
+    return log.Silent()
+  return log.Log(workdir, steps, start, console)
+
+
+def train(
+  config: Config,
+  job: Job,
+  state: TrainState,
+  to: log.Log | log.Silent,
+  manager: ocp.CheckpointManager,
+  workdir: pathlib.Path,
+) -> TrainState:
+  """The loop, with its numbers from `config`."""
+
+  def save(state: TrainState) -> bool:
+    place = job.batches.get_state()
+    try:
+      checkpoint.save(manager, state, job.settings, place)
+    except checkpoint.SaveError as error:
+      if config.checkpoints_required:
+        raise
+      logging.warning("%s; training goes on", error)
+      return False
+    return True
+
+  step_fn = step.build(
+    job.training,
+    job.mesh,
+    seed=config.seed,
+    sharding=job.sharding if config.mesh.model > 1 else None,
+  )
+  try:
+    with cluster.watched():
+      return loop.run(
+        step_fn,
+        state,
+        on_devices(job.batches, job.mesh),
+        steps=config.steps,
+        log=to,
+        log_every=config.log_every,
+        save=save,
+        save_every=config.checkpoint_every,
+      )
+  except loop.NonFiniteError as error:
+    broken = checkpoint.open_manager(workdir / workdirs.NONFINITE, 1)
+    place = job.batches.get_state()
+    try:
+      checkpoint.save(broken, error.state, job.settings, place)
+    except checkpoint.SaveError as full:
+      logging.warning("%s", full)
+    raise
+  finally:
+    job.batches.close()
+
+
+def finish(
+  config: Config,
+  job: Job,
+  tokenizer: Tokenizer,
+  summary: dict[str, Any],
+  workdir: pathlib.Path,
+  console: Console,
+) -> dict[str, Any]:
+  """Evaluates, prints and draws; what that adds to the summary."""
+  found = evaluation.evaluate(config, tokenizer, job.train, job.test)
+  summary = summary | found.results
+  console.print(report.tables(summary))
+  report.picture(
+    workdir / workdirs.REPORT,
+    log.read(workdir / log.METRICS),
+    found.usage,
+    found.by_class,
+  )
+  workdirs.write_json(workdir / workdirs.SUMMARY, summary)
+  written = f"{workdirs.SUMMARY} and {workdirs.REPORT}"
+  console.print(f"{written} are in {workdir}", soft_wrap=True)
+  return found.results
+
+
+def on_devices(batches: pipeline.BatchIterator, mesh: Mesh) -> Iterator[Any]:
+  """Features and lengths as arrays over the mesh; labels stay behind."""
+  for batch in batches:
+    inputs = {part: batch[part] for part in ("features", "lengths")}
+    yield meshes.put_batch(mesh, inputs)
+
+
+def describe(job: Job) -> str:
+  """One paragraph on what is about to be trained, and where."""
+  network, features, devices = job.network, job.sample["features"], job.mesh
+  shapes = ", ".join(f"{m} {features[m].shape[1:]}" for m in network.order)
+  kind = devices.devices.flat[0].device_kind
+  text = f"{shapes} on {devices.size} {kind} device(s)"
+  if len(network.fine) > 1 and not network.aligns_in_time(features):
+    text += (
+      f"\n{' and '.join(network.fine)} have fewer than 3 time steps: InfoNCE "
+      "aligns them in the place of CPC"
+    )
+  return text

@@ -1,0 +1,100 @@
+"""What a loss may look at, and what it gives back.
+
+Dimensions: B batch rows of this device, T time, D code width, K codes, R rows
+of one level (B, or B * T).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from unirep.losses import contrast as contrasts
+from unirep.parallel import collectives
+
+Arrays = Mapping[str, jax.Array]
+Params = Mapping[str, Any]
+
+
+class Outputs(NamedTuple):
+  """What a network computes, as mappings from modality.
+
+  A method leaves empty what it has not. In FCID the first five and
+  `general_steps` hold the fine-aligned modalities, the others all of them.
+  """
+
+  tokens: Arrays  # (B, T, D) one a time step
+  specific: Arrays  # (B, T, S) or (B, T, h, w, S)
+  summary: Arrays  # (B, T, Y) specific features as CLUB sees them
+  fine_reconstruction: Arrays  # of the shape of its target
+  fine_target: Arrays  # what the decoders of specific features restore
+  coarse: Arrays  # (B, D) what the coarse decoders restore
+  general: Arrays  # (B, D) or (B, T, D) what is quantized
+  general_steps: Arrays  # (B, T, D) the same of single steps, if they matter
+  coarse_specific: Arrays  # (B, D) what general leaves out
+  idx: Arrays  # (B,) or (B, T) chosen codes
+  code: Arrays  # those codes, without a gradient
+  coarse_reconstruction: Arrays  # (B, D)
+
+
+class Draws(NamedTuple):
+  """The random choices of one step that pair samples or pick time steps.
+
+  They are equal on every device and index the global batch.
+
+  Attributes:
+    start: scalar, the last token of the CPC context.
+    permutation: CLUB pair -> for each row, the row of its negative.
+    codebook: PRNG key of its update.
+  """
+
+  start: jax.Array
+  permutation: Arrays
+  codebook: jax.Array
+
+
+class View(NamedTuple):
+  """All that a loss may look at.
+
+  Attributes:
+    order: names of all modalities.
+    fine: those that share a time axis.
+    outputs: of the network, on this device's rows.
+    mask: modality -> (B, T), False at padding; absent where nothing is.
+    places: level -> rows with distances and assigned codes, `codebook.Rows`.
+    pairs: name -> what CLUB separates, `club.Pair`.
+    networks: of the losses that own some: "cpc" (trained), "club" (fitted).
+    draws: the step's random choices.
+    distribution: (squared distances (R, K), D) -> probabilities of codes.
+    contrast: how rows meet those of other devices, one of `losses.contrast`.
+    rows: how CLUB's negatives come from other devices, see `club.estimate`.
+    axis_name: the device axis over which the batch is spread.
+  """
+
+  order: tuple[str, ...]
+  fine: tuple[str, ...]
+  outputs: Outputs
+  mask: Arrays
+  places: Mapping[str, Any]
+  pairs: Mapping[str, Any]
+  networks: Mapping[str, Params]
+  draws: Draws
+  distribution: Callable
+  contrast: Callable = contrasts.dense
+  rows: Callable = collectives.gathered_rows
+  axis_name: str | None = None
+
+
+class Loss(NamedTuple):
+  """What a loss function gives back.
+
+  Attributes:
+    parts: name -> scalar of the global batch; their sum is the loss.
+    metrics: what else is worth logging, by its full name.
+    scale: what the loss counts at this step, beside its weight; it gets no
+      gradient, and the parts are logged without it.
+  """
+
+  parts: Mapping[str, jax.Array]
+  metrics: Mapping[str, jax.Array] = {}
+  scale: jax.Array | float = 1.0

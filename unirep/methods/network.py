@@ -1,0 +1,243 @@
+"""What the networks of all methods have in common.
+
+Dimensions: B batch, T time, D code width, K codes, F raw feature width.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from unirep import codebook
+from unirep.errors import InputError
+from unirep.losses import club
+from unirep.losses.view import Arrays, Outputs
+from unirep.nn import encoders, sites
+from unirep.nn.blocks import Dtype
+from unirep.nn.kinds import KINDS, Kind
+
+Params = Mapping[str, Any]
+
+
+class Modality(NamedTuple):
+  """What the network must know of one modality.
+
+  Attributes:
+    kind: one of `nn.kinds.KINDS`.
+    fine: whether it shares the time axis of the fine-aligned modalities.
+    specific: width S of its specific features.
+  """
+
+  kind: str
+  fine: bool
+  specific: int = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+  """A description of a network; its methods are pure functions.
+
+  A method of the family writes `run`, `quantized`, `levels`, `club_rows` and
+  `club_pairs`.
+
+  Attributes:
+    modalities: name -> Modality. Their order is the codebook's update order.
+    dim: code width D.
+    heads: attention heads of a temporal encoder.
+    hidden: width of its feed-forward layer.
+    layers: its depth.
+    dropout: its dropout rate.
+    pool: how a grid becomes a vector, see `encoders.GridPool`.
+    sphere: whether what is quantized is scaled to the sphere that the codes lie
+      on, see `codebook.on_sphere`.
+    dtype: computation type (None: that of the features).
+  """
+
+  modalities: Mapping[str, Modality]
+  dim: int = 256
+  heads: int = 4
+  hidden: int = 1024
+  layers: int = 1
+  dropout: float = 0.1
+  pool: str = "sum"
+  sphere: bool = True
+  dtype: Dtype = None
+
+  @property
+  def order(self) -> tuple[str, ...]:
+    """All modality names."""
+    return tuple(self.modalities)
+
+  @property
+  def fine(self) -> tuple[str, ...]:
+    """Names of the fine-aligned modalities, which have a code a time step."""
+    return tuple(m for m, spec in self.modalities.items() if spec.fine)
+
+  def kind(self, modality: str) -> Kind:
+    """Its layers and the shape of its features."""
+    return KINDS[self.modalities[modality].kind]
+
+  def aligns_in_time(self, features: Mapping[str, Any]) -> bool:
+    """Whether the fine-aligned modalities have the steps that CPC needs."""
+    return len(self.fine) > 1 and features[self.fine[0]].shape[1] >= 3
+
+  def check(self, features: Mapping[str, Any]) -> None:
+    """Raises InputError where features (B, T, ...) do not fit the encoders."""
+    for m, spec in self.modalities.items():
+      if m not in features:
+        raise InputError(f"no modality {m!r} in the data, only {[*features]}")
+      shape, kind = features[m].shape[2:], self.kind(m)
+      if features[m].ndim < 2 or len(shape) != len(kind.axes):
+        raise InputError(
+          f"encoders.{m}.kind={spec.kind!r} wants (T, {', '.join(kind.axes)}) "
+          f"features, but {m!r} has shape {features[m].shape[1:]}"
+        )
+      places = shape[:-1]
+      small = [n < k for n, k in zip(places, kind.least, strict=True)]
+      if spec.fine and any(small):
+        least = " x ".join(map(str, kind.least))
+        raise InputError(
+          f"{m!r}: a {spec.kind} needs {least} positions, got {places}"
+        )
+    times = {m: features[m].shape[1] for m in self.fine}
+    if len(set(times.values())) > 1:
+      raise InputError(f"fine-aligned modalities differ in time steps: {times}")
+
+  def width(self, params: Params, modality: str) -> int:
+    """Raw feature width F that a trained encoder takes."""
+    tokens = params["encoder"]["tokens"][modality]
+    return tokens["embed"]["kernel"].shape[0]
+
+  def init(self, key: jax.Array, features: Arrays) -> dict[str, Any]:
+    """Parameters {"encoder": ..., "decoder": ...} for features (B, T, ...)."""
+    rows = {m: jnp.asarray(features[m])[:1] for m in self.order}
+    return sites.init(key, lambda run: self.run(run, None, rows, {}, None))
+
+  def forward(
+    self,
+    params: Params,
+    code_KxD: jax.Array,
+    features: Arrays,
+    mask: Arrays | None = None,
+    keys_B: jax.Array | None = None,
+  ) -> Outputs:
+    """Runs everything once.
+
+    Args:
+      params: from `init`.
+      code_KxD: the codebook's codes; they get no gradient.
+      features: modality -> (B, T, ...).
+      mask: modality -> (B, T), False at padding; absent where nothing is.
+      keys_B: one dropout key a sample, or None for none.
+    """
+    run = sites.apply(params)
+    outputs = self.run(run, code_KxD, features, mask or {}, keys_B)
+    return jax.tree.map(sites.at_least_float32, outputs)
+
+  def general(
+    self,
+    params: Params,
+    features: Arrays,
+    mask: Arrays | None = None,
+    keys_B: jax.Array | None = None,
+    *,
+    clip: bool = False,
+  ) -> dict[str, jax.Array]:
+    """What is quantized downstream: modality -> (B, T, D).
+
+    `features` may hold a part of the modalities; `keys_B` as in `forward`. With
+    `clip` there is one row a sample (T = 1).
+    """
+    run, mask, general = sites.apply(params), mask or {}, {}
+    for m, own_keys_B in self.split_keys(keys_B).items():
+      if m in features:
+        general[m] = self.quantized(
+          run, m, features[m], mask.get(m), own_keys_B, clip=clip
+        )
+    return jax.tree.map(sites.at_least_float32, general)
+
+  def encode(
+    self,
+    params: Params,
+    code_KxD: jax.Array,
+    features: Arrays,
+    mask: Arrays | None = None,
+    keys_B: jax.Array | None = None,
+    *,
+    clip: bool = False,
+  ) -> dict[str, jax.Array]:
+    """Codes: modality -> (B, T) int32, see `general`."""
+    general = self.general(params, features, mask, keys_B, clip=clip)
+    return {m: codebook.assign(code_KxD, x) for m, x in general.items()}
+
+  def tokens(self, run, m, x, mask_BxT, keys_B=None):
+    """General features, one a time step: (B, T, D)."""
+    kind = self.kind(m)
+    pool = kind.pool(self.pool, dtype=self.dtype) if kind.pool else None
+    encoder = encoders.Tokens(
+      pool=pool,
+      attends=kind.attends,
+      dim=self.dim,
+      heads=self.heads,
+      hidden=self.hidden,
+      layers=self.layers,
+      rate=self.dropout,
+      dtype=self.dtype,
+    )
+    return run(f"encoder/tokens/{m}", encoder, x, mask_BxT, keys_B)
+
+  def on_sphere(self, x):
+    """Scaled as codes are, where they lie on a sphere."""
+    if not self.sphere:
+      return x
+    return codebook.on_sphere(sites.at_least_float32(x)).astype(x.dtype)
+
+  def quantize(self, codes, x):
+    """Indices, codes, and codes through which the gradient goes straight."""
+    if codes is None:  # only shapes matter to `init`
+      return jnp.zeros(x.shape[:-1], jnp.int32), x, x
+    idx = codebook.assign(codes, x)
+    code = jax.lax.stop_gradient(codes)[idx]
+    return idx, code, codebook.straight_through(x, code)
+
+  def split_keys(self, keys_B) -> dict[str, jax.Array | None]:
+    """One dropout key a sample and modality."""
+    if keys_B is None:
+      return dict.fromkeys(self.order)
+    split = functools.partial(jax.random.split, num=len(self.order))
+    keys_MxB = jax.vmap(split, out_axes=1)(keys_B)
+    return dict(zip(self.order, keys_MxB, strict=True))
+
+  def run(self, run, codes, features, mask, keys_B) -> Outputs:
+    """The network itself: `run(path, layer, *inputs)` for every layer.
+
+    Args:
+      run: see `nn.sites`.
+      codes: (K, D), or None where only shapes matter.
+      features: modality -> (B, T, ...).
+      mask: modality -> (B, T); absent where nothing is padded.
+      keys_B: one dropout key a sample, or None.
+    """
+    raise NotImplementedError
+
+  def quantized(self, run, m, x, mask_BxT, keys_B, *, clip=False):
+    """What is quantized of one modality downstream: (B, T, D)."""
+    raise NotImplementedError
+
+  def levels(
+    self, outputs: Outputs, mask: Arrays, code_KxD: jax.Array, nearest
+  ) -> dict[str, codebook.Rows]:
+    """Level -> what is quantized there in training, and its codes."""
+    raise NotImplementedError
+
+  @property
+  def club_rows(self) -> dict[str, int]:
+    """CLUB pair -> rows of its long batch, a sample."""
+    raise NotImplementedError
+
+  def club_pairs(self, outputs: Outputs, mask: Arrays) -> dict[str, club.Pair]:
+    """What CLUB separates."""
+    raise NotImplementedError

@@ -1,0 +1,195 @@
+"""From a network, losses and a codebook's rules to the value that is trained.
+
+Dimensions: B batch rows of this device, T time, K codes, D code width.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from unirep import codebook as codebooks
+from unirep import growth
+from unirep.losses import club, cmcm, cpc, objective
+from unirep.losses import contrast as contrasts
+from unirep.losses.view import Draws, View
+from unirep.methods import levels
+from unirep.methods.method import Aux, Method
+from unirep.methods.network import Network
+from unirep.parallel import collectives
+
+
+class Recipe(NamedTuple):
+  """What a method of this family is made of; functions have keywords bound.
+
+  Attributes:
+    network: see `Network`.
+    losses: name -> (view) -> Loss, of `objective.LOSSES`.
+    weights: name -> what it counts; 0 leaves a loss and its networks out.
+    club_optimizer: of the CLUB networks.
+    init_codebook: (key, dim, modalities) -> Codebook.
+    nearest: which codes are assigned, `codebook.nearest_jointly` or `_each`.
+    update_codebook: `growth.update` or `mm_ema.update`.
+    distribution: one of `cmcm.DISTRIBUTIONS`.
+    contrast: how rows meet those of other devices, of `contrast.CONTRASTS`.
+    rows: how CLUB's negatives do.
+    init_cpc: see `cpc.init`.
+    init_club: see `club.init`.
+    permute: (key, rows) -> for each row, the row of its CLUB negative.
+    club_rounds: CLUB updates a step; 0 leaves the CLUB terms out.
+    mask_padding: whether padded steps are left out, where lengths are known.
+  """
+
+  network: Network
+  losses: Mapping[str, Callable]
+  weights: Mapping[str, float]
+  club_optimizer: optax.GradientTransformation
+  init_codebook: Callable
+  nearest: Callable = codebooks.nearest_jointly
+  update_codebook: Callable = growth.update
+  distribution: Callable = cmcm.cosine_distribution
+  contrast: contrasts.Contrast = contrasts.dense
+  rows: Callable = collectives.gathered_rows
+  init_cpc: Callable = cpc.init
+  init_club: Callable = club.init
+  permute: Callable = club.derangement
+  club_rounds: int = 5
+  mask_padding: bool = True
+
+
+def method(recipe: Recipe) -> Method:
+  """What `train` trains."""
+  bind = functools.partial
+  return Method(
+    init=bind(init, recipe),
+    draw=bind(draw, recipe),
+    loss=bind(loss, recipe),
+    update=bind(update, recipe),
+  )
+
+
+def init(recipe: Recipe, key: jax.Array, batch: Mapping[str, Any]):
+  """Parameters, codebook and side state, see `Method.init`."""
+  network = recipe.network
+  keys = jax.random.split(key, 4)
+  features = {m: jnp.asarray(batch["features"][m][:1]) for m in network.order}
+  params: dict[str, Any] = dict(network.init(keys[0], features))
+  if recipe.weights["cpc"] and network.aligns_in_time(features):
+    params["cpc"] = recipe.init_cpc(keys[1], network.fine, network.dim)
+  codebook = recipe.init_codebook(keys[2], network.dim, network.order)
+  nets = {}
+  if recipe.weights["club"] and recipe.club_rounds:
+
+    def pairs(params, code_KxD, features):
+      outputs = network.forward(params, code_KxD, features)
+      return network.club_pairs(outputs, {})
+
+    shapes = jax.eval_shape(pairs, params, codebook.code_KxD, features)
+    nets = recipe.init_club(keys[3], shapes)
+  opt_state = recipe.club_optimizer.init(nets)
+  return params, codebook, {"club": nets, "club_opt_state": opt_state}
+
+
+def draw(recipe: Recipe, key: jax.Array, batch: Mapping[str, Any], rows: int):
+  """The random choices of a step over `rows` samples, see `Draws`."""
+  network = recipe.network
+  first = (network.fine or network.order)[0]
+  time = batch["features"][first].shape[1]
+  pairs = network.club_rows
+  keys = iter(jax.random.split(key, 2 + len(pairs)))
+  start = jax.random.randint(next(keys), (), 1, max(time - 1, 2))
+  permutation = {
+    name: recipe.permute(next(keys), rows * parts)
+    for name, parts in pairs.items()
+  }
+  return Draws(start, permutation, next(keys))
+
+
+def loss(
+  recipe: Recipe,
+  params: Mapping[str, Any],
+  codebook: codebooks.Codebook,
+  side: Mapping[str, Any],
+  batch: Mapping[str, Any],
+  draws: Draws,
+  keys_B: jax.Array | None,
+  *,
+  axis_name: str | None = None,
+) -> tuple[jax.Array, Aux]:
+  """Forward, CLUB fit, losses: see `Method.loss`."""
+  network, features = recipe.network, batch["features"]
+  mask = padding_mask(batch) if recipe.mask_padding else {}
+  outputs = network.forward(params, codebook.code_KxD, features, mask, keys_B)
+  # CLUB networks learn on detached features before they judge these.
+  pairs = network.club_pairs(outputs, mask) if side["club"] else {}
+  side, metrics = _fit_club(recipe, side, pairs, axis_name)
+  places = network.levels(outputs, mask, codebook.code_KxD, recipe.nearest)
+  networks = {"club": side["club"]}
+  if "cpc" in params:
+    networks["cpc"] = params["cpc"]
+  view = View(
+    order=network.order,
+    fine=network.fine,
+    outputs=outputs,
+    mask=mask,
+    places=places,
+    pairs=pairs,
+    networks=networks,
+    draws=draws,
+    distribution=recipe.distribution,
+    contrast=recipe.contrast,
+    rows=recipe.rows,
+    axis_name=axis_name,
+  )
+  total, terms = objective.objective(view, recipe.losses, recipe.weights)
+  return total, Aux(side, places, metrics | terms)
+
+
+def update(
+  recipe: Recipe,
+  codebook: codebooks.Codebook,
+  places: Mapping[str, codebooks.Rows],
+  draws: Draws,
+  progress: jax.Array,
+  *,
+  axis_name: str | None = None,
+) -> tuple[codebooks.Codebook, dict[str, jax.Array]]:
+  """The codebook after a step, and how it fares, see `Method.update`."""
+  codebook = recipe.update_codebook(
+    codebook, [*places.values()], draws.codebook, progress, axis_name=axis_name
+  )
+  order = recipe.network.order
+  return codebook, levels.health(order, codebook, places, axis_name)
+
+
+def _fit_club(recipe, side, pairs, axis_name):
+  if not pairs:
+    return side, {}
+  nets, opt_state, gains = club.fit(
+    side["club"],
+    side["club_opt_state"],
+    pairs,
+    recipe.club_optimizer,
+    rounds=recipe.club_rounds,
+    axis_name=axis_name,
+  )
+  metrics = {}
+  for name, gain in gains.items():
+    metrics[f"club_log_likelihood/{name}"] = gain[-1]
+    # As a share of the best that bounded log-variances allow: 1 is a perfect
+    # fit, and far below 0 the bound means nothing.
+    width = nets[name]["mean3"]["bias"].shape[0]
+    metrics[f"club_fit/{name}"] = gain[-1] / (width / 2)
+  return {"club": nets, "club_opt_state": opt_state}, metrics
+
+
+def padding_mask(batch: Mapping[str, Any]) -> dict[str, jax.Array]:
+  """Modality -> (B, T) bool, False at padding, where lengths are given."""
+  mask = {}
+  for m, length_B in batch.get("lengths", {}).items():
+    time_T = jnp.arange(batch["features"][m].shape[1])
+    mask[m] = time_T < length_B[:, None]
+  return mask

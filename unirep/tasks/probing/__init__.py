@@ -1,0 +1,1 @@
+"""Probes on frozen codes: heads, sweeps over them, protocols, scores."""

@@ -1,0 +1,152 @@
+"""A downstream problem, asked of every TOC mask, direction and seed at once.
+
+Dimensions: D code width, K codes; M masks, S sources, R seeds, E evaluations.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unirep.codes import Codes
+from unirep.errors import InputError
+from unirep.tasks.probing import probe, protocol
+from unirep.tasks.probing.probe import Split, Task
+
+
+class Problem(NamedTuple):
+  """What is asked, of which samples.
+
+  Attributes:
+    task: head, loss and scores.
+    label: (codes, modality) -> labels with a leading N, as `task` takes them.
+    train: codes that probes are trained on.
+    validation: codes that choose an evaluation, of the modality trained on.
+    test: codes that are reported.
+    chance: modality -> the primary score of the best guess that looks at
+      nothing.
+    note: what a reader of the numbers must know, or "".
+  """
+
+  task: Task
+  label: Callable[[Codes, str], np.ndarray]
+  train: Codes
+  validation: Codes
+  test: Codes
+  chance: Mapping[str, float]
+  note: str = ""
+
+
+def measure(
+  problem: Problem,
+  code_KxD: np.ndarray,
+  keep_MxD: np.ndarray,
+  *,
+  seed: int,
+  seeds: int,
+  sources: Sequence[str],
+  targets: Sequence[str],
+  protocol_name: str,
+  options: Mapping[str, Any],
+) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+  """Trains all probes in one program and reads their history.
+
+  Args:
+    problem: see `Problem`.
+    code_KxD: the codebook.
+    keep_MxD: TOC masks.
+    seed: of the probes.
+    seeds: probes of each kind, R.
+    sources: modalities to train on.
+    targets: modalities to test on.
+    protocol_name: one of `protocol.PROTOCOLS`.
+    options: of `probe.fit`: optimizer, steps, evaluations, batch_size.
+
+  Returns:
+    (source, target) -> score -> (M, R).
+
+  Raises:
+    InputError: for a modality that the codes lack, or a split without samples.
+  """
+  check(problem, sources, targets)
+  parts = (problem.train, problem.validation, problem.test)
+  named = {*sources, *targets}
+  time = max(x.shape[1] for p in parts for m, x in p.idx.items() if m in named)
+
+  def split(codes: Codes, m: str) -> Split:
+    idx_NxT = probe.repeat_to(codes.idx[m], time)
+    return Split(jnp.asarray(idx_NxT), jnp.asarray(problem.label(codes, m)))
+
+  def stack(splits):
+    return jax.tree.map(lambda *x: jnp.stack(x), *splits)
+
+  test = {f"test/{t}": split(problem.test, t) for t in targets}
+  tests = {name: stack([x] * len(sources)) for name, x in test.items()}
+  tests["validation"] = stack([split(problem.validation, s) for s in sources])
+  train = stack([split(problem.train, s) for s in sources])
+  used = np.concatenate([problem.train.idx[s].reshape(-1) for s in sources])
+  used = used[used >= 0]
+  history = jax.device_get(
+    probe.sweep(
+      jax.random.split(jax.random.key(seed), seeds),
+      probe.unit_variance(code_KxD, used),
+      jnp.asarray(keep_MxD),
+      train,
+      tests,
+      task=problem.task,
+      **options,
+    )
+  )
+  results = {}
+  for t in targets:
+    args = (f"test/{t}", problem.task.primary)
+    if protocol_name == "heldout":
+      scores = protocol.heldout(history, "validation", *args)
+    else:
+      scores = protocol.released(history, *args)
+    for i, s in enumerate(sources):
+      results[s, t] = {name: x[:, i] for name, x in scores.items()}
+  return results
+
+
+def check(
+  problem: Problem, sources: Sequence[str], targets: Sequence[str]
+) -> None:
+  """Raises InputError where `measure` would have nothing to work on."""
+  asked = {"train": sources, "validation": sources, "test": targets}
+  for name, modalities in asked.items():
+    codes: Codes = getattr(problem, name)
+    for m in modalities:
+      if m not in codes.idx:
+        raise InputError(
+          f"the {name} split has no codes of modality {m!r}; there are "
+          f"{', '.join(codes.idx)}"
+        )
+    if not len(next(iter(codes.idx.values()))):
+      raise InputError(f"the {name} split holds no samples")
+
+
+def label(codes: Codes, *names: str) -> np.ndarray:
+  """The first of these labels that the samples have.
+
+  Raises:
+    InputError: if they have none of them.
+  """
+  for name in names:
+    if name in codes.labels:
+      return codes.labels[name]
+  raise InputError(
+    f"the samples have no label {' or '.join(map(repr, names))}, only "
+    f"{', '.join(map(repr, codes.labels)) or 'none'}"
+  )
+
+
+def part(codes: Codes, rows: Any) -> Codes:
+  """The samples at `rows`: a slice, a mask or indices."""
+  return Codes(
+    {m: x[rows] for m, x in codes.idx.items()},
+    {m: x[rows] for m, x in codes.clip.items()},
+    {n: x[rows] for n, x in codes.labels.items()},
+  )

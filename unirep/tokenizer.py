@@ -1,0 +1,299 @@
+"""The frozen model: features in, codes and vectors out.
+
+    model = unirep.load("runs/digits")
+    codes = model.encode(audio=audio, video=video)
+
+NumPy in and NumPy out. Dimensions: B samples, T time, F feature width, K codes,
+D code width.
+"""
+
+import operator
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unirep import build
+from unirep import codes as coded
+from unirep.codebook import awake
+from unirep.codes import Codes
+from unirep.data import pipeline
+from unirep.data.sample import Source
+from unirep.errors import InputError
+from unirep.methods.network import Network
+from unirep.train import checkpoint
+
+ROWS = 64  # samples a call: one shape to compile, whatever comes
+
+
+class Tokenizer:
+  """A frozen model, see `load`.
+
+  Attributes:
+    modalities: their names.
+    codebook: (K, D), the codes.
+    awake: (K,) bool, which of them can be chosen.
+    settings: the configuration of the run that trained it.
+  """
+
+  def __init__(
+    self,
+    network: Network,
+    params: Mapping[str, Any],
+    code_KxD: Any,
+    settings: Mapping[str, Any],
+    rows: int = ROWS,
+  ):
+    self.modalities = network.order
+    self.codebook = np.asarray(code_KxD)
+    self.awake = np.asarray(awake(code_KxD))
+    self.settings = settings
+    self._network, self._params, self._rows = network, params, rows
+    # Padding is what it was in training: left out, or a part of the sample.
+    self._masked = settings["mask_padding"]
+
+    @jax.jit
+    def run(params, code_KxD, features, mask, keys_B):
+      args = params, code_KxD, features, mask, keys_B
+      # What both have in common is computed once: it is one program.
+      clip = network.encode(*args, clip=True)
+      return network.encode(*args), {m: x[:, 0] for m, x in clip.items()}
+
+    self._run = run
+
+  def encode(
+    self,
+    lengths: Mapping[str, Sequence[int]] | None = None,
+    **features: Any,
+  ) -> dict[str, Any]:
+    """Codes of any of the modalities.
+
+    Args:
+      lengths: modality -> valid steps of each sample, where arrays are padded.
+      **features: modality -> an array (B, T, F), or (B, T, H, W, F) of a grid,
+        or a list of B arrays that differ in T. Any B.
+
+    Returns:
+      Modality -> int32 codes (B, T), or a list of B arrays (T,) for a list. A
+      modality that is not fine-aligned, like text, has one code a sample: T is
+      1 then. Codes of padding are -1.
+
+    Raises:
+      InputError: for an unknown modality, a wrong rank or width, NaN, or no
+        samples.
+    """
+    return self._each(lengths, features, clip=False)
+
+  def encode_clips(
+    self,
+    lengths: Mapping[str, Sequence[int]] | None = None,
+    **features: Any,
+  ) -> dict[str, np.ndarray]:
+    """One code a sample, in every modality: to compare or to look up samples.
+
+    Args:
+      lengths: as in `encode`.
+      **features: as in `encode`.
+
+    Returns:
+      Modality -> int32 codes (B,), also for a list. For a modality that is not
+      fine-aligned they are those of `encode`.
+
+    Raises:
+      InputError: as `encode` does.
+    """
+    return self._each(lengths, features, clip=True)
+
+  def check(self, **features: Any) -> None:
+    """Raises InputError where `encode` would, except for lengths."""
+    unknown = [m for m in features if m not in self.modalities]
+    if unknown or not features:
+      problem = f"no modality {unknown[0]!r}" if unknown else "no features"
+      raise InputError(f"{problem}; give any of {', '.join(self.modalities)}")
+    for m, x in features.items():
+      if isinstance(x, list | tuple):
+        for part in x:
+          self._checked(m, part, 0)
+      else:
+        self._checked(m, x, 1)
+
+  def embed(
+    self,
+    lengths: Mapping[str, Sequence[int]] | None = None,
+    *,
+    keep: Any = None,
+    **features: Any,
+  ) -> dict[str, Any]:
+    """Quantized vectors, (B, T, D) where `encode` has (B, T).
+
+    Args:
+      lengths: as in `encode`.
+      keep: a mask (D,) or indices of dimensions: the rest is dropped.
+      **features: as in `encode`. Vectors of padding are zero.
+    """
+    code_KxD = self.codebook
+    if keep is not None:
+      code_KxD = code_KxD[:, _dimensions(keep, code_KxD.shape[1])]
+    table = np.concatenate([code_KxD, np.zeros_like(code_KxD[:1])])  # [-1]
+    return {
+      m: [table[i] for i in idx] if isinstance(idx, list) else table[idx]
+      for m, idx in self.encode(lengths, **features).items()
+    }
+
+  def codes(
+    self, source: Source, *, dropout: jax.Array | None = None, passes: int = 1
+  ) -> Codes:
+    """Codes of every sample of a source, in order, with its labels.
+
+    Args:
+      source: N samples.
+      dropout: a PRNG key; without it there is no dropout.
+      passes: how often each sample is encoded, with other dropout; the result
+        holds passes * N samples, pass after pass.
+
+    Returns:
+      Codes, -1 at padding, where the model was trained to leave that out.
+    """
+    results: list[list[Codes]] = [[] for _ in range(passes)]
+    first = 0
+    for batch, valid in pipeline.in_order(source, self._rows):
+      features, lengths = batch["features"], batch["lengths"]
+      mask = self._mask(features, lengths)
+      labels = {n: rows[:valid] for n, rows in batch["labels"].items()}
+      for i, result in enumerate(results):
+        keys_B = None
+        if dropout is not None:
+          row_B = first + jnp.arange(self._rows)
+          key = jax.random.fold_in(dropout, i)
+          keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, row_B)
+        idx, clip = self._encoded(features, mask, keys_B, valid)
+        for m in {*mask} & {*self._network.fine} & {*idx}:
+          idx[m] = np.where(mask[m][:valid], idx[m], -1)
+        result.append(Codes(idx, clip, labels))
+      first += valid
+    return coded.join([codes for result in results for codes in result])
+
+  def _each(self, lengths, features, *, clip: bool) -> dict[str, Any]:
+    lengths = lengths or {}
+    self.check(**features)
+    for m in lengths:
+      if m not in features:
+        raise InputError(f"lengths[{m!r}] has no features of that name")
+    return {
+      m: self._one(m, x, lengths.get(m), clip) for m, x in features.items()
+    }
+
+  def _one(self, m: str, x: Any, length: Any, clip: bool):
+    ragged = isinstance(x, list | tuple)
+    if ragged:
+      x, length = _pad([self._checked(m, part, 0) for part in x])
+    else:
+      x = self._checked(m, x, 1)
+      length = np.full(len(x), x.shape[1]) if length is None else length
+    length_B = np.asarray(length)
+    if length_B.shape != x.shape[:1] or not (
+      np.issubdtype(length_B.dtype, np.integer)
+      and ((length_B >= 1) & (length_B <= x.shape[1])).all()
+    ):
+      raise InputError(
+        f"lengths of {m!r} must be {len(x)} integers in 1..{x.shape[1]}"
+      )
+    parts = []
+    for first in range(0, len(x), self._rows):
+      rows = x[first : first + self._rows]
+      n = len(rows)
+      fill = np.repeat(rows[-1:], self._rows - n, 0)
+      rows = np.concatenate([rows, fill])
+      valid = np.full(self._rows, x.shape[1])
+      valid[:n] = length_B[first : first + n]
+      whole = (length_B == x.shape[1]).all()
+      mask = {} if whole else self._mask({m: rows}, {m: valid})
+      parts.append(self._encoded({m: rows}, mask, None, n)[clip][m])
+    codes = np.concatenate(parts)
+    if clip:
+      return codes
+    if m not in self._network.fine:
+      return list(codes) if ragged else codes
+    codes[np.arange(codes.shape[1]) >= length_B[:, None]] = -1
+    if ragged:
+      return [i[:n] for i, n in zip(codes, length_B, strict=True)]
+    return codes
+
+  def _mask(self, features, lengths):
+    """Modality -> (B, T) bool, where the model was trained with masks."""
+    if not self._masked:
+      return {}
+    return {
+      m: np.arange(features[m].shape[1]) < np.asarray(n)[:, None]
+      for m, n in lengths.items()
+      if m in features
+    }
+
+  def _encoded(self, features, mask, keys_B, valid):
+    """(codes of steps, codes of samples) of the first `valid` rows."""
+    known = {m: x for m, x in features.items() if m in self.modalities}
+    # Weights are arguments: as constants they would slow compilation down.
+    found = self._run(self._params, self.codebook, known, mask, keys_B)
+    return jax.tree.map(
+      operator.itemgetter(slice(valid)), jax.device_get(found)
+    )
+
+  def _checked(self, m: str, x: Any, leading: int) -> np.ndarray:
+    """As float32, or an InputError that says what does not fit."""
+    x = np.asarray(x)
+    kind, width = self._network.kind(m), self._network.width(self._params, m)
+    axes = ", ".join([*(("B",) * leading), "T", *kind.axes[:-1], str(width)])
+    if x.dtype.kind not in "fiub":
+      raise InputError(f"{m!r} must hold numbers, got {x.dtype}")
+    rank = leading + 1 + len(kind.axes)
+    if x.ndim != rank or x.shape[-1] != width or not x.size:
+      raise InputError(f"{m!r} must be a non-empty ({axes}), got {x.shape}")
+    x = x.astype(np.float32)
+    if not np.isfinite(x).all():
+      raise InputError(f"{m!r} holds NaN or infinity; clean the features")
+    return x
+
+
+def load(path: str | pathlib.Path) -> Tokenizer:
+  """Loads a trained model.
+
+  Args:
+    path: the work directory of a pretraining run, or one of its checkpoints.
+
+  Raises:
+    InputError: if there is no checkpoint, or it is damaged.
+  """
+  params, codebook, settings = checkpoint.read_model(pathlib.Path(path))
+  network = build.network(build.from_json(settings))
+  return Tokenizer(network, params, codebook["code_KxD"], settings)
+
+
+def _pad(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+  """Zeros behind shorter samples, up to a power of two: few shapes."""
+  if not parts:
+    raise InputError("the list of samples is empty")
+  shapes = {part.shape[1:] for part in parts}
+  if len(shapes) > 1:
+    raise InputError(f"samples of one list differ beyond time: {shapes}")
+  length_B = np.array([len(part) for part in parts])
+  time = 1 << int(length_B.max() - 1).bit_length()
+  out = np.zeros((len(parts), time, *parts[0].shape[1:]), np.float32)
+  for row, part in zip(out, parts, strict=True):
+    row[: len(part)] = part
+  return out, length_B
+
+
+def _dimensions(keep: Any, dim: int) -> np.ndarray:
+  keep = np.asarray(keep)
+  if keep.dtype == bool and keep.shape != (dim,):
+    raise InputError(f"keep is a mask of shape {keep.shape}, not ({dim},)")
+  if keep.dtype != bool and not (
+    keep.ndim == 1
+    and np.issubdtype(keep.dtype, np.integer)
+    and ((keep >= 0) & (keep < dim)).all()
+  ):
+    raise InputError(f"keep must hold dimensions in 0..{dim - 1}")
+  return np.flatnonzero(keep) if keep.dtype == bool else keep
