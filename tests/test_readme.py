@@ -14,10 +14,18 @@ from unirep.jobs import dispatch
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text()
+PAGES = [TEXT, *(p.read_text() for p in sorted(ROOT.glob("docs/*.md")))]
 
 
-def blocks(language):
-  return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+def blocks(language, text=TEXT):
+  return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_readme_is_short_and_its_links_lead_somewhere():
+  assert len(TEXT) < 8000
+  for page, folder in ((TEXT, ROOT), *((p, ROOT / "docs") for p in PAGES[1:])):
+    for link in re.findall(r"\]\(([^)]+)\)", page):
+      assert link.startswith("https://") or (folder / link).exists(), link
 
 
 @pytest.fixture
@@ -77,7 +85,8 @@ def test_modalities_of_your_own(tmp_path, monkeypatch, one_device):
 def test_every_config_in_a_command_loads():
   commands = [
     line
-    for block in blocks("sh")
+    for page in PAGES
+    for block in blocks("sh", page)
     for line in block.splitlines()
     if "--config=" in line
   ]
