@@ -1,4 +1,4 @@
-"""What a device must hold: contrastive losses, and a codebook that is split.
+"""Memory of a device: contrastive losses, and a codebook that is split.
 
 XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m benchmarks.memory
 

@@ -1,4 +1,4 @@
-"""How long a K sweep takes when all of its probes train together.
+"""Time of a K sweep whose probes all train together.
 
 python -m benchmarks.probe
 python -m benchmarks.probe --keeps=2 --seeds=2

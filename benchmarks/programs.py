@@ -1,4 +1,4 @@
-"""What a compiled program does: its collectives, loops, cycles and products.
+"""Contents of a compiled program: collectives, loops, cycles and products.
 
 All are read from the program, not estimated: collectives and the compiler's own
 count of cycles from the optimized HLO, products and what the source asks for

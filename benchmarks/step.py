@@ -1,4 +1,4 @@
-"""How fast one training step is on the devices at hand.
+"""Speed of one training step on the devices at hand.
 
 python -m benchmarks.step --config=configs/pretrain.py:size=paper
 python -m benchmarks.step --config=configs/pretrain.py --config.dtype=bfloat16

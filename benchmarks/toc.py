@@ -1,4 +1,4 @@
-"""How much faster the closed form of TOC is than the loop over pairs of codes.
+"""The closed form of TOC against the loop over pairs of codes.
 
 python -m benchmarks.toc
 python -m benchmarks.toc --codes=1024 --dims=128

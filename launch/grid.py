@@ -1,4 +1,4 @@
-"""Which runs a sweep has: what they override, their names and places."""
+"""The runs of a sweep: what they override, their names and places."""
 
 import hashlib
 import importlib.util

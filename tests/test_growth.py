@@ -709,6 +709,27 @@ def test_codes_of_clusters_that_end_fall_asleep():
   assert sorted(cosine.argmax(1)) == [0, 1]
 
 
+@pytest.mark.parametrize(
+  ("counts", "looked_at", "left"),
+  [
+    ([5.0, 3, 1, 9], [0, 1, 2, 3, 4], [0, 2, 3]),  # 1 beside 0, 2 too far
+    ([3.0, 5, 1, 9], [0, 1, 2, 3, 4], [1, 2, 3]),
+    ([4.0, 4, 1, 9], [0, 1, 2, 3, 4], [0, 2, 3]),  # a tie: the first one
+    ([5.0, 3, 1, 9], [0, 2, 2, 4], [0, 1, 2, 3]),  # nobody asked about 1
+  ],
+)
+def test_of_two_codes_that_are_as_good_as_one_the_lesser_goes(
+  x64, counts, looked_at, left
+):
+  """Closer than a cosine of 0.9, for a threshold of 0.2."""
+  near, far = between(*AXES[:2], 0.91), between(AXES[0], AXES[3], 0.89)
+  book = book_of(np.stack([AXES[0], near, AXES[2], far]), 5)
+  book = book._replace(count_K=jnp.array([*counts, 0.0]))
+  after = growth.merge(book, jnp.array(looked_at), threshold=0.2)
+  np.testing.assert_array_equal(awake(after), left)
+  same(after[3:], book[3:])
+
+
 def test_update_is_averages_then_sleep_then_placement(x64):
   """Rows keep their distances from the codes before the averages."""
   book = book_of(AXES[:3], 5)

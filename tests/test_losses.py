@@ -171,7 +171,7 @@ def test_cmcm_gradient_is_finite_on_a_code_with_the_floor():
 
   def loss(x, floor):
     p = {
-      m: cmcm.code_distribution(codebook.distances(code, v), floor)
+      m: cmcm.code_distribution(codebook.distances(code, v), floor=floor)
       for m, v in x.items()
     }
     return cmcm.cmcm(p["a"], p["b"])

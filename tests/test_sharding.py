@@ -164,7 +164,7 @@ def case(preset, dtype, count, slow=False):
 @pytest.mark.parametrize(
   ("preset", "dtype", "count"),
   [
-    case("clean", "float64", 2),
+    case("clean", "float64", 2, slow=True),
     case("clean", "float64", 4, slow=True),
     case("clean", "float64", 8),
     case("clean", "float32", 2, slow=True),
@@ -175,7 +175,7 @@ def case(preset, dtype, count, slow=False):
     case("released", "float64", 8),
     case("released", "float32", 2, slow=True),
     case("released", "float32", 4, slow=True),
-    case("released", "float32", 8),
+    case("released", "float32", 8, slow=True),
   ],
 )
 def test_devices_do_not_matter(preset, dtype, count):

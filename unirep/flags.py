@@ -1,4 +1,4 @@
-"""What may stand on the command line."""
+"""Flags of the command line."""
 
 import sys
 from typing import Any

@@ -35,6 +35,8 @@ from unirep import codebook as codebook_lib
 from unirep.codebook import Codebook, Rows
 from unirep.parallel import collectives
 
+LOOK = 64  # codes a step of which it is asked whether they are worth keeping
+
 
 class Near(NamedTuple):
   """How well the codes fit the rows of one level.
@@ -85,6 +87,10 @@ def update(
     codebook, levels, decay=decay, axis_name=axis_name
   )
   codebook = fall_asleep(codebook, limit=limit)
+  # A few codes a step: all pairs would be too many where K is large.
+  K = codebook.count_K.size
+  look_P = jax.random.randint(jax.random.fold_in(key, 1), (min(K, LOOK),), 0, K)
+  codebook = merge(codebook, look_P, threshold=threshold)
   B = levels[0].weight_B.shape[0]
   candidates = sum(rows.weight_B.shape[0] for rows in levels) // B
   # By global sample, so that the number of devices can't change it.
@@ -103,7 +109,36 @@ def update(
 
 def fall_asleep(codebook: Codebook, *, limit: float) -> Codebook:
   """Puts codes to sleep that no modality chose for more than `limit` steps."""
-  stays_K = codebook_lib.idle(codebook) <= limit
+  return _keep(codebook, codebook_lib.idle(codebook) <= limit)
+
+
+def merge(
+  codebook: Codebook, look_P: jax.Array, *, threshold: float
+) -> Codebook:
+  """Puts a code to sleep beside a greater one that is as good.
+
+  The clips and the seconds of one meaning may each have grown a code, and the
+  two have moved together since. What chose the lesser one chooses the other.
+
+  Args:
+    codebook: codes on the sphere.
+    look_P: numbers of the codes to look at.
+    threshold: two codes are one if their squared distance is below threshold *
+      D, that is, if a place at the one would not score enough for a code beside
+      the other, see above.
+  """
+  code_KxD, count_K = codebook.code_KxD, codebook.count_K
+  K, D = code_KxD.shape
+  count_Px1 = count_K[look_P][:, None]
+  lesser_PxK = count_Px1 < count_K
+  lesser_PxK |= (count_Px1 == count_K) & (look_P[:, None] > jnp.arange(K))
+  distance_PxK = codebook_lib.distances(code_KxD, code_KxD[look_P])
+  goes_P = (lesser_PxK & (distance_PxK < threshold * D)).any(1)
+  return _keep(codebook, jnp.ones(K, bool).at[look_P].set(~goes_P))
+
+
+def _keep(codebook: Codebook, stays_K: jax.Array) -> Codebook:
+  """Puts all other codes to sleep."""
   return codebook._replace(
     code_KxD=jnp.where(stays_K[:, None], codebook.code_KxD, 0),
     count_K=jnp.where(stays_K, codebook.count_K, 0),

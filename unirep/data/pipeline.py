@@ -1,4 +1,4 @@
-"""From a source to batches: shuffled and endless, or once in order.
+"""Batches of a source: shuffled and endless, or once in order.
 
 The stream of batches is a function of (source, batch size, seed) alone. How
 many worker processes compose it, how many hosts share it and where it was

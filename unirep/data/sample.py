@@ -1,4 +1,4 @@
-"""What a sample is, and the checks that a source keeps to it.
+"""The sample contract, and checks that a source keeps to it.
 
 A sample is a nested dict of NumPy arrays with exactly three keys:
 

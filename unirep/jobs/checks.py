@@ -1,4 +1,4 @@
-"""Values that no part below would explain: one line, before anything runs."""
+"""Checks of a configuration, before anything runs."""
 
 import functools
 from typing import Any

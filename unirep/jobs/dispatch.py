@@ -1,4 +1,4 @@
-"""What a configuration asks for."""
+"""Job dispatch."""
 
 import pathlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the codes of a trained model carry and share.
+"""Findings on the codes of a trained model: what they carry and share.
 
 Dimensions: K codes, D code width, C classes.
 """

@@ -1,4 +1,4 @@
-"""What a finished run has to show: tables and a picture."""
+"""Tables and pictures of finished runs."""
 
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence

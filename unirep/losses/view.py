@@ -1,4 +1,4 @@
-"""What a loss may look at, and what it gives back.
+"""The argument and the result of a loss.
 
 Dimensions: B batch rows of this device, T time, D code width, K codes, R rows
 of one level (B, or B * T).

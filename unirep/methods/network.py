@@ -1,4 +1,4 @@
-"""What the networks of all methods have in common.
+"""The base of all methods' networks.
 
 Dimensions: B batch, T time, D code width, K codes, F raw feature width.
 """

@@ -1,4 +1,4 @@
-"""From a network, losses and a codebook's rules to the value that is trained.
+"""Methods made of a network, losses and rules of a codebook.
 
 Dimensions: B batch rows of this device, T time, K codes, D code width.
 """

@@ -1,4 +1,4 @@
-"""Which methods there are."""
+"""The registry of methods."""
 
 from unirep.methods import dcid, fcid
 

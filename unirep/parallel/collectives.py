@@ -1,4 +1,4 @@
-"""What a loss may ask of the other devices.
+"""Collectives: all that crosses devices.
 
 Each function is the identity on one device (`axis_name=None`) and an XLA
 collective inside `jax.shard_map`. Everything that crosses devices in unirep

@@ -1,1 +1,1 @@
-"""What frozen codes are good for."""
+"""Tasks on frozen codes."""

@@ -1,4 +1,4 @@
-"""Whether modalities share codes by index: agreement, use, and what it carries.
+"""Sharing of codes by index: agreement, use, and what indices carry.
 
 All of it reads indices. Codes that lie close to each other, one for audio and
 one for video, are different here, however well a probe on their vectors does.

@@ -1,4 +1,4 @@
-"""Where metrics go: a JSON line, TensorBoard and a progress bar."""
+"""The log of a run: JSON lines, TensorBoard and a progress bar."""
 
 import json
 import math

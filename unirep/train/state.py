@@ -1,4 +1,4 @@
-"""What training carries from step to step, and what it is told once."""
+"""The state of training, and what is trained."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

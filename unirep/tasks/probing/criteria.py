@@ -1,4 +1,4 @@
-"""What probes are trained on.
+"""Training criteria of probes.
 
 Dimensions: N samples, C classes; the leading axes of multi-label losses, like
 samples and segments, are all rows.

@@ -1,4 +1,4 @@
-"""From the history of a sweep to numbers that one may believe, or compare.
+"""Protocols: which numbers of a sweep's history are reported.
 
 Two ways to read the same history, always named in the output:
 
