@@ -85,7 +85,8 @@ def small_variant(arg, tmp_path):
   ],
 )
 def test_two_steps_and_no_key_unread(data, preset, tmp_path, monkeypatch):
-  monkeypatch.setattr(build, "as_json", lambda config: {})
+  settings = {"mask_padding": True}  # all that the tokenizer looks at
+  monkeypatch.setattr(build, "as_json", lambda config: settings)
   config = small_variant(f"size=tiny,data={data},preset={preset}", tmp_path)
   watched = Watched(config)
   watched.seen.clear()

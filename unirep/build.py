@@ -68,12 +68,9 @@ def recipe(config: Config) -> recipes.Recipe:
   distribution = dict(config.loss.distribution)
   kind = distribution.pop("kind")
   # Chunks and rings save memory; CLUB's negatives then go around as well.
-  rows = contrast.dense, collectives.gathered_rows
-  if config.contrast != "dense":
-    compare = pick(contrast.CONTRASTS, "contrast", config.contrast)
-    if config.contrast == "chunked":
-      compare = bind(compare, chunk=config.contrast_chunk)
-    rows = compare, collectives.rotated_rows
+  options = {"chunked": {"chunk": config.contrast_chunk}}.get(config.contrast)
+  compare = pick(contrast.CONTRASTS, "contrast", config.contrast)
+  dense = config.contrast == "dense"
   return recipes.Recipe(
     network=network(config),
     losses={
@@ -86,8 +83,8 @@ def recipe(config: Config) -> recipes.Recipe:
     distribution=bind(
       pick(cmcm.DISTRIBUTIONS, "loss.distribution.kind", kind), **distribution
     ),
-    contrast=rows[0],
-    rows=rows[1],
+    contrast=bind(compare, **options) if options else compare,
+    rows=collectives.gathered_rows if dense else collectives.rotated_rows,
     init_cpc=bind(cpc.init, **config.cpc),
     init_club=bind(club.init, hidden=config.club.hidden),
     permute=pick(club.PERMUTATIONS, "club.negatives", config.club.negatives),
