@@ -190,13 +190,14 @@ def train(
   workdir: pathlib.Path,
 ) -> TrainState:
   """The loop, with its numbers from `config`."""
+  required = config.checkpoints_required
 
   def save(state: TrainState) -> bool:
     place = job.batches.get_state()
     try:
       checkpoint.save(manager, state, job.settings, place)
     except checkpoint.SaveError as error:
-      if config.checkpoints_required:
+      if required:
         raise
       logging.warning("%s; training goes on", error)
       return False
