@@ -68,8 +68,8 @@ def recipe(config: Config) -> recipes.Recipe:
   distribution = dict(config.loss.distribution)
   kind = distribution.pop("kind")
   # Chunks and rings save memory; CLUB's negatives then go around as well.
-  options = {"chunked": {"chunk": config.contrast_chunk}}.get(config.contrast)
-  compare = pick(contrast.CONTRASTS, "contrast", config.contrast)
+  chunked = bind(contrast.chunked, chunk=config.contrast_chunk)
+  contrasts = contrast.CONTRASTS | {"chunked": chunked}
   dense = config.contrast == "dense"
   return recipes.Recipe(
     network=network(config),
@@ -83,7 +83,7 @@ def recipe(config: Config) -> recipes.Recipe:
     distribution=bind(
       pick(cmcm.DISTRIBUTIONS, "loss.distribution.kind", kind), **distribution
     ),
-    contrast=bind(compare, **options) if options else compare,
+    contrast=pick(contrasts, "contrast", config.contrast),
     rows=collectives.gathered_rows if dense else collectives.rotated_rows,
     init_cpc=bind(cpc.init, **config.cpc),
     init_club=bind(club.init, hidden=config.club.hidden),

@@ -8,9 +8,10 @@ any modality by itself would choose it, all must choose it at a given share (in
 training that is low while few codes exist, each of which wins much). What
 only one modality says, or each in its own way (a speaker, a camera, the gap
 between modalities that are not yet aligned) draws no code. Codes that nobody
-chooses fall asleep again. So the number of codes in use becomes a result, few
-where little is shared and many where much is, and what remains of K is left
-over.
+chooses fall asleep again, and so does the lesser of two that have come closer
+than one may be placed to another: modalities would divide between them. So the
+number of codes in use becomes a result, few where little is shared and many
+where much is, and what remains of K is left over.
 
 The score of a place with rows x_m of M modalities and nearest code c is the
 mean inner product of two residuals,

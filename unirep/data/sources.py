@@ -14,8 +14,8 @@ from unirep.data.sample import Source
 from unirep.errors import InputError, pick
 
 
-class Kind(NamedTuple):
-  """Where samples come from.
+class Uses(NamedTuple):
+  """What a source is good for.
 
   Attributes:
     pretraining: (options, modalities, seed) -> training and held-out samples,
@@ -74,7 +74,7 @@ def check(data: Mapping[str, Any], kinds: Iterable[str]) -> None:
 
 
 def _use(name, use):
-  able = {n: kind for n, kind in SOURCES.items() if getattr(kind, use)}
+  able = {n: uses for n, uses in SOURCES.items() if getattr(uses, use)}
   return getattr(pick(able, "data.source", name), use)
 
 
@@ -83,7 +83,6 @@ def _generated(make):
 
   def pretraining(options, modalities, seed):
     del modalities, seed
-    options = dict(options)
     sizes = {s: options.pop(f"{s}_size") for s in ("train", "test")}
     train, test = (
       make("clips", split=split, size=size, **options)
@@ -93,7 +92,6 @@ def _generated(make):
 
   def downstream(options, kind, split):
     """Validation samples are fresh compositions of what the train split has."""
-    options = dict(options)
     sizes = {
       s: options.pop(f"{s}_size") for s in ("train", "validation", "test")
     }
@@ -105,7 +103,7 @@ def _generated(make):
       make(kind, split=side, size=size, **options), start, size
     )
 
-  return Kind(pretraining, downstream)
+  return Uses(pretraining, downstream)
 
 
 # Imported where they are used: each needs packages that the others do without.
@@ -148,6 +146,6 @@ def _arrays(options, kind, split):
 SOURCES = {
   "synthetic": _generated(_synthetic),
   "digits": _generated(_digits),
-  "ave": Kind(None, _ave),
-  "arrays": Kind(_arrays_pair, _arrays),
+  "ave": Uses(None, _ave),
+  "arrays": Uses(_arrays_pair, _arrays),
 }

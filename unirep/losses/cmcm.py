@@ -134,6 +134,7 @@ def trust(view: View) -> jax.Array:
 
   The share of log G, the loss of ignorance, that CMCM has come down.
   """
+  # Where CMCM counts as well XLA finds that this is the same, and does it once.
   parts = pairs(view).parts
   samples = next(iter(view.outputs.general.values())).shape[0]
   ignorance = math.log(max(collectives.global_rows(samples, view.axis_name), 2))
