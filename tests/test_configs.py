@@ -155,11 +155,11 @@ def test_runs_from_before_the_knobs_go_on(tmp_path):
 def test_models_from_before_the_sphere_are_not_put_on_it():
   """Their codes lie elsewhere, so that the codes chosen would be others."""
   settings = build.as_json(pretrain.get_config())
-  assert build.model(build.from_json(settings)).sphere
+  assert build.network(build.from_json(settings)).sphere
   for leaf in ("sphere", "steps"):
     del settings["model"][leaf]
-  model = build.model(build.from_json(settings))
-  assert (model.sphere, model.steps) == (False, False)
+  network = build.network(build.from_json(settings))
+  assert (network.sphere, network.steps) == (False, False)
 
 
 def test_presets_differ_by_keywords_only():

@@ -16,7 +16,7 @@ K = 2 * C + 1  # the last is asleep
 
 
 class World:
-  """Codes of a source, which is a seed here. Audio and video say the same.
+  """A tokenizer of sources, which are seeds. Audio and video say the same.
 
   But for the background, where each has another code of the same class.
   """
@@ -24,7 +24,13 @@ class World:
   def __init__(self, relabel=lambda label: label, labels=True, foreign=False):
     self.relabel, self.labels, self.foreign = relabel, labels, foreign
 
-  def __call__(self, seed, *, dropout=None, passes=1):
+  @property
+  def codebook(self):
+    code_KxD = np.random.default_rng(0).normal(size=(K, D)).astype(np.float32)
+    code_KxD[-1] = 0
+    return code_KxD
+
+  def codes(self, seed, *, dropout=None, passes=1):
     rng = np.random.default_rng(seed)
     label_N = rng.integers(0, C, N)
     segments_NxT = np.where(rng.random((N, T)) < 0.7, label_N[:, None], C)
@@ -47,10 +53,8 @@ def found(world):
   config = pretrain.get_config()
   config.probe.update({"steps": 150, "passes": 1, "seeds": 1})
   config.probe.learning_rate = 1e-2
-  code_KxD = np.random.default_rng(0).normal(size=(K, D)).astype(np.float32)
-  code_KxD[-1] = 0
   train, test = 1, 2
-  return evaluation.evaluate(config, world, code_KxD, train, test)
+  return evaluation.evaluate(config, world, train, test)
 
 
 @pytest.fixture(scope="module")

@@ -139,8 +139,7 @@ def as_json(config: Config) -> dict[str, Any]:
 def from_json(settings: Mapping[str, Any]) -> Config:
   """The inverse of `as_json`: lists become tuples again.
 
-  A run from before there were two methods gets the leaves of its network that
-  have been added since.
+  An older run gets the leaves of its network that have been added since.
   """
 
   def restore(value):
@@ -148,7 +147,5 @@ def from_json(settings: Mapping[str, Any]) -> Config:
       return {name: restore(part) for name, part in value.items()}
     return tuple(value) if isinstance(value, list) else value
 
-  if "method" not in settings:
-    like = {"method": "", "model": {"sphere": "", "steps": ""}}
-    settings = workdir.completed(settings, like)
-  return ConfigDict(restore(settings))
+  like = {"method": "", "model": {"sphere": "", "steps": ""}}
+  return ConfigDict(restore(workdir.completed(settings, like)))

@@ -25,7 +25,7 @@ ADDED: dict[str, Any] = {
   **{"data.classes": 10, "data.variation": 0.4},
   **{"data.nuisance": 0.5, "data.private": 0},
   **{"model.sphere": False, "model.steps": False},
-  "loss.step_infonce": lambda settings: settings["loss"]["infonce"],
+  "loss.step_infonce": lambda settings: settings["loss"].get("infonce"),
   "method": "fcid",
 }
 
@@ -43,6 +43,8 @@ def check(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
     old = json.loads(path.read_text())
   except ValueError as error:
     raise InputError(f"{path} is not JSON ({error})") from error
+  if not isinstance(old, dict):
+    raise InputError(f"{path} does not hold the settings of a run")
   old = completed(old, settings)
   for key, values in sorted(differences(old, settings).items()):
     if key not in FREE:
@@ -81,9 +83,12 @@ def completed(
     *sections, name = key.split(".")
     old, new = whole, like
     for section in sections:
-      old, new = old.get(section, {}), new.get(section, {})
-    if name in new and name not in old:
-      old[name] = value(settings) if callable(value) else value
+      old, new = old.get(section), new.get(section, {})
+      if not isinstance(old, dict):  # a file that nobody here has written
+        break
+    else:
+      if name in new and name not in old:
+        old[name] = value(settings) if callable(value) else value
   return whole
 
 
