@@ -119,7 +119,10 @@ def clean(config: Any) -> None:
     "cmcm": {"paired": True, "epsilon": 1e-10},  # log-softmax, symmetric
     "club": {"per_step": True, "bounded": True},  # nats per feature, >= 0
     "cpc": {"self_weight": 0.1, "normalize": True},  # nats per term
-    "infonce": {"temperature": 0.1, "symmetric": True, "floor": 1e-6},
+    "infonce": {
+      **{"temperature": 0.1, "symmetric": True, "floor": 1e-6},
+      "grouped": True,  # the same caption is no negative
+    },
     "step_infonce": {"temperature": 0.1, "symmetric": True, "floor": 1e-6},
   }
   config.optimizer = {
@@ -154,7 +157,10 @@ def released(config: Any) -> None:
     "cmcm": {"paired": False, "epsilon": 1e-10},
     "club": {"per_step": False, "bounded": False},
     "cpc": {"self_weight": 0.1, "normalize": False},
-    "infonce": {"temperature": 0.1, "symmetric": False, "floor": 1e-12},
+    "infonce": {
+      **{"temperature": 0.1, "symmetric": False, "floor": 1e-12},
+      "grouped": False,
+    },
     "step_infonce": {"temperature": 0.1, "symmetric": False, "floor": 1e-12},
   }
   config.optimizer = {

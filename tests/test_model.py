@@ -573,6 +573,7 @@ def measured(general, codes, distribution=cmcm.cosine_distribution):
     pairs={},
     networks={},
     draws=None,  # no CPC and no CLUB: nothing is drawn
+    groups={},
     distribution=distribution,
   )
   return objective.objective(view, LOSSES, weights)

@@ -26,6 +26,7 @@ ADDED: dict[str, Any] = {
   **{"data.nuisance": 0.5, "data.private": 0},
   **{"model.sphere": False, "model.steps": False},
   "loss.step_infonce": lambda settings: settings["loss"].get("infonce"),
+  "loss.infonce.grouped": False,
   "method": "fcid",
 }
 

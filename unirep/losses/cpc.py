@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep.losses import contrast as contrast_lib
-from unirep.losses.view import Loss, View
+from unirep.losses.view import Loss, View, at, context
 from unirep.nn.blocks import Linear, draw
 from unirep.nn.recurrent import LSTM
 from unirep.parallel import collectives
@@ -84,7 +84,7 @@ def cpc(
   Args:
     params: modality -> predictor, see `init`.
     z: modality -> tokens (B, T, D) with T >= start + 2.
-    start: scalar index, the last token of the context.
+    start: index of the last token of the context, a scalar or (B,).
     modalities: the time-aligned modalities.
     self_weight: weight of a modality's prediction of itself; those of others
       weigh 1.
@@ -101,12 +101,12 @@ def cpc(
   steps = max(z[m].shape[1] for m in modalities) - 1
   guess, future = {}, {}
   for m in modalities:
-    guess[m] = predict(params[m], z[m][:, :steps])[:, start]
-    future[m] = z[m][:, start + 1]
+    guess[m] = at(predict(params[m], z[m][:, :steps]), start)
+    future[m] = at(z[m], start + 1)
   valid_B = jnp.ones_like(future[modalities[0]][:, 0], bool)
   for m in modalities:
     if mask and m in mask:
-      valid_B &= mask[m][:, start + 1]
+      valid_B &= at(mask[m], start + 1)
   total, weights, accuracy = jnp.zeros(()), 0.0, {}
   for source, target in itertools.product(modalities, modalities):
     loss_B, right_B = contrast(
@@ -131,7 +131,7 @@ def time_aligned(view: View, **keywords) -> Loss:
   loss, accuracy = cpc(
     view.networks["cpc"],
     view.outputs.tokens,
-    view.draws.start,
+    context(view),
     view.fine,
     mask=view.mask,
     contrast=view.contrast,

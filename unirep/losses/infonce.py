@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep.losses import contrast as contrast_lib
-from unirep.losses.view import Loss, View
+from unirep.losses.view import Loss, View, at, context
 from unirep.parallel import collectives
 
 
@@ -67,28 +67,41 @@ def unit(x_BxD: jax.Array, floor: float) -> jax.Array:
   return x_BxD / jnp.sqrt(jnp.maximum(square, floor**2))
 
 
-def clips(view: View, **keywords) -> Loss:
+def clips(view: View, *, grouped: bool = True, **keywords) -> Loss:
   """Clip against clip, for the pairs that CPC does not align.
 
   Where there is no time axis to predict along it aligns the others as well, by
   the mean of their tokens.
+
+  Args:
+    view: what losses look at.
+    grouped: whether samples with the same text, or whatever else is not
+      fine-aligned, are no negatives of each other.
+    **keywords: of `infonce`.
   """
   general, tokens = view.outputs.general, view.outputs.tokens
-  rows = {
-    f"{m}-{n}": (general[m], general[n])
-    for m, n in itertools.combinations(view.order, 2)
-    if not {m, n} <= set(view.fine)
-  }
-  if len(view.fine) > 1 and tokens[view.fine[0]].shape[1] < 3:
-    mean = {m: tokens[m].mean(1) for m in view.fine}
-    rows |= {
-      f"fine/{m}-{n}": (mean[m], mean[n])
-      for m, n in itertools.combinations(view.fine, 2)
-    }
   options = {"contrast": view.contrast, "axis_name": view.axis_name}
-  return Loss(
-    {name: infonce(*pair, **options, **keywords) for name, pair in rows.items()}
-  )
+  parts = {}
+  for m, n in itertools.combinations(view.order, 2):
+    pair = general[m], general[n]
+    groups = [view.groups[x] for x in (m, n) if x in view.groups]
+    if not groups:  # both are fine-aligned
+      continue
+    own = {"group_B": groups[-1]} if grouped else {}
+    parts[f"{m}-{n}"] = infonce(*pair, **own, **options, **keywords)
+  if len(view.fine) > 1 and tokens[view.fine[0]].shape[1] < 3:
+    mean = {m: _mean(tokens[m], view.mask.get(m)) for m in view.fine}
+    for m, n in itertools.combinations(view.fine, 2):
+      pair = mean[m], mean[n]
+      parts[f"fine/{m}-{n}"] = infonce(*pair, **options, **keywords)
+  return Loss(parts)
+
+
+def _mean(z_BxTxD, mask_BxT):
+  if mask_BxT is None:
+    return z_BxTxD.mean(1)
+  weight_BxTx1 = mask_BxT[:, :, None].astype(z_BxTxD.dtype)
+  return (z_BxTxD * weight_BxTx1).sum(1) / jnp.maximum(weight_BxTx1.sum(1), 1)
 
 
 def steps(view: View, **keywords) -> Loss:
@@ -102,16 +115,20 @@ def steps(view: View, **keywords) -> Loss:
     return Loss({})
   rows = {m: view.outputs.general_steps[m] for m in view.fine}
   first = rows[view.fine[0]]
-  at = jnp.minimum(view.draws.start + 1, first.shape[1] - 1)
+  step = jnp.minimum(context(view) + 1, first.shape[1] - 1)
   valid_B = jnp.ones_like(first[:, 0, 0], bool)
   for m in rows:
     if m in view.mask:
-      valid_B &= view.mask[m][:, at]
+      valid_B &= at(view.mask[m], step)
   options = {"contrast": view.contrast, "axis_name": view.axis_name}
   return Loss(
     {
       f"{m}-{n}": infonce(
-        rows[m][:, at], rows[n][:, at], valid_B=valid_B, **options, **keywords
+        at(rows[m], step),
+        at(rows[n], step),
+        valid_B=valid_B,
+        **options,
+        **keywords,
       )
       for m, n in itertools.combinations(rows, 2)
     }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from unirep.losses import contrast as contrasts
 from unirep.parallel import collectives
@@ -65,6 +66,8 @@ class View(NamedTuple):
     pairs: name -> what CLUB separates, `club.Pair`.
     networks: of the losses that own some: "cpc" (trained), "club" (fitted).
     draws: the step's random choices.
+    groups: modality -> (B,) integers that equal features have in common, of
+      modalities that are not fine-aligned; see `fingerprint`.
     distribution: (squared distances (R, K), D) -> probabilities of codes.
     contrast: how rows meet those of other devices, one of `losses.contrast`.
     rows: how CLUB's negatives come from other devices, see `club.estimate`.
@@ -79,10 +82,46 @@ class View(NamedTuple):
   pairs: Mapping[str, Any]
   networks: Mapping[str, Params]
   draws: Draws
+  groups: Arrays
   distribution: Callable
   contrast: Callable = contrasts.dense
   rows: Callable = collectives.gathered_rows
   axis_name: str | None = None
+
+
+def context(view: View) -> jax.Array:
+  """The last token of the CPC context: scalar, or (B,) where steps are padded.
+
+  A shorter sample is cut at the same part of its length, so that it takes
+  part in every step that has room for a future in it.
+  """
+  start = view.draws.start
+  lengths = [view.mask[m].sum(1) for m in view.fine if m in view.mask]
+  if not lengths:
+    return start
+  T = view.mask[next(m for m in view.fine if m in view.mask)].shape[1]
+  length_B = jnp.stack(lengths).min(0)
+  return 1 + (start - 1) * jnp.maximum(length_B - 2, 0) // max(T - 2, 1)
+
+
+def at(x_BxTxD: jax.Array, step: jax.Array) -> jax.Array:
+  """What there is at a time step, one for all or one a sample: (B, ...)."""
+  if not step.ndim:
+    return x_BxTxD[:, step]
+  step_Bx1 = step.reshape(-1, *[1] * (x_BxTxD.ndim - 1))
+  return jnp.take_along_axis(x_BxTxD, step_Bx1, 1)[:, 0]
+
+
+def fingerprint(x: jax.Array) -> jax.Array:
+  """A number a sample, equal for equal features: (B, ...) -> (B,) int32.
+
+  Others share one by chance, at odds of 2**-32 a pair. Trailing zeros, like
+  padding, change nothing.
+  """
+  bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
+  factors = jax.random.bits(jax.random.key(0), x.shape[1:], jnp.uint32) | 1
+  factors = jax.lax.bitcast_convert_type(factors, jnp.int32)
+  return (bits * factors).sum(tuple(range(1, x.ndim)), dtype=jnp.int32)
 
 
 class Loss(NamedTuple):

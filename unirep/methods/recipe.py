@@ -15,7 +15,7 @@ from unirep import codebook as codebooks
 from unirep import growth
 from unirep.losses import club, cmcm, cpc, objective
 from unirep.losses import contrast as contrasts
-from unirep.losses.view import Draws, View
+from unirep.losses.view import Draws, View, fingerprint
 from unirep.methods import levels
 from unirep.methods.method import Aux, Method
 from unirep.methods.network import Network
@@ -139,6 +139,11 @@ def loss(
     pairs=pairs,
     networks=networks,
     draws=draws,
+    groups={
+      m: fingerprint(features[m])
+      for m in network.order
+      if m not in network.fine
+    },
     distribution=recipe.distribution,
     contrast=recipe.contrast,
     rows=recipe.rows,
