@@ -107,7 +107,7 @@ def random_batch(config, network):
   if config.encoders.video.specific >= 2048:
     shapes = inputs.PAPER
   else:
-    train, _ = sources.pair(config.data, config.modalities, config.seed)
+    train, _ = sources.pair(config.data, config.modalities)
     shapes = {m: x.shape for m, x in train[0]["features"].items()}
   features = {}
   for m in network.order:

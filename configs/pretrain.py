@@ -225,7 +225,12 @@ def digits(config: Any) -> None:
 
 def arrays(config: Any) -> None:
   """Your own features in one .npz, see `unirep.data.arrays`."""
-  config.data = {"source": "arrays", "path": "", "holdout": 0.1}
+  config.data = {
+    "source": "arrays",
+    "path": "",
+    "holdout": 0.1,  # share of the samples that training never sees ...
+    "holdout_seed": 0,  # ... the same whatever the seed of training
+  }
 
 
 def small(config: Any) -> None:

@@ -117,7 +117,7 @@ def test_knobs_of_synthetic_events_reach_the_samples(knobs):
   config, downstream = pretrain.get_config(), evaluate.get_config()
   config.data.update(knobs)
   downstream.data.update(knobs)
-  pair = sources.pair(config.data, config.modalities, config.seed)
+  pair = sources.pair(config.data, config.modalities)
   for split, trained_on in zip(("train", "test"), pair, strict=True):
     expected = SyntheticEvents(split=split, size=9, **knobs)[5]
     for source in (
@@ -134,7 +134,7 @@ def test_a_bad_knob_is_named():
   config, downstream = pretrain.get_config(), evaluate.get_config()
   config.data.private = downstream.data.private = -1
   with pytest.raises(InputError, match="private"):
-    sources.pair(config.data, config.modalities, config.seed)
+    sources.pair(config.data, config.modalities)
   with pytest.raises(InputError, match="private"):
     sources.check(downstream.data, ["clips"])
 

@@ -82,8 +82,15 @@ def setting(name, masked):
 
 
 def label_of(task, labels):
+  """The labels of segments as a task takes them.
+
+  Of a clip the released class is the highest, over the segments, of the first
+  foreground class of each: that of its event, where there is one.
+  """
   labels = jnp.asarray(labels)
-  return scores.released_class(labels) if task.head is probe.clip else labels
+  if task.head is probe.clip:
+    return labels[..., :-1].argmax(-1).max(-1)
+  return localization.Segments(labels, jnp.ones(labels.shape[:2], bool))
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -111,7 +118,7 @@ def test_logits_loss_and_gradients(name, case, masked):
     close(scores.precision(counts), g[f"out/{case}/precision"], FLOAT32)
     close(scores.recall(counts), g[f"out/{case}/recall"], FLOAT32)
     close(grads["alpha"], g[f"grad/{case}/float64/alpha"])
-    plain = criteria.binary_cross_entropy(logits, label)
+    plain = criteria.binary_cross_entropy(logits, label.on_NxTxC)
     close(plain, g[f"out/{case}/float64/bce_loss"])
     close(loss - plain, g[f"out/{case}/float64/explog_loss"])
   else:
@@ -150,6 +157,7 @@ def training(g, task, codes):
 
 
 def counts_of(logits, label):
+  label = getattr(label, "on_NxTxC", label)
   return scores.segment_counts(scores.predict(logits), label)
 
 
@@ -184,8 +192,8 @@ def test_three_training_steps(name, masked):
       counts = counts_of(logits, batch.label)
       found = (
         loss,
-        criteria.binary_cross_entropy(logits, batch.label),
-        criteria.explog(logits, batch.label, before["alpha"]),
+        criteria.binary_cross_entropy(logits, batch.label.on_NxTxC),
+        criteria.explog(logits, batch.label.on_NxTxC, before["alpha"]),
         scores.precision(counts),
         scores.recall(counts),
       )
@@ -213,9 +221,11 @@ def validate(g, task, params, batches, tolerance):
     expected = g["out/validate/accuracy_after_train"]
     close(100 * scores.value(right), expected, tolerance)
     return
-  sizes = [len(label) for _, label in outputs]
+  sizes = [len(logits) for logits, _ in outputs]
   assert len(set(sizes)) > 1
-  epoch = scores.released_epoch([counts_of(*x) for x in outputs], sizes)
+  counts = [counts_of(logits, label) for logits, label in outputs]
+  counts = jax.tree.map(lambda *x: jnp.stack(x), *counts)
+  epoch = scores.released_epoch(counts, jnp.array(sizes))
   for key, ours in zip(("precision", "recall", "f1"), epoch, strict=True):
     close(ours, g[f"out/validate/{key}"], tolerance, key)
   losses = [task.loss(params, *x) for x in outputs]
@@ -235,7 +245,9 @@ def test_three_steps_match_numpy(name):
   )
   for rows, batch in batches:
     params, opt_state, loss = step(params, opt_state, rows, batch)
-    close(loss, reference.step(np.asarray(rows), np.asarray(batch.label)))
+    close(
+      loss, reference.step(np.asarray(rows), np.asarray(batch.label.on_NxTxC))
+    )
   ours = flat(params)
   assert ours.keys() == reference.value.keys()
   for leaf, theirs in reference.value.items():
@@ -305,7 +317,7 @@ class Reference:
 
 def test_accuracy_of_clips():
   g = golden("probe_ave")
-  label = scores.released_class(jnp.asarray(g["in/metric/labels"]))
+  label = label_of(classification.task(2), g["in/metric/labels"])
   ratio = scores.accuracy(jnp.asarray(g["in/metric/event_scores"]), label)
   close(100 * scores.value(ratio), g["out/metric/accuracy"])
 

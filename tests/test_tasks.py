@@ -1,5 +1,6 @@
 """Tasks end to end on codes whose meaning is known."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
@@ -67,7 +68,7 @@ def segments(count, seed):
   return Codes({"a": idx, "b": idx}, {}, {"segments/a": ids, "segments/b": ids})
 
 
-def measured(problem, **changes):
+def measured(problem, targets=("a", "b"), **changes):
   options = {
     "optimizer": probe.optimizer(2e-2, max_norm=0.5),
     "steps": 200,
@@ -81,7 +82,7 @@ def measured(problem, **changes):
     seed=0,
     seeds=2,
     sources=("a",),
-    targets=("a", "b"),
+    targets=targets,
     protocol_name="heldout",
     options=options,
     **changes,
@@ -98,7 +99,7 @@ def test_events_are_localized():
     assert scores["f1"].shape == (1, 2)
     for name in ("f1", "event_f1", "macro_f1", "precision", "recall"):
       assert (scores[name] > 0.95).all(), name
-  truth = problem.label(problem.test, "a")
+  truth = problem.label(problem.test, "a").on_NxTxC
   share = truth[..., :-1].mean()
   assert problem.chance["a"] == pytest.approx(2 * share / (1 + share))
 
@@ -106,11 +107,86 @@ def test_events_are_localized():
 def test_as_released_background_counts():
   codes = segments(30, 0)
   problem = localization.problem(codes, codes, codes)
-  counted = localization.with_background(problem)
+  counted = localization.with_background(problem, 8)
   assert counted.task.primary == "f1_with_background"
   # One of C classes is on in each segment: precision 1 / C at full recall.
   assert counted.chance["a"] == pytest.approx(2 * 0.25 / 1.25)
   assert counted.chance["a"] != pytest.approx(problem.chance["a"])
+
+
+def test_the_baseline_names_the_class_of_the_clip_everywhere():
+  codes = segments(40, 0)
+  event_N = np.random.default_rng(3).integers(0, C - 1, 40)
+  ids = np.where(codes.labels["segments/a"] < 2, event_N[:, None], C - 1)
+  labels = {"class": event_N, "segments/a": ids.astype(np.int32)}
+  problem = localization.problem(*[codes._replace(labels=labels)] * 3)
+  share = (ids < C - 1).mean()  # precision, at full recall
+  assert problem.baseline == {"a": pytest.approx(2 * share / (1 + share))}
+  assert problem.baseline["a"] > problem.chance["a"]
+  unnamed = codes._replace(labels={"segments/a": labels["segments/a"]})
+  known = (ids < C - 1).any(1)  # else no segment tells
+  unnamed = suite.part(unnamed, known)
+  guessed = localization.problem(*[unnamed] * 3).baseline["a"]
+  share = (ids[known] < C - 1).mean()
+  assert guessed == pytest.approx(2 * share / (1 + share))
+
+
+def test_the_last_class_is_an_event_where_there_is_no_background():
+  codes = segments(20, 0)
+  ids = codes.labels["segments/a"]
+  for class_N, classes in ((ids.max(1), C + 1), (ids.max(1) % (C - 1), C)):
+    named = codes._replace(labels=codes.labels | {"class": class_N})
+    problem = localization.problem(named, named, named)
+    assert problem.task.outputs == classes
+    label = problem.label(named, "a")
+    np.testing.assert_array_equal(label.on_NxTxC.argmax(-1), ids)
+    logits = jnp.asarray(2.0 * label.on_NxTxC - 1)
+    assert all(x == 1 for x in problem.task.score(logits, label).values())
+
+
+def test_padding_counts_in_no_loss_and_no_score():
+  """Samples of other lengths give what their own segments alone would."""
+  short, long = segments(30, 0), segments(30, 1)
+  logits = np.random.default_rng(2).normal(size=(30, T, C))
+  task = localization.task(C)
+  params = {"alpha": np.full(C, 0.3)}
+
+  def found(codes, logits):
+    label = localization.labels(codes, "a", C)
+    scored = task.score(jnp.asarray(logits), label)
+    return {"loss": task.loss(params, jnp.asarray(logits), label)} | scored
+
+  cut = 2
+  part = Codes(
+    {"a": short.idx["a"][:, :cut]},
+    {},
+    {"segments/a": short.labels["segments/a"][:, :cut]},
+  )
+  padded = Codes(
+    {"a": np.where(np.arange(T) < cut, short.idx["a"], -1)},
+    {},
+    {"segments/a": np.where(np.arange(T) < cut, short.labels["segments/a"], 0)},
+  )
+  for name, value in found(part, logits[:, :cut]).items():
+    np.testing.assert_allclose(found(padded, logits)[name], value, rtol=1e-6)
+  assert found(long, logits)["loss"] != found(padded, logits)["loss"]
+  unknown = Codes(
+    short.idx,
+    {},
+    {
+      "segments/a": np.where(np.arange(T) < cut, short.labels["segments/a"], -1)
+    },
+  )
+  for name, value in found(part, logits[:, :cut]).items():
+    np.testing.assert_allclose(found(unknown, logits)[name], value, rtol=1e-6)
+  # Splits of other lengths are padded to one.
+  problem = localization.problem(part, short, padded)
+  for scores in measured(problem, targets=("a",)).values():
+    assert (scores["f1"] > 0.9).all()
+  with pytest.raises(InputError, match="segments"):
+    localization.labels(
+      Codes({"a": short.idx["a"][:, :1]}, {}, short.labels), "a", C
+    )
 
 
 def test_multi_hot_labels_are_taken_as_they_are():
@@ -120,7 +196,7 @@ def test_multi_hot_labels_are_taken_as_they_are():
   problem = localization.problem(both, both, both)
   assert problem.task.outputs == C
   np.testing.assert_array_equal(
-    problem.label(both, "a"), both.labels["events/a"]
+    problem.label(both, "a").on_NxTxC, both.labels["events/a"]
   )
   with pytest.raises(InputError, match="events/b"):
     problem.label(both, "b")

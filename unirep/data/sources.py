@@ -18,7 +18,7 @@ class Uses(NamedTuple):
   """What a source is good for.
 
   Attributes:
-    pretraining: (options, modalities, seed) -> training and held-out samples,
+    pretraining: (options, modalities) -> training and held-out samples,
       or None where there is no such use.
     downstream: (options, kind, split) -> samples, or None likewise.
   """
@@ -28,14 +28,13 @@ class Uses(NamedTuple):
 
 
 def pair(
-  data: Mapping[str, Any], modalities: Sequence[str], seed: int
+  data: Mapping[str, Any], modalities: Sequence[str]
 ) -> tuple[Source, Source]:
   """Training and held-out samples of a pretraining run.
 
   Args:
     data: `source` and its options.
     modalities: those that are wanted.
-    seed: of a random split.
 
   Raises:
     InputError: if the data is missing or broken.
@@ -43,7 +42,7 @@ def pair(
   options = dict(data)
   name = options.pop("source")
   make = _use(name, "pretraining")
-  both = make(options, modalities, seed)
+  both = make(options, modalities)
   for source, split in zip(both, ("train", "test"), strict=True):
     sample.check_source(source, f"data.source={name}, {split} split")
   return both
@@ -81,8 +80,8 @@ def _use(name, use):
 def _generated(make):
   """Train and test draw from what must never mix: other recordings, seeds."""
 
-  def pretraining(options, modalities, seed):
-    del modalities, seed
+  def pretraining(options, modalities):
+    del modalities
     sizes = {s: options.pop(f"{s}_size") for s in ("train", "test")}
     train, test = (
       make("clips", split=split, size=size, **options)
@@ -132,11 +131,11 @@ def _ave(options, kind, split):
   return Ave(split, **options)
 
 
-def _arrays_pair(options, modalities, seed):
+def _arrays_pair(options, modalities):
   if not options["path"]:
     raise InputError("data.path is empty; name an .npz file of features")
   whole = arrays.load_npz(options["path"], modalities=modalities)
-  return arrays.split(whole, options["holdout"], seed)
+  return arrays.split(whole, options["holdout"], options["holdout_seed"])
 
 
 def _arrays(options, kind, split):

@@ -86,7 +86,7 @@ def run(
     "protocol": config.protocol,
     "checkpoint": str(config.checkpoint),
     "seconds": round(time.perf_counter() - began, 1),
-    "chosen_keep": _chosen(tokenizer),
+    "chosen_keep": _chosen(config, tokenizer),
     "asleep": int((~tokenizer.awake).sum()),
     "tasks": tasks,
     "sharing": shared,
@@ -144,11 +144,13 @@ def keeps(config: Config, dims: int) -> list[int]:
   return [*sorted({*config.toc.keep} - {dims}), dims]
 
 
-def _chosen(tokenizer) -> int:
+def _chosen(config, tokenizer) -> int:
   """How many dimensions to keep; all, where no two codes are awake."""
-  if tokenizer.awake.sum() < 2:
-    return tokenizer.codebook.shape[1]
-  return toc.choose(tokenizer.codebook, tokenizer.awake)
+  code_KxD, live_K = tokenizer.codebook, tokenizer.awake
+  if live_K.sum() < 2:
+    return code_KxD.shape[1]
+  ranking = _ranking(config, code_KxD, live_K)
+  return toc.choose(code_KxD, live_K, 0.95, *ranking)
 
 
 def _problems(config, name, encode):
@@ -165,7 +167,7 @@ def _problems(config, name, encode):
   if seen:
     problem = problem._replace(note="tested on the training sequences")
   if config.protocol == "released" and name.endswith("localization"):
-    problem = localization.with_background(problem)
+    problem = localization.with_background(problem, config.probe.batch_size)
   yield name, problem
   if name == "cross_classification" and cross_classification.differ(
     codes[0], codes[2]
@@ -199,6 +201,7 @@ def _measure(config, code_KxD, keep_M, problem):
     off_R = named[primary][-1]
     directions[f"{source}->{target}"] = {
       "chance": problem.chance[target],
+      "baseline": problem.baseline.get(target),
       "keep": {
         str(keep): {
           **{n: protocol.estimate(x[i])._asdict() for n, x in named.items()},
@@ -226,14 +229,7 @@ def masks(config: Config, code_KxD: Any, keep_M: Any, train: Codes) -> Any:
   if config.toc.live_codes:
     uses = [sharing.histogram(x, len(code_KxD)) for x in train.idx.values()]
     live_K &= np.sum(uses, 0) > 0
-  importance_D = toc.importance(
-    code_KxD,
-    config.toc.similarity_weight,
-    config.toc.variance_weight,
-    live_K=live_K,
-    centered=config.toc.centered,
-  )
-  dead_D = toc.dead(code_KxD, live_K) if config.toc.spare_dead else None
+  importance_D, dead_D = _ranking(config, code_KxD, live_K)
   mask_MxD = toc.sweep(
     importance_D,
     np.array(keep_M),
@@ -244,6 +240,19 @@ def masks(config: Config, code_KxD: Any, keep_M: Any, train: Codes) -> Any:
     np.asarray(mask_MxD).copy()
     | (np.array(keep_M) == len(importance_D))[:, None]
   )
+
+
+def _ranking(config, code_KxD, live_K):
+  """What TOC ranks dimensions by, and which it takes last whatever that is."""
+  importance_D = toc.importance(
+    code_KxD,
+    config.toc.similarity_weight,
+    config.toc.variance_weight,
+    live_K=live_K,
+    centered=config.toc.centered,
+  )
+  dead_D = toc.dead(code_KxD, live_K) if config.toc.spare_dead else None
+  return importance_D, dead_D
 
 
 def _encode(config, tokenizer, workdir, console, kind, split) -> Codes:

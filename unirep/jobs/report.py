@@ -177,15 +177,19 @@ def markdown(results: Mapping[str, Any]) -> str:
   for name, task in results["tasks"].items():
     note = f" ({task['note']})" if task["note"] else ""
     keeps = list(next(iter(task["directions"].values()))["keep"])
-    header = ["trained -> tested", "chance", *keeps[:-1], f"{keeps[-1]} (off)"]
+    guesses = ["chance"]
+    if any(x["baseline"] for x in task["directions"].values()):
+      guesses.append("clip's class everywhere")
+    header = ["trained -> tested", *guesses, *keeps[:-1], f"{keeps[-1]} (off)"]
     lines += ["", f"## {name}: {task['primary']} %{note}", ""]
     lines += [_row(header), _row(["---"] * len(header))]
     for pair, direction in task["directions"].items():
       cells = [
         _interval(x[task["primary"]]) for x in direction["keep"].values()
       ]
-      chance = f"{100 * direction['chance']:.1f}"
-      lines.append(_row([pair, chance, *cells]))
+      known = direction["chance"], direction["baseline"]
+      known = [f"{100 * x:.1f}" for x in known[: len(guesses)]]
+      lines.append(_row([pair, *known, *cells]))
     lines += ["", *_verdicts(task, results["chosen_keep"])]
   return "\n".join(lines) + "\n"
 

@@ -182,25 +182,19 @@ def _divide(total, count):
   return jnp.where(count > 0, total / jnp.maximum(count, 1), 0)
 
 
-def released_class(label_NxTxC: jax.Array) -> jax.Array:
-  """The class of a clip as released: (N,).
-
-  The highest, over the segments, of each segment's first foreground class; a
-  segment of background counts as class 0.
-  """
-  return label_NxTxC[..., :-1].argmax(-1).max(-1)
-
-
-def released_epoch(counts: Iterable[Counts], sizes: Iterable[int]) -> Any:
-  """Precision, recall and F1 of an epoch as released.
+def released_epoch(counts: Counts, size_S: jax.Array) -> Any:
+  """Precision, recall and F1 of an epoch of S batches as released.
 
   Micro averages of each batch, over all classes with background, are averaged
   weighted by the batch's size, and F1 is made of these means.
+
+  Args:
+    counts: of each batch, arrays (S, C).
+    size_S: samples in each batch.
   """
-  batches = list(zip(counts, sizes, strict=True))
-  total = sum(size for _, size in batches)
-  p = sum(precision(c) * size for c, size in batches) / total
-  r = sum(recall(c) * size for c, size in batches) / total
+  weight_S = size_S / size_S.sum()
+  p = (precision(counts) * weight_S).sum()
+  r = (recall(counts) * weight_S).sum()
   return p, r, _divide_real(2 * p * r, p + r)
 
 

@@ -27,15 +27,18 @@ class Problem(NamedTuple):
     test: codes that are reported.
     chance: modality -> the primary score of the best guess that looks at
       nothing.
+    baseline: modality -> that of a guess which knows the sample but not its
+      parts, if there is one worth beating.
     note: what a reader of the numbers must know, or "".
   """
 
   task: Task
-  label: Callable[[Codes, str], np.ndarray]
+  label: Callable[[Codes, str], Any]
   train: Codes
   validation: Codes
   test: Codes
   chance: Mapping[str, float]
+  baseline: Mapping[str, float] = {}
   note: str = ""
 
 
@@ -77,7 +80,8 @@ def measure(
 
   def split(codes: Codes, m: str) -> Split:
     idx_NxT = probe.repeat_to(codes.idx[m], time)
-    return Split(jnp.asarray(idx_NxT), jnp.asarray(problem.label(codes, m)))
+    label = jax.tree.map(lambda x: _pad(x, time), problem.label(codes, m))
+    return Split(jnp.asarray(idx_NxT), label)
 
   def stack(splits):
     return jax.tree.map(lambda *x: jnp.stack(x), *splits)
@@ -91,7 +95,10 @@ def measure(
   history = jax.device_get(
     probe.sweep(
       jax.random.split(jax.random.key(seed), seeds),
-      probe.unit_variance(code_KxD, used),
+      # As released, probes see the codes as they are.
+      probe.unit_variance(code_KxD, used)
+      if protocol_name == "heldout"
+      else jnp.asarray(code_KxD),
       jnp.asarray(keep_MxD),
       train,
       tests,
@@ -109,6 +116,15 @@ def measure(
     for i, s in enumerate(sources):
       results[s, t] = {name: x[:, i] for name, x in scores.items()}
   return results
+
+
+def _pad(label, time):
+  """Labels of a sample, or of its steps with zeros up to `time`."""
+  label = jnp.asarray(label)
+  if label.ndim > 1:
+    missing = time - label.shape[1]
+    label = jnp.pad(label, [(0, 0), (0, missing), *[(0, 0)] * (label.ndim - 2)])
+  return label
 
 
 def check(
