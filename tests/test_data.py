@@ -732,7 +732,7 @@ def test_arrays_index_their_arrays():
   [
     ({}, {}, {}, "at least one modality"),
     ({"a": np.ones(4)}, {}, {}, r"\(4,\)"),
-    ({"a": np.ones((4, 2, 2, 2))}, {}, {}, r"\(4, 2, 2, 2\)"),
+    ({"a": np.ones((4, 2, 0, 2))}, {}, {}, r"\(4, 2, 0, 2\)"),
     ({"a": np.ones((0, 2))}, {}, {}, "non-empty"),
     ({"a": np.array([["x"]])}, {}, {}, "real numbers"),
     ({"a": np.array([[None]])}, {}, {}, "object"),

@@ -365,8 +365,9 @@ def test_masked_training_is_sliced_training(head):
     idx = jnp.asarray(rng.integers(0, K, (B, T)))
     label = rng.integers(0, C, B)
     if not clip:
-      label = np.eye(C, dtype=np.int8)[rng.integers(0, C, (B, T))]
-    batch = Split(idx, jnp.asarray(label))
+      on_BxTxC = np.eye(C, dtype=np.int8)[rng.integers(0, C, (B, T))]
+      label = localization.Segments(on_BxTxC, np.ones((B, T), bool))
+    batch = Split(idx, jax.tree.map(jnp.asarray, label))
     masked, first, ours = step(masked, states[0], zeroed, batch)
     sliced, second, theirs = step(sliced, states[1], code[:, keep], batch)
     states = first, second

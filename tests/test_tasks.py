@@ -216,8 +216,9 @@ def test_only_classes_of_both_data_sets_are_shared():
   np.testing.assert_array_equal(shared.test.labels["class"], [0] * 3 + [1] * 3)
   np.testing.assert_array_equal(shared.train.idx["a"][:, 0], [3, 4, 5, 1, 2, 3])
   assert "2 classes" in shared.note
-  assert cross_classification.differ(train, test)
-  assert not cross_classification.differ(train, train)
+  both = cross_classification.problems(train, train, test)
+  assert [*both] == ["", "_shared"]
+  assert [*cross_classification.problems(train, train, train)] == [""]
 
 
 def test_what_can_not_be_measured():

@@ -65,6 +65,8 @@ def training(config: Config) -> Training:
 def recipe(config: Config) -> recipes.Recipe:
   """Network, losses and rules of codes."""
   bind = functools.partial
+  for name in config.weights:
+    pick(objective.LOSSES, "weights", name)
   distribution = dict(config.loss.distribution)
   kind = distribution.pop("kind")
   # Chunks and rings save memory; CLUB's negatives then go around as well.
@@ -76,6 +78,7 @@ def recipe(config: Config) -> recipes.Recipe:
     losses={
       name: bind(loss, **config.loss[name])
       for name, loss in objective.LOSSES.items()
+      if name in config.weights
     },
     weights=dict(config.weights),
     club_optimizer=optax.adam(config.club.learning_rate),

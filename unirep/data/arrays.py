@@ -201,10 +201,10 @@ def _feature(name: str, value: np.ndarray) -> np.ndarray:
     raise InputError(
       f"features[{name!r}] must hold real numbers, got {value.dtype}"
     )
-  if value.ndim not in (2, 3, 5) or 0 in value.shape:
+  if value.ndim < 2 or 0 in value.shape:
     raise InputError(
-      f"features[{name!r}] must be a non-empty (N, F), (N, T, F) or (N, T, H,"
-      f" W, F), got {value.shape}"
+      f"features[{name!r}] must be a non-empty (N, F), (N, T, F), (N, T, H, W,"
+      f" F) or the like, got {value.shape}"
     )
   with np.errstate(over="ignore"):  # the check below names the key
     value = value.astype(np.float32, copy=False)

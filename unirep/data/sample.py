@@ -24,7 +24,6 @@ Sample = dict[str, dict[str, np.ndarray]]
 Batch = dict[str, dict[str, np.ndarray]]
 
 PARTS = ("features", "lengths", "labels")
-FEATURE_RANKS = (2, 4)
 
 
 class Source(Protocol):
@@ -104,9 +103,10 @@ def check_source(source: Source, where: str) -> None:
 def _check_feature(value: np.ndarray, what: str) -> None:
   if value.dtype != np.float32:
     raise InputError(f"{what} must be float32, got {value.dtype}")
-  if value.ndim not in FEATURE_RANKS or 0 in value.shape:
+  if value.ndim < 2 or 0 in value.shape:
     raise InputError(
-      f"{what} must be a non-empty (T, F) or (T, H, W, F), got {value.shape}"
+      f"{what} must be a non-empty (T, F), (T, H, W, F) or the like, got "
+      f"{value.shape}"
     )
   if not np.isfinite(value).all():
     raise InputError(f"{what} holds NaN or infinity; clean the features")

@@ -5,7 +5,6 @@ import hashlib
 import json
 import pathlib
 import time
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -19,25 +18,12 @@ from unirep.build import Config
 from unirep.codebook import awake
 from unirep.codes import Codes
 from unirep.data import sources
-from unirep.errors import InputError
+from unirep.errors import InputError, pick
 from unirep.jobs import evaluation, report
-from unirep.tasks import (
-  classification,
-  cross_classification,
-  cross_localization,
-  localization,
-  sharing,
-)
+from unirep.tasks import sharing
 from unirep.tasks.probing import probe, protocol, suite
+from unirep.tasks.registry import TASKS
 from unirep.tokenizer import load
-
-# Task -> the problem, and which data it trains and is tested on.
-TASKS: Mapping[str, tuple[Callable, str, str]] = {
-  "classification": (classification.problem, "clips", "clips"),
-  "localization": (localization.problem, "events", "events"),
-  "cross_classification": (cross_classification.problem, "clips", "other"),
-  "cross_localization": (cross_localization.problem, "clips", "events"),
-}
 
 
 def run(
@@ -66,7 +52,7 @@ def run(
       f"{config.checkpoint} has no modality {min(missing)!r}, only "
       f"{', '.join(tokenizer.modalities)}"
     )
-  sources.check(config.data, [TASKS[name][2] for name in config.tasks])
+  sources.check(config.data, [TASKS[name].tested for name in config.tasks])
   workdir_lib.claim(workdir, build.as_json(config))
   encode = functools.lru_cache(
     functools.partial(_encode, config, tokenizer, workdir, console)
@@ -105,9 +91,9 @@ def check(config: Config) -> None:
   if not config.checkpoint:
     raise InputError("checkpoint is empty; name the work directory of a run")
   for name in config.tasks:
-    if name not in TASKS:
-      raise InputError(f"tasks: {name!r} is not one of {', '.join(TASKS)}")
-    if name.startswith("cross") and config.data.source in ("synthetic", "ave"):
+    task = pick(TASKS, "tasks", name)
+    second = task.trained != task.tested
+    if second and config.data.source in ("synthetic", "ave"):
       raise InputError(
         f"tasks: {name} needs a second data set; {config.data.source} is one"
       )
@@ -154,25 +140,22 @@ def _chosen(config, tokenizer) -> int:
 
 
 def _problems(config, name, encode):
-  """The problem of a task, and a second one where the classes differ."""
-  make, trained, tested = TASKS[name]
+  """What a task asks, by title."""
+  task = TASKS[name]
   # As released: tested on what was trained on, unless the data differ.
-  seen = config.protocol == "released" and trained == tested
+  released = config.protocol == "released"
+  seen = released and task.trained == task.tested
   codes = (
-    encode(trained, "train"),
-    encode(trained, "validation"),
-    encode(tested, "seen" if seen else "test"),
+    encode(task.trained, "train"),
+    encode(task.trained, "validation"),
+    encode(task.tested, "seen" if seen else "test"),
   )
-  problem = make(*codes)
-  if seen:
-    problem = problem._replace(note="tested on the training sequences")
-  if config.protocol == "released" and name.endswith("localization"):
-    problem = localization.with_background(problem, config.probe.batch_size)
-  yield name, problem
-  if name == "cross_classification" and cross_classification.differ(
-    codes[0], codes[2]
-  ):
-    yield f"{name}_shared", cross_classification.shared(*codes)
+  for suffix, problem in task.problems(*codes).items():
+    if seen:
+      problem = problem._replace(note="tested on the training sequences")
+    if released:
+      problem = task.released(problem, config.probe.batch_size)
+    yield name + suffix, problem
 
 
 def _measure(config, code_KxD, keep_M, problem):

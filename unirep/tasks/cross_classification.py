@@ -10,6 +10,22 @@ from unirep.tasks import classification
 from unirep.tasks.probing.suite import Problem, part
 
 
+def problems(
+  train: Codes, validation: Codes, test: Codes
+) -> dict[str, Problem]:
+  """On the nominal classes and, where these differ, on those of both.
+
+  Args:
+    train: of the first data set.
+    validation: of the first data set.
+    test: of the second one.
+  """
+  codes = train, validation, test
+  found = {"": problem(*codes)}
+  first, second = ({*c.labels["class"].tolist()} for c in (train, test))
+  return found if first == second else found | {"_shared": shared(*codes)}
+
+
 def problem(train: Codes, validation: Codes, test: Codes) -> Problem:
   """`classification.problem` on the nominal classes.
 
@@ -35,11 +51,6 @@ def shared(train: Codes, validation: Codes, test: Codes) -> Problem:
     note=f"trained on one data set, tested on another; {both.size} classes "
     "that both have"
   )
-
-
-def differ(train: Codes, test: Codes) -> bool:
-  """Whether one data set lacks a class that the other has."""
-  return {*train.labels["class"].tolist()} != {*test.labels["class"].tolist()}
 
 
 def _keep(codes: Codes, classes: np.ndarray) -> Codes:
