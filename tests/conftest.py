@@ -1,11 +1,16 @@
-"""Eight simulated devices, and x64 where wanted."""
+"""Eight simulated devices, programs that compile quickly, x64 where wanted."""
 
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 flags = os.environ.get("XLA_FLAGS", "")
 if "host_platform_device_count" not in flags:
-  os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=8"
+  # Tests compile for minutes what runs for seconds: optimize it less.
+  os.environ["XLA_FLAGS"] = (
+    f"{flags} --xla_force_host_platform_device_count=8"
+    " --xla_backend_optimization_level=0"
+    " --xla_llvm_disable_expensive_passes=true"
+  )
 import jax  # noqa: E402
 import pytest  # noqa: E402
 

@@ -16,6 +16,8 @@ from unirep.data import sources
 from unirep.data.generated.synthetic import SyntheticEvents
 from unirep.errors import InputError
 from unirep.jobs import checks, dispatch
+from unirep.jobs import pretrain as jobs_pretrain
+from unirep.train import step
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FSDD = ROOT.parent / "shared" / "data" / "fsdd" / "fsdd_recordings.zip"
@@ -73,30 +75,67 @@ def small_variant(arg, tmp_path):
   return config
 
 
-@pytest.mark.parametrize(
-  ("data", "preset"),
-  [
-    ("synthetic", "clean"),
-    ("synthetic", "released"),
-    ("digits", "clean"),
-    ("arrays", "clean"),
-    pytest.param("digits", "released", marks=pytest.mark.slow),
-    pytest.param("arrays", "released", marks=pytest.mark.slow),
-  ],
-)
-def test_two_steps_and_no_key_unread(data, preset, tmp_path, monkeypatch):
+# Leaves that only a run reads, not what it is prepared from.
+RUNNING = {
+  *("log_every", "checkpoint_every", "checkpoints_kept"),
+  *("checkpoints_required", "job", "mask_padding"),
+  *("probe.steps", "probe.batch_size", "probe.learning_rate"),
+  *("probe.passes", "probe.seeds"),
+}
+VARIANTS = [
+  ("fcid", "synthetic", "clean"),
+  ("fcid", "synthetic", "released"),
+  ("fcid", "digits", "clean"),
+  ("fcid", "digits", "released"),
+  ("fcid", "arrays", "clean"),
+  ("fcid", "arrays", "released"),
+  ("dcid", "synthetic", "clean"),
+  ("dcid", "synthetic", "released"),
+]
+
+
+def watched_variant(method, data, preset, tmp_path, monkeypatch):
   settings = {"mask_padding": True}  # all that the tokenizer looks at
   monkeypatch.setattr(build, "as_json", lambda config: settings)
-  config = small_variant(f"size=tiny,data={data},preset={preset}", tmp_path)
-  watched = Watched(config)
+  arg = f"size=tiny,method={method},data={data},preset={preset}"
+  watched = Watched(small_variant(arg, tmp_path))
   watched.seen.clear()
   devices = jax.devices()[:2]
   monkeypatch.setattr(jax, "devices", lambda: devices)
+  return watched
+
+
+@pytest.mark.parametrize(
+  ("method", "data", "preset"),
+  [
+    VARIANTS[0],
+    *(pytest.param(*v, marks=pytest.mark.slow) for v in VARIANTS[1:]),
+  ],
+)
+def test_two_steps_and_no_key_unread(
+  method, data, preset, tmp_path, monkeypatch
+):
+  watched = watched_variant(method, data, preset, tmp_path, monkeypatch)
   summary = dispatch.run(watched, tmp_path / "run", Console(quiet=True))
   assert summary["steps"] == 2
   assert summary["cross_modal"]
-  unread = set(leaves(config)) - watched.seen
-  assert not unread
+  assert not {*leaves(watched)} - watched.seen
+
+
+@pytest.mark.parametrize(("method", "data", "preset"), VARIANTS)
+def test_a_step_is_built_and_no_key_unread(
+  method, data, preset, tmp_path, monkeypatch
+):
+  """The same without compiling anything."""
+  watched = watched_variant(method, data, preset, tmp_path, monkeypatch)
+  job = jobs_pretrain.prepare(watched)
+  function = step.build(job.training, job.mesh, seed=watched.seed)
+  batch = next(job.batches)
+  inputs = {part: batch[part] for part in ("features", "lengths")}
+  after, metrics = jax.eval_shape(function, job.shapes, inputs)
+  assert jax.tree.structure(after) == jax.tree.structure(job.shapes)
+  assert metrics["loss"].shape == ()
+  assert {*leaves(watched)} - watched.seen <= RUNNING
 
 
 def test_all_variants_load():

@@ -29,8 +29,10 @@ CACHE = tempfile.TemporaryDirectory(prefix="unirep-tests-")
 
 
 def environment(devices=1, processes=1):
-  flag = f"--xla_force_host_platform_device_count={devices}"
-  change = {"XLA_FLAGS": flag, "PYTHONPATH": str(ROOT)}
+  flags = os.environ["XLA_FLAGS"].split()  # as tests compile
+  flags = [f for f in flags if "device_count" not in f]
+  flags.append(f"--xla_force_host_platform_device_count={devices}")
+  change = {"XLA_FLAGS": " ".join(flags), "PYTHONPATH": str(ROOT)}
   # The same programs over and over: compile them once. With several devices
   # on CPU the cache of this JAX is not safe: programs that exchange something
   # came back from it in another order.

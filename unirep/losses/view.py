@@ -112,12 +112,17 @@ def at(x_BxTxD: jax.Array, step: jax.Array) -> jax.Array:
   return jnp.take_along_axis(x_BxTxD, step_Bx1, 1)[:, 0]
 
 
-def fingerprint(x: jax.Array) -> jax.Array:
-  """A number a sample, equal for equal features: (B, ...) -> (B,) int32.
+def fingerprint(x: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
+  """A number a sample, equal for equal features: (B, T, ...) -> (B,) int32.
 
-  Others share one by chance, at odds of 2**-32 a pair. Trailing zeros, like
-  padding, change nothing.
+  Others share one by chance, at odds of 2**-32 a pair.
+
+  Args:
+    x: features.
+    mask_BxT: False at padding, which counts as zeros.
   """
+  if mask_BxT is not None:
+    x = jnp.where(mask_BxT.reshape(*mask_BxT.shape, *[1] * (x.ndim - 2)), x, 0)
   bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
   factors = jax.random.bits(jax.random.key(0), x.shape[1:], jnp.uint32) | 1
   factors = jax.lax.bitcast_convert_type(factors, jnp.int32)

@@ -140,7 +140,7 @@ def loss(
     networks=networks,
     draws=draws,
     groups={
-      m: fingerprint(features[m])
+      m: fingerprint(features[m], mask.get(m))
       for m in network.order
       if m not in network.fine
     },

@@ -1,0 +1,302 @@
+"""What joins the layers: each test fails if one thread is pulled.
+
+Splits, keys, schedules, masks and weights are passed through several hands, and
+a wrong one would train or report without complaint.
+"""
+
+import hashlib
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import evaluate as evaluate_config
+from configs import pretrain as pretrain_config
+from configs import toc as toc_config
+from unirep import build, toc
+from unirep.codes import Codes
+from unirep.data import sources
+from unirep.jobs import evaluate, evaluation, pretrain
+from unirep.jobs import toc as toc_job
+from unirep.losses.view import fingerprint
+from unirep.methods import recipe as recipes
+from unirep.parallel import mesh as meshes
+from unirep.tasks import classification
+from unirep.tasks.probing import probe, suite
+from unirep.train import step as steps
+
+
+@pytest.fixture(scope="module")
+def job():
+  """A tiny run, prepared, with its first batch and its step."""
+  config = pretrain_config.get_config("size=tiny")
+  config.data.update({"train_size": 16, "test_size": 8})
+  config.batch_size = 8
+  config.workers = 0
+  made = pretrain.prepare(config)
+  mesh = meshes.make(config.batch_size, jax.devices()[:1])
+  batch = meshes.put_batch(mesh, next(made.batches))
+  return made, steps.build(made.training, mesh, seed=0), batch
+
+
+def first_state(job, step):
+  made, run, batch = job
+  return run(made.init(jax.random.key(0))._replace(step=jnp.int32(step)), batch)
+
+
+def test_two_steps_on_one_batch_differ(job):
+  """Dropout, CPC's start and negatives are those of the step."""
+  (_, first), (_, second), (_, again) = (first_state(job, i) for i in (0, 1, 0))
+  jax.tree.map(np.testing.assert_array_equal, first, again)
+  # No negative enters these, only dropout.
+  for m in ("video", "audio"):
+    name = f"fine_reconstruction/{m}"
+    assert abs(first[name] - second[name]) > 1e-6
+  assert first["loss"] != second["loss"]
+
+
+def test_the_step_leaves_out_padding(job):
+  made, _, batch = job
+  length_B = np.asarray(batch["lengths"]["text"])
+  text = np.array(batch["features"]["text"])
+  padding = np.arange(text.shape[1]) >= length_B[:, None]
+  assert padding.any()
+  text[padding] = 9.0
+  spoiled = {**batch, "features": {**batch["features"], "text": text}}
+  state = made.init(jax.random.key(0))
+  draws = made.training.method.draw(jax.random.key(1), batch, 8)
+
+  @jax.jit
+  def total(batch):
+    return made.training.method.loss(
+      state.params, state.codebook, state.side, batch, draws, None
+    )[0]
+
+  assert total(batch) == pytest.approx(float(total(spoiled)), rel=1e-6)
+
+
+def test_every_future_is_predicted():
+  """A context ends at any step that leaves one to predict, after the first."""
+  config = pretrain_config.get_config("size=tiny")
+  recipe = build.recipe(config)
+  batch = {"features": {"video": np.zeros((2, 10, 1)), "audio": 0, "text": 0}}
+  keys = jax.random.split(jax.random.key(0), 400)
+  draw = jax.jit(
+    jax.vmap(lambda key: recipes.draw(recipe, key, batch, 2).start)
+  )
+  count = np.bincount(draw(keys), minlength=10)
+  assert count.tolist()[:1] + count.tolist()[9:] == [0, 0]
+  assert (count[1:9] > 25).all()  # 50 are expected
+
+
+def test_the_schedule_ends_with_the_run():
+  config = pretrain_config.get_config("size=tiny")
+  config.steps = 60
+  optimizer = build.training(config).optimizer
+  params = {"encoder": {"x": jnp.ones(3)}}
+  grads = jax.tree.map(lambda x: 0.1 * x, params)
+
+  def update(state, _):
+    updates, state = optimizer.update(grads, state, params)
+    return state, jnp.abs(updates["encoder"]["x"]).max()
+
+  _, size_S = jax.lax.scan(update, optimizer.init(params), length=60)
+  peak = config.optimizer.learning_rate
+  warm = config.optimizer.warmup
+  assert size_S[warm] == pytest.approx(peak, rel=0.05)
+  assert (np.diff(size_S[warm:]) < 0).all()
+  assert size_S[-1] == pytest.approx(peak / 10, rel=0.1)
+
+
+def contents(source):
+  """A digest of each sample's features, whichever they are."""
+  found = set()
+  for i in range(len(source)):
+    digest = hashlib.sha256()
+    for _, x in sorted(source[i]["features"].items()):
+      digest.update(np.ascontiguousarray(x))
+    found.add(digest.hexdigest())
+  assert len(found) == len(source)
+  return found
+
+
+def test_pretraining_never_sees_what_is_held_out():
+  synthetic = pretrain_config.get_config("size=tiny").data
+  train, test = sources.pair(synthetic, ("video", "audio", "text"))
+  assert not contents(train) & contents(test)
+
+
+def test_a_holdout_is_of_other_samples_whatever_the_seed(tmp_path):
+  path = tmp_path / "mine.npz"
+  np.savez(path, a=np.random.default_rng(0).normal(size=(40, 3)))
+  config = pretrain_config.get_config("data=arrays")
+  config.data.path = str(path)
+  parts = []
+  for seed in (0, 1):
+    config.seed = seed
+    train, test = map(contents, sources.pair(config.data, ("a",)))
+    assert (len(train), len(test)) == (36, 4)
+    assert not train & test
+    parts.append(test)
+  assert parts[0] == parts[1]
+  config.data.holdout_seed = 1
+  assert contents(sources.pair(config.data, ("a",))[1]) != parts[0]
+
+
+@pytest.mark.parametrize("kind", ["clips", "events"])
+def test_splits_of_tasks_are_disjoint(kind):
+  data = evaluate_config.get_config("size=tiny").data
+  splits = ("train", "validation", "test")
+  found = {s: contents(sources.source(data, kind, s)) for s in splits}
+  assert [len(x) for x in found.values()] == [24, 8, 8]
+  for a, b in itertools.combinations(found.values(), 2):
+    assert not a & b
+  assert contents(sources.source(data, kind, "seen")) == found["train"]
+  # Nor are held-out samples what a model was pretrained on.
+  pretraining = pretrain_config.get_config("size=tiny").data
+  seen, _ = sources.pair(pretraining, ("video", "audio", "text"))
+  assert not contents(seen) & found["test"]
+
+
+@pytest.mark.parametrize("task", evaluate_config.TASKS)
+@pytest.mark.parametrize("protocol", ["heldout", "released"])
+def test_a_protocol_asks_for_its_splits(task, protocol):
+  config = evaluate_config.get_config(f"data=digits,protocol={protocol}")
+  asked = []
+
+  def encode(kind, split):
+    asked.append((kind, split))
+    labels = {"class": np.zeros(2, int), "segments/a": np.zeros((2, 3), int)}
+    return Codes({"a": np.zeros((2, 3), int)}, {}, labels)
+
+  for _ in evaluate._problems(config, task, encode):
+    pass
+  trained = "events" if task == "localization" else "clips"
+  tested = {
+    "classification": "clips",
+    "localization": "events",
+    "cross_classification": "other",
+    "cross_localization": "events",
+  }[task]
+  seen = protocol == "released" and trained == tested
+  assert asked == [
+    (trained, "train"),
+    (trained, "validation"),
+    (tested, "seen" if seen else "test"),
+  ]
+
+
+def coded(seed, classes=2, count=6):
+  rng = np.random.default_rng(seed)
+  idx = rng.integers(0, 4, (count, 3)).astype(np.int32)
+  label = rng.integers(0, classes, count).astype(np.int32)
+  return Codes({"a": idx, "b": idx[:, ::-1]}, {}, {"class": label})
+
+
+def test_the_validation_samples_choose_and_the_test_samples_report(monkeypatch):
+  train, validation, test = (coded(i) for i in range(3))
+  problem = classification.problem(train, validation, test)
+  given = {}
+
+  def sweep(key_R, code_KxD, keep_MxD, train, tests, **options):
+    del key_R, keep_MxD, options
+    given.update(tests, train=train, code=code_KxD)
+    scores = {"validation": (3, 1, 2), "test/a": (4, 9, 5), "test/b": (6, 7, 8)}
+    return {
+      name: {"accuracy": np.broadcast_to(np.float32(x), (1, 1, 2, 3))}
+      for name, x in scores.items()
+    }
+
+  monkeypatch.setattr(probe, "sweep", sweep)
+
+  def measured(protocol):
+    code_KxD = np.random.default_rng(5).normal(size=(4, 3))
+    found = suite.measure(
+      problem,
+      code_KxD,
+      np.ones((1, 3), bool),
+      seed=0,
+      seeds=2,
+      sources=("a",),
+      targets=("a", "b"),
+      protocol_name=protocol,
+      options={},
+    )
+    scale = np.allclose(given["code"], code_KxD)
+    return {t: x["accuracy"][0, 0] for (_, t), x in found.items()}, scale
+
+  # Released probes see codes as they are, others on one scale.
+  assert measured("heldout") == ({"a": 4, "b": 6}, False)
+  assert measured("released") == ({"a": 9, "b": 8}, True)
+  for name, codes, m in (
+    ("train", train, "a"),
+    ("validation", validation, "a"),
+    ("test/a", test, "a"),
+    ("test/b", test, "b"),
+  ):
+    np.testing.assert_array_equal(given[name].idx_NxT[0], codes.idx[m])
+    np.testing.assert_array_equal(given[name].label[0], codes.labels["class"])
+
+
+def test_the_headline_table_is_of_held_out_samples(job, monkeypatch, tmp_path):
+  asked = []
+
+  class Stop(Exception):
+    pass
+
+  def evaluated(config, tokenizer, train, test):
+    asked.append((train, test))
+    raise Stop
+
+  made, _, _ = job
+  monkeypatch.setattr(evaluation, "evaluate", evaluated)
+  config = pretrain_config.get_config("size=tiny")
+  with pytest.raises(Stop):
+    pretrain.finish(config, made, None, {}, tmp_path, None)
+  ((train, test),) = asked
+  assert train is made.train
+  assert test is made.test
+
+
+def test_weights_of_toc_reach_it(tmp_path, monkeypatch):
+  rng = np.random.default_rng(0)
+  code_KxD = rng.normal(size=(12, 6)).astype(np.float32)
+  np.save(tmp_path / "codes.npy", code_KxD)
+  expected = toc.importance(
+    code_KxD, similarity_weight=0.9, variance_weight=0.2
+  )
+  config = toc_config.get_config()
+  config.codebook = str(tmp_path / "codes.npy")
+  config.update({"similarity_weight": 0.9, "variance_weight": 0.2})
+  found = toc_job.run(config, tmp_path / "toc")
+  assert found["rank"] == np.asarray(toc.rank(expected)).tolist()
+  with np.load(tmp_path / "toc" / "toc.npz") as file:
+    np.testing.assert_allclose(file["importance_D"], expected, rtol=1e-5)
+  config = evaluate_config.get_config()
+  config.toc.update({"similarity_weight": 0.9, "variance_weight": 0.2})
+  live_K = np.ones(12, bool)
+  ranking, last = evaluate._ranking(config, code_KxD, live_K)
+  np.testing.assert_allclose(ranking, expected, rtol=1e-5)
+  assert last is None
+  # The choice without labels is of that ranking.
+  tokenizer = type("Tokenizer", (), {"codebook": code_KxD, "awake": live_K})
+  chosen = toc.choose(code_KxD, live_K, importance_D=expected)
+  assert evaluate._chosen(config, tokenizer) == chosen
+
+
+def test_samples_of_one_caption_are_no_negatives():
+  config = pretrain_config.get_config("size=tiny")
+  assert config.loss.infonce.grouped
+  assert not pretrain_config.get_config("preset=released").loss.infonce.grouped
+  rng = np.random.default_rng(0)
+  text = rng.normal(size=(6, 4, 3)).astype(np.float32)
+  text[3] = text[1]
+  mask_BxT = np.ones((6, 4), bool)
+  mask_BxT[[1, 3], 2:] = False
+  text[3, 2:] = 7  # padding is no part of a caption
+  group_B = np.asarray(fingerprint(jnp.asarray(text), jnp.asarray(mask_BxT)))
+  same = group_B[:, None] == group_B
+  np.fill_diagonal(same, False)
+  assert np.argwhere(same).tolist() == [[1, 3], [3, 1]]
