@@ -10,7 +10,7 @@ import pytest
 
 from launch import local
 from unirep.errors import InputError
-from unirep.parallel import cluster
+from unirep.parallel import cluster, lockstep
 from unirep.parallel.cluster import Cluster
 
 SLURM = {
@@ -102,23 +102,23 @@ def test_a_coordinator_that_is_not_there(monkeypatch):
 
 def test_a_process_by_itself_waits_for_nobody():
   assert cluster.join(None) == ""
-  cluster.wait("alone", 0.1)
-  assert cluster.same(3) == 3
-  with cluster.together():
+  lockstep.wait("alone", 0.1)
+  assert lockstep.same(3) == 3
+  with lockstep.together():
     pass
-  with pytest.raises(InputError, match="mine"), cluster.together():
+  with pytest.raises(InputError, match="mine"), lockstep.together():
     raise InputError("mine")
   error = jax.errors.JaxRuntimeError("of the device")
-  with pytest.raises(jax.errors.JaxRuntimeError), cluster.watched():
+  with pytest.raises(jax.errors.JaxRuntimeError), lockstep.watched():
     raise error
 
 
 @pytest.mark.parametrize("others", ["1", "1\n3"])
 def test_the_lost_are_named(others):
   message = f"Barrier timed out.\n# of tasks: 1/4. Some task names:\n{others}\n"
-  line = cluster._roll(message, "did not answer")
+  line = lockstep._roll(message, "did not answer")
   assert f"process {' and '.join(others.split())} of 1 did not" in line
-  assert "another process" in cluster._roll("no names", "is gone")
+  assert "another process" in lockstep._roll("no names", "is gone")
 
 
 # The local launcher, with other programs in the place of a run.

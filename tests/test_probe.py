@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from unirep.tasks import classification
-from unirep.tasks.probing import probe
+from unirep.tasks.probing import probe, suite
 from unirep.tasks.probing.probe import Split
 
 CODES, DIM, CLASSES, T = 8, 6, 4, 3
@@ -125,9 +125,9 @@ def test_unit_variance_counts_the_codes_in_use():
   used = code[[0, 1, 1, 3]]
   expected = (code - used.mean(0)) / np.sqrt(used.var(0).mean())
   np.testing.assert_allclose(
-    probe.unit_variance(code, idx), expected, atol=1e-5
+    suite.unit_variance(code, idx), expected, atol=1e-5
   )
-  alone = probe.unit_variance(code, np.zeros((2, 2), int))
+  alone = suite.unit_variance(code, np.zeros((2, 2), int))
   assert np.isfinite(alone).all()
 
 
@@ -135,7 +135,7 @@ def test_unit_variance_counts_the_codes_in_use():
 def test_a_maximum_ignores_repetitions(time):
   params = probe.init(jax.random.key(1), DIM, CLASSES)
   code, (idx, _) = code_matrix(), samples(6, 4)
-  longer = probe.repeat_to(np.asarray(idx), time)
+  longer = suite.repeat_to(np.asarray(idx), time)
   assert longer.shape == (6, time)
   np.testing.assert_array_equal(
     probe.clip(params, code, longer), probe.clip(params, code, idx)
@@ -145,4 +145,4 @@ def test_a_maximum_ignores_repetitions(time):
 def test_padding_is_filled_with_the_last_code():
   idx = np.array([[3, 1, -1, -1], [2, 2, 0, 5], [4, -1, -1, -1]])
   filled = [[3, 1, 1, 1, 1], [2, 2, 0, 5, 5], [4, 4, 4, 4, 4]]
-  np.testing.assert_array_equal(probe.repeat_to(idx, 5), filled)
+  np.testing.assert_array_equal(suite.repeat_to(idx, 5), filled)

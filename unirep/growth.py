@@ -32,7 +32,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unirep import codebook as codebook_lib
+from unirep import codebook as codebooks
 from unirep.codebook import Codebook, Rows
 from unirep.parallel import collectives
 
@@ -84,7 +84,7 @@ def update(
       it move it.
     axis_name: the device axis over which rows are spread.
   """
-  codebook = codebook_lib.joint_update(
+  codebook = codebooks.joint_update(
     codebook, levels, decay=decay, axis_name=axis_name
   )
   codebook = fall_asleep(codebook, limit=limit)
@@ -110,7 +110,7 @@ def update(
 
 def fall_asleep(codebook: Codebook, *, limit: float) -> Codebook:
   """Puts codes to sleep that no modality chose for more than `limit` steps."""
-  return _keep(codebook, codebook_lib.idle(codebook) <= limit)
+  return _keep(codebook, codebooks.idle(codebook) <= limit)
 
 
 def merge(
@@ -133,7 +133,7 @@ def merge(
   count_Px1 = count_K[look_P][:, None]
   lesser_PxK = count_Px1 < count_K
   lesser_PxK |= (count_Px1 == count_K) & (look_P[:, None] > jnp.arange(K))
-  distance_PxK = codebook_lib.distances(code_KxD, code_KxD[look_P])
+  distance_PxK = codebooks.distances(code_KxD, code_KxD[look_P])
   goes_P = (lesser_PxK & (distance_PxK < threshold * D)).any(1)
   return _keep(codebook, jnp.ones(K, bool).at[look_P].set(~goes_P))
 
@@ -186,7 +186,7 @@ def place(
       for rows, near in zip(levels, nears, strict=True)
     ]
     share = _agreement(levels, nears, after, axis_name)
-    free_K = ~codebook_lib.awake(book.code_KxD)
+    free_K = ~codebooks.awake(book.code_KxD)
     here_K = free_K & (jnp.arange(free_K.size) == free_K.argmax())
     here_K &= found & (share >= agreed) & open_
     book = _wake(book, here_K, row_D, count)
@@ -212,7 +212,7 @@ def _draw(levels, nears, noise_BxC, threshold, axis_name):
   best = rank_R.argmax()
   row_D = _by_sample([_sum(rows) for rows in levels], B)[best]
   rank, row_D = collectives.winner(rank_R[best], row_D, axis_name)
-  return jnp.isfinite(rank), codebook_lib.on_sphere(row_D)
+  return jnp.isfinite(rank), codebooks.on_sphere(row_D)
 
 
 def nearest(rows: Rows, dim: int) -> Near:
@@ -240,7 +240,7 @@ def score(rows: Rows, near: Near) -> jax.Array:
   """
   M, sum_RxD = len(rows.x), _sum(rows)
   D = sum_RxD.shape[1]
-  awake_R = near.sum_R > -codebook_lib.FAR / 4
+  awake_R = near.sum_R > -codebooks.FAR / 4
   near_R = jnp.where(awake_R, near.sum_R, 0)
   cross_R = (sum_RxD**2).sum(-1) - M * D
   cross_R -= jnp.where(awake_R, 2 * (M - 1) * near_R - M * (M - 1) * D, 0)

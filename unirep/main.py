@@ -17,7 +17,7 @@ from rich.console import Console
 from unirep import flags
 from unirep.errors import InputError
 from unirep.jobs import dispatch
-from unirep.parallel import cluster
+from unirep.parallel import cluster, lockstep
 from unirep.parallel.preemption import PreemptedError
 from unirep.train import checkpoint
 from unirep.train.loop import NonFiniteError
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
   except (InputError, PreemptedError) as error:
     sys.stderr.write(f"unirep: {error}\n")
     return error.exit_code
-  except cluster.LostProcessError as error:
+  except lockstep.LostProcessError as error:
     sys.stderr.write(f"unirep: {error}\n")
     sys.stderr.flush()
     os._exit(error.exit_code)  # without the good-bye that the lost can't say

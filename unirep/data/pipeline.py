@@ -108,18 +108,7 @@ def batches(
     InputError: for an empty source or a number out of range.
   """
   size = len(source)
-  if not 1 <= batch_size <= size:
-    raise InputError(
-      f"batch_size must lie in 1..{size}, the number of samples, got"
-      f" {batch_size}"
-      if size
-      else "the source is empty; it needs a sample or more"
-    )
-  if not 0 <= process_index < process_count or batch_size % process_count:
-    raise InputError(
-      f"batch_size {batch_size} must divide evenly over process_count"
-      f" {process_count}, and process_index {process_index} lie below it"
-    )
+  _check_stream(size, batch_size, process_index, process_count)
   if num_workers < 0:
     raise InputError(f"num_workers must not be negative, got {num_workers}")
   if not 0 <= seed < 2**32:
@@ -138,6 +127,21 @@ def batches(
     .repeat()
   )
   return BatchIterator(dataset, num_workers)
+
+
+def _check_stream(size, batch_size, process_index, process_count):
+  if not size:
+    raise InputError("the source is empty; it needs a sample or more")
+  if not 1 <= batch_size <= size:
+    raise InputError(
+      f"batch_size must lie in 1..{size}, the number of samples, got"
+      f" {batch_size}"
+    )
+  if not 0 <= process_index < process_count or batch_size % process_count:
+    raise InputError(
+      f"batch_size {batch_size} must divide evenly over process_count"
+      f" {process_count}, and process_index {process_index} lie below it"
+    )
 
 
 def in_order(source: Source, batch_size: int) -> Iterator[tuple[Batch, int]]:

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from unirep import build, toc
 from unirep import codes as coded
-from unirep import workdir as workdir_lib
+from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.codebook import awake
 from unirep.codes import Codes
@@ -53,7 +53,7 @@ def run(
       f"{', '.join(tokenizer.modalities)}"
     )
   sources.check(config.data, [TASKS[name].tested for name in config.tasks])
-  workdir_lib.claim(workdir, build.as_json(config))
+  workdirs.claim(workdir, build.as_json(config))
   encode = functools.lru_cache(
     functools.partial(_encode, config, tokenizer, workdir, console)
   )
@@ -78,7 +78,7 @@ def run(
     "sharing": shared,
     "config": build.as_json(config),
   }
-  workdir_lib.write_json(workdir / "results.json", results)
+  workdirs.write_json(workdir / "results.json", results)
   (workdir / "results.md").write_text(report.markdown(results))
   report.accuracy_over_keep(workdir / "results.png", results)
   console.print(report.markdown(results), soft_wrap=True)

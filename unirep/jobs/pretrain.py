@@ -20,7 +20,7 @@ from unirep.data.sample import Batch, Source
 from unirep.jobs import evaluation, report
 from unirep.jobs.checks import check_pretrain
 from unirep.methods.network import Network
-from unirep.parallel import cluster
+from unirep.parallel import lockstep
 from unirep.parallel import mesh as meshes
 from unirep.tokenizer import Tokenizer
 from unirep.train import checkpoint, log, loop, step
@@ -85,10 +85,10 @@ def run(
       `workdir/nonfinite`.
   """
   console = console or Console()
-  with cluster.together():
+  with lockstep.together():
     job = prepare(config)
     workdirs.check(workdir, job.settings)
-  with cluster.together():
+  with lockstep.together():
     if jax.process_index() == 0:
       workdirs.claim(workdir, job.settings)
   console.print(describe(job), soft_wrap=True)
@@ -113,7 +113,7 @@ def run(
   if jax.process_index() == 0:
     tokenizer = Tokenizer(job.network, params, code_KxD, job.settings)
     summary |= finish(config, job, tokenizer, summary, workdir, console)
-  cluster.wait("evaluated", EVALUATION_SECONDS)
+  lockstep.wait("evaluated", EVALUATION_SECONDS)
   return summary
 
 
@@ -210,7 +210,7 @@ def train(
     sharding=job.sharding if config.mesh.model > 1 else None,
   )
   try:
-    with cluster.watched():
+    with lockstep.watched():
       return loop.run(
         step_fn,
         state,

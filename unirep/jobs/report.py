@@ -225,13 +225,10 @@ def _verdicts(task, chosen):
     said = "; ".join(
       f"{v} at {', '.join(ks)}" for v, ks in groups.items() if ks
     )
-    regret = (
-      keep[tuned][task["primary"]]["mean"]
-      - keep[nearest][task["primary"]]["mean"]
-    )
+    best, ours = (keep[k][task["primary"]]["mean"] for k in (tuned, nearest))
     yield (
       f"- {pair}: TOC is {said or 'not tried'}. Best on the test labels: "
-      f"{tuned}; chosen without labels: {nearest}, regret {100 * regret:.1f}."
+      f"{tuned}; chosen without labels: {nearest}, regret {100 * (best - ours):.1f}."
     )
 
 

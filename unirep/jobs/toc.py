@@ -7,7 +7,7 @@ import numpy as np
 from rich.console import Console
 
 from unirep import build, toc
-from unirep import workdir as workdir_lib
+from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.codebook import awake
 from unirep.errors import InputError
@@ -58,7 +58,7 @@ def run(
     chosen = toc.choose(code_KxD, live_K, config.share, importance_D, last_D)
   except ValueError as error:
     raise InputError(f"{config.codebook}: {error}") from error
-  workdir_lib.claim(workdir, build.as_json(config))
+  workdirs.claim(workdir, build.as_json(config))
   results = {
     "codes": K,
     "asleep": int((~live_K).sum()),
@@ -68,15 +68,11 @@ def run(
     "keep": keep_S,
     "rank": rank_D.tolist(),
   }
-  np.savez(
-    workdir / "toc.npz",
-    importance_D=importance_D,
-    rank_D=rank_D,
-    keep_S=np.array(keep_S),
-    mask_SxD=mask_SxD,
-  )
+  found = {"importance_D": importance_D, "rank_D": rank_D}
+  found |= {"keep_S": np.array(keep_S), "mask_SxD": mask_SxD}
+  np.savez(workdir / "toc.npz", allow_pickle=False, **found)
   report.importance_curve(workdir / "toc.png", importance_D, keep_S, chosen)
-  workdir_lib.write_json(workdir / "toc.json", results)
+  workdirs.write_json(workdir / "toc.json", results)
   console.print(describe(results, importance_D), soft_wrap=True)
   console.print(f"toc.npz, .png and .json are in {workdir}", soft_wrap=True)
   return results

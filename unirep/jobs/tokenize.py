@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import track
 
 from unirep import build
-from unirep import workdir as workdir_lib
+from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.data import arrays
 from unirep.errors import InputError
@@ -37,7 +37,7 @@ def run(
   paths = find(config.features)
   tokenizer = load(config.checkpoint)
   _load(paths[0], tokenizer)  # before anything is written
-  workdir_lib.claim(workdir, build.as_json(config))
+  workdirs.claim(workdir, build.as_json(config))
   folder = workdir / "codes"
   folder.mkdir(exist_ok=True)
   waiting = [p for p in paths if not (folder / p.name).exists()]

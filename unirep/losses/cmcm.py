@@ -12,7 +12,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from unirep.losses import contrast as contrast_lib
+from unirep.losses import contrast as contrasts
 from unirep.losses.view import Loss, View
 from unirep.parallel import collectives
 
@@ -62,7 +62,7 @@ def cmcm(
   *,
   paired: bool = True,
   epsilon: float = 1e-10,
-  contrast: contrast_lib.Contrast = contrast_lib.dense,
+  contrast: contrasts.Contrast = contrasts.dense,
   axis_name: str | None = None,
 ) -> jax.Array:
   """Contrasts the code distributions of two modalities over the batch.

@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from unirep.losses import contrast as contrast_lib
+from unirep.losses import contrast as contrasts
 from unirep.losses.view import Loss, View, at, context
 from unirep.nn.blocks import Linear, draw
 from unirep.nn.recurrent import LSTM
@@ -73,7 +73,7 @@ def cpc(
   self_weight: float = 0.1,
   normalize: bool = True,
   mask: Mapping[str, jax.Array] | None = None,
-  contrast: contrast_lib.Contrast = contrast_lib.dense,
+  contrast: contrasts.Contrast = contrasts.dense,
   axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Contrasts predictions over the batch, for every ordered pair.

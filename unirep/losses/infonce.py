@@ -8,7 +8,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-from unirep.losses import contrast as contrast_lib
+from unirep.losses import contrast as contrasts
 from unirep.losses.view import Loss, View, at, context
 from unirep.parallel import collectives
 
@@ -22,7 +22,7 @@ def infonce(
   valid_B: jax.Array | None = None,
   group_B: jax.Array | None = None,
   floor: float = 1e-6,
-  contrast: contrast_lib.Contrast = contrast_lib.dense,
+  contrast: contrasts.Contrast = contrasts.dense,
   axis_name: str | None = None,
 ) -> jax.Array:
   """Cross-entropy of cosine similarities against the matching row.

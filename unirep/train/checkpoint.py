@@ -21,7 +21,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from unirep.errors import InputError
-from unirep.parallel import cluster
+from unirep.parallel import lockstep
 from unirep.train import digests
 from unirep.train.state import TrainState
 
@@ -83,7 +83,7 @@ def _check_room(root: pathlib.Path, size: int) -> None:
         free = shutil.disk_usage(root).free // 2**20
     except OSError as error:
       free = -(error.errno or 1)
-  free, need = cluster.same(free), -(-size // 2**20)
+  free, need = lockstep.same(free), -(-size // 2**20)
   if free < 0:
     raise OSError(f"cannot write to {root}: {os.strerror(-free)}")
   if free < need:
@@ -262,5 +262,5 @@ def _state(model: Mapping[str, Any], train: Mapping[str, Any]) -> TrainState:
 def _damage_for_all(root: pathlib.Path, step: int) -> str:
   """As `digests.damage`, which the first process looks into."""
   fault = digests.damage(root, step) if jax.process_index() == 0 else ""
-  bad = cluster.same(int(bool(fault)))
+  bad = lockstep.same(int(bool(fault)))
   return fault or ("process 0 says so" if bad else "")

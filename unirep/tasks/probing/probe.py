@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 STATIC = ("task", "optimizer", "steps", "evaluations", "batch_size", "chunk")
@@ -211,13 +210,8 @@ def fit(
   """
   code_KxD = code_KxD * keep_D
   draw_key, batch_key = jax.random.split(key)
-  params = init(
-    draw_key,
-    code_KxD.shape[1],
-    task.outputs,
-    keep_D=keep_D,
-    weighted=task.weighted,
-  )
+  options: Any = {"keep_D": keep_D, "weighted": task.weighted}
+  params = init(draw_key, code_KxD.shape[1], task.outputs, **options)
   size = train.idx_NxT.shape[0]
 
   def step(carry, key):
@@ -284,21 +278,3 @@ def sweep(
     chunk = CPU_CHUNK if cpu else places[0].size
   history = jax.lax.map(one, places, batch_size=min(chunk, places[0].size))
   return jax.tree.map(lambda x: x.reshape(*shape, -1), history)
-
-
-def unit_variance(code_KxD: Any, idx: Any) -> jax.Array:
-  """The codes on one scale, by the mean and spread of those in `idx`."""
-  code_KxD = jnp.asarray(code_KxD)
-  used = code_KxD[jnp.asarray(idx).reshape(-1)]
-  scale = jnp.sqrt(used.var(0).mean())
-  return (code_KxD - used.mean(0)) / jnp.maximum(scale, 1e-6)
-
-
-def repeat_to(idx_NxT: np.ndarray, time: int) -> np.ndarray:
-  """Repeats the last code that is no padding (below 0) up to `time` steps.
-
-  A maximum ignores repetitions.
-  """
-  last_N = np.maximum((idx_NxT >= 0).sum(1), 1) - 1
-  step_NxT = np.minimum(np.arange(time), last_N[:, None])
-  return np.take_along_axis(idx_NxT, step_NxT, 1)

@@ -74,31 +74,15 @@ def measure(
     InputError: for a modality that the codes lack, or a split without samples.
   """
   check(problem, sources, targets)
-  parts = (problem.train, problem.validation, problem.test)
-  named = {*sources, *targets}
-  time = max(x.shape[1] for p in parts for m, x in p.idx.items() if m in named)
-
-  def split(codes: Codes, m: str) -> Split:
-    idx_NxT = probe.repeat_to(codes.idx[m], time)
-    label = jax.tree.map(lambda x: _pad(x, time), problem.label(codes, m))
-    return Split(jnp.asarray(idx_NxT), label)
-
-  def stack(splits):
-    return jax.tree.map(lambda *x: jnp.stack(x), *splits)
-
-  test = {f"test/{t}": split(problem.test, t) for t in targets}
-  tests = {name: stack([x] * len(sources)) for name, x in test.items()}
-  tests["validation"] = stack([split(problem.validation, s) for s in sources])
-  train = stack([split(problem.train, s) for s in sources])
+  train, tests = _splits(problem, sources, targets)
   used = np.concatenate([problem.train.idx[s].reshape(-1) for s in sources])
   used = used[used >= 0]
+  heldout = protocol_name == "heldout"
   history = jax.device_get(
     probe.sweep(
       jax.random.split(jax.random.key(seed), seeds),
       # As released, probes see the codes as they are.
-      probe.unit_variance(code_KxD, used)
-      if protocol_name == "heldout"
-      else jnp.asarray(code_KxD),
+      unit_variance(code_KxD, used) if heldout else jnp.asarray(code_KxD),
       jnp.asarray(keep_MxD),
       train,
       tests,
@@ -109,13 +93,34 @@ def measure(
   results = {}
   for t in targets:
     args = (f"test/{t}", problem.task.primary)
-    if protocol_name == "heldout":
+    if heldout:
       scores = protocol.heldout(history, "validation", *args)
     else:
       scores = protocol.released(history, *args)
     for i, s in enumerate(sources):
       results[s, t] = {name: x[:, i] for name, x in scores.items()}
   return results
+
+
+def _splits(problem, sources, targets):
+  """What probes are trained on, and what they are scored on by name."""
+  parts = (problem.train, problem.validation, problem.test)
+  named = {*sources, *targets}
+  time = max(x.shape[1] for p in parts for m, x in p.idx.items() if m in named)
+
+  def split(codes: Codes, m: str) -> Split:
+    idx_NxT = repeat_to(codes.idx[m], time)
+    label = jax.tree.map(lambda x: _pad(x, time), problem.label(codes, m))
+    return Split(jnp.asarray(idx_NxT), label)
+
+  def stack(splits):
+    return jax.tree.map(lambda *x: jnp.stack(x), *splits)
+
+  test = {f"test/{t}": split(problem.test, t) for t in targets}
+  tests = {name: stack([x] * len(sources)) for name, x in test.items()}
+  tests["validation"] = stack([split(problem.validation, s) for s in sources])
+  train = stack([split(problem.train, s) for s in sources])
+  return train, tests
 
 
 def _pad(label, time):
@@ -166,3 +171,21 @@ def part(codes: Codes, rows: Any) -> Codes:
     {m: x[rows] for m, x in codes.clip.items()},
     {n: x[rows] for n, x in codes.labels.items()},
   )
+
+
+def unit_variance(code_KxD: Any, idx: Any) -> jax.Array:
+  """The codes on one scale, by the mean and spread of those in `idx`."""
+  code_KxD = jnp.asarray(code_KxD)
+  used = code_KxD[jnp.asarray(idx).reshape(-1)]
+  scale = jnp.sqrt(used.var(0).mean())
+  return (code_KxD - used.mean(0)) / jnp.maximum(scale, 1e-6)
+
+
+def repeat_to(idx_NxT: np.ndarray, time: int) -> np.ndarray:
+  """Repeats the last code that is no padding (below 0) up to `time` steps.
+
+  A maximum ignores repetitions.
+  """
+  last_N = np.maximum((idx_NxT >= 0).sum(1), 1) - 1
+  step_NxT = np.minimum(np.arange(time), last_N[:, None])
+  return np.take_along_axis(idx_NxT, step_NxT, 1)
