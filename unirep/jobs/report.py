@@ -228,7 +228,8 @@ def _verdicts(task, chosen):
     best, ours = (keep[k][task["primary"]]["mean"] for k in (tuned, nearest))
     yield (
       f"- {pair}: TOC is {said or 'not tried'}. Best on the test labels: "
-      f"{tuned}; chosen without labels: {nearest}, regret {100 * (best - ours):.1f}."
+      f"{tuned}; chosen without labels: {nearest}, regret "
+      f"{100 * (best - ours):.1f}."
     )
 
 
