@@ -469,7 +469,9 @@ def test_cross_cpc():
 
 def test_infonce():
   golden = Golden("infonce")
-  fn = functools.partial(infonce.infonce, **released().loss.infonce)
+  keywords = dict(released().loss.infonce)
+  assert not keywords.pop("grouped")
+  fn = functools.partial(infonce.infonce, **keywords)
   assert float(golden["meta/temperature"]) == 0.1
   for case in golden["meta/cases"]:
     query, key = golden[f"in/{case}/query"], golden[f"in/{case}/positive_key"]
