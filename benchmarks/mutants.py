@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Modules of unirep -> the tests that should see them.
@@ -75,7 +76,7 @@ def places(tree):
 def change(node):
   """Makes one change, and says which."""
   if isinstance(node, ast.Constant):
-    old = node.value
+    old: Any = node.value
     node.value = not old if isinstance(old, bool) else old + 1
     return f"{old} -> {node.value}"
   if isinstance(node, ast.If | ast.IfExp):

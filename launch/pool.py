@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple
 
 from launch.grid import Run
+from unirep import files
 from unirep.errors import InputError
 
-AGAIN = 75  # a run that ends with it should be started again
 MOST_STARTS = 20  # of one run, by one launcher
 LOCK = "lock"
 LOG = "log.txt"
@@ -121,7 +121,7 @@ def _ended(child: Child) -> bool:
     return False
   last = (run.workdir / LOG).read_text(errors="replace").strip().splitlines()
   _say(run, f"{how(code)}: {last[-1] if last else 'it said nothing'}")
-  return code == AGAIN
+  return code == files.AGAIN
 
 
 def how(code: int) -> str:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from launch import pool
 from launch.grid import Run
+from unirep import files
 
 TABLE = "table.md"
 WIDTH_OF_FILES = 200  # in characters, where no terminal says how many
@@ -34,10 +35,9 @@ def show(
     time.sleep(0.1)
   with lock:  # so that the last one to read is the last one to write
     header, *lines = cells(runs)
-    part = root / f"{TABLE}.part"
     try:
-      part.write_text(markdown(header, lines))
-      part.replace(root / TABLE)
+      with files.whole(root / TABLE) as part:
+        part.write_text(markdown(header, lines))
     except OSError as error:
       sys.stderr.write(f"launch: no {root / TABLE}: {error.strerror}\n")
   console = Console(highlight=False)
@@ -94,8 +94,8 @@ def state(run: Run) -> str:
   try:
     code = int((run.workdir / pool.CODE).read_text())
   except (OSError, ValueError):  # it was never written, or not to its end
-    code = pool.AGAIN
-  return "to go on" if code == pool.AGAIN else pool.how(code)
+    code = files.AGAIN
+  return "to go on" if code == files.AGAIN else pool.how(code)
 
 
 def numbers(run: Run) -> dict[str, str]:

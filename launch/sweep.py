@@ -18,11 +18,11 @@ import sys
 from typing import NoReturn
 
 from launch import grid, pool, results
+from unirep import files
 from unirep.errors import InputError
 
 MAIN = (sys.executable, "-m", "unirep.main")
 BATCH = pathlib.Path(__file__).with_name("slurm.sbatch")
-AGAIN = 75
 
 
 def main(argv: list[str]) -> int:
@@ -89,7 +89,9 @@ def start(
     return results.show(runs, args.workdir)
   ended = pool.run_all(todo, MAIN, args.jobs)
   failed = results.show(runs, args.workdir, only=chosen)
-  return AGAIN if ended and not all(run.finished() for run in todo) else failed
+  return (
+    files.AGAIN if ended and not all(run.finished() for run in todo) else failed
+  )
 
 
 def describe(runs: list[grid.Run]) -> None:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from configs import evaluate, pretrain
-from unirep import build
+from unirep import build, files
 from unirep import workdir as workdir_lib
 from unirep.data import sources
 from unirep.data.generated.synthetic import SyntheticEvents
@@ -184,7 +184,7 @@ def test_runs_from_before_the_knobs_go_on(tmp_path):
   old = build.as_json(config)
   for knob in ("classes", "variation", "nuisance", "private"):
     del old["data"][knob]
-  workdir_lib.write_json(tmp_path / workdir_lib.CONFIG, old)
+  files.write_json(tmp_path / workdir_lib.CONFIG, old)
   workdir_lib.check(tmp_path, settings)
   config.data.classes = 30
   with pytest.raises(InputError, match=r"data\.classes"):

@@ -6,9 +6,10 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LEAVES = {"errors", "parallel/collectives"}  # for everyone
+LEAVES = {"errors", "files", "parallel/collectives"}  # for everyone
 MAY = {  # room -> what it may import besides itself and the leaves
   "errors": set(),
+  "files": set(),
   "parallel": set(),
   "parallel/collectives": set(),
   "toc": set(),

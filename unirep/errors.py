@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from unirep import files
+
 
 class InputError(ValueError):
   """Bad input from outside: a file, a flag, an array, a checkpoint.
@@ -12,7 +14,7 @@ class InputError(ValueError):
   other exception is a defect of ours and keeps its traceback.
   """
 
-  exit_code = 2
+  exit_code = files.MENDABLE
 
 
 def pick(table: Mapping[str, Any], key: str, value: Any) -> Any:

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from unirep import files
 from unirep.errors import InputError
 
 CONFIG = "config.json"
@@ -66,7 +67,7 @@ def claim(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
   check(workdir, settings)
   try:
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(workdir / CONFIG, settings)
+    files.write_json(workdir / CONFIG, settings)
   except OSError as error:
     raise InputError(f"cannot write to {workdir}: {error.strerror}") from error
 
@@ -103,10 +104,3 @@ def differences(old: Any, new: Any, prefix: str = "") -> dict[str, tuple]:
     name = f"{prefix}.{key}" if prefix else key
     found |= differences(old.get(key), new.get(key), name)
   return found
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-  """Writes a whole file or none."""
-  part = path.with_suffix(".part")
-  part.write_text(json.dumps(value, indent=1) + "\n")
-  part.replace(path)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from unirep import files
 from unirep.data.sample import Sample
 from unirep.errors import InputError
 
@@ -142,10 +143,8 @@ def save_npz(
   path: os.PathLike[str], contents: Mapping[str, np.ndarray]
 ) -> None:
   """Writes a compressed npz file: a whole one or none."""
-  part = f"{path}.part"
-  with open(part, "wb") as file:
+  with files.whole(path) as part, part.open("wb") as file:
     np.savez_compressed(file, allow_pickle=False, **contents)
-  os.replace(part, path)
 
 
 def split(arrays: Arrays, holdout: float, seed: int) -> tuple[Arrays, Arrays]:

@@ -7,11 +7,18 @@ Dimensions: M modalities, K codes, C classes, U codes that are drawn.
 """
 
 import itertools
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib import colors, ticker
+
+from unirep import files
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
 
 MOST = 128  # columns: more would be thinner than a pixel of a small panel
 RARE = 0.1  # a modality with less of a code's use does not count as a user
@@ -19,6 +26,13 @@ FRAME = "0.6"
 # Their numbers have no common factor: twenty curves before two look alike.
 COLORS = ("black", "tab:blue", "tab:red", "tab:green", "tab:orange")
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
+
+
+def save(figure: Any, path: pathlib.Path) -> None:
+  """Writes and closes a figure."""
+  with files.whole(path) as part:
+    figure.savefig(part, dpi=120, format="png")
+  plt.close(figure)
 
 
 def curves(

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from unirep import build, toc
+from unirep import build, files, toc
 from unirep import codes as coded
 from unirep import workdir as workdirs
 from unirep.build import Config
@@ -78,8 +78,9 @@ def run(
     "sharing": shared,
     "config": build.as_json(config),
   }
-  workdirs.write_json(workdir / "results.json", results)
-  (workdir / "results.md").write_text(report.markdown(results))
+  files.write_json(workdir / "results.json", results)
+  with files.whole(workdir / "results.md") as part:
+    part.write_text(report.markdown(results))
   report.accuracy_over_keep(workdir / "results.png", results)
   console.print(report.markdown(results), soft_wrap=True)
   console.print(f"results.json, .md and .png are in {workdir}", soft_wrap=True)

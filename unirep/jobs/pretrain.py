@@ -12,7 +12,7 @@ from absl import logging
 from jax.sharding import Mesh
 from rich.console import Console
 
-from unirep import build
+from unirep import build, files
 from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.data import pipeline, sources
@@ -251,7 +251,7 @@ def finish(
     found.usage,
     found.by_class,
   )
-  workdirs.write_json(workdir / workdirs.SUMMARY, summary)
+  files.write_json(workdir / workdirs.SUMMARY, summary)
   written = f"{workdirs.SUMMARY} and {workdirs.REPORT}"
   console.print(f"{written} are in {workdir}", soft_wrap=True)
   return found.results

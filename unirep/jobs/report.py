@@ -4,15 +4,12 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib import pyplot as plt
 from rich.console import Group
 from rich.table import Table
 
 from unirep.jobs import charts
-
-mpl.use("Agg")
-from matplotlib import pyplot as plt
 
 CURVES = (
   *("loss", "cpc", "infonce", "matching", "cmcm", "club"),
@@ -129,8 +126,7 @@ def picture(
     parts[2].suptitle("Codes by class (all steps of its clips)")
     axes = parts[2].subplots(1, len(by_class), squeeze=False)[0]
     charts.code_by_class(axes, by_class)
-  figure.savefig(path, dpi=120)
-  plt.close(figure)
+  charts.save(figure, path)
 
 
 def _curves(figure, lines):
@@ -280,8 +276,7 @@ def accuracy_over_keep(path: pathlib.Path, results: Mapping[str, Any]) -> None:
       title=f"{name} (chance {100 * chance:.1f})",
     )
     axis.legend(fontsize="small")
-  figure.savefig(path, dpi=120)
-  plt.close(figure)
+  charts.save(figure, path)
 
 
 def importance_curve(
@@ -295,5 +290,4 @@ def importance_curve(
   axis.axvline(chosen, color="C1", label=f"{chosen}, chosen without labels")
   axis.set(xlabel="dimension, by importance", ylabel="importance", title="TOC")
   axis.legend()
-  figure.savefig(path, dpi=120)
-  plt.close(figure)
+  charts.save(figure, path)

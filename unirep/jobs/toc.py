@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from unirep import build, toc
+from unirep import build, files, toc
 from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.codebook import awake
@@ -70,9 +70,10 @@ def run(
   }
   found = {"importance_D": importance_D, "rank_D": rank_D}
   found |= {"keep_S": np.array(keep_S), "mask_SxD": mask_SxD}
-  np.savez(workdir / "toc.npz", allow_pickle=False, **found)
+  with files.whole(workdir / "toc.npz") as part, part.open("wb") as file:
+    np.savez(file, allow_pickle=False, **found)
   report.importance_curve(workdir / "toc.png", importance_D, keep_S, chosen)
-  workdirs.write_json(workdir / "toc.json", results)
+  files.write_json(workdir / "toc.json", results)
   console.print(describe(results, importance_D), soft_wrap=True)
   console.print(f"toc.npz, .png and .json are in {workdir}", soft_wrap=True)
   return results

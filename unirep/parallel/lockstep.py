@@ -9,6 +9,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from unirep import files
 from unirep.errors import InputError
 
 PATIENCE_SECONDS = 15  # between the first failed exchange and the roll call
@@ -18,7 +19,7 @@ MESSAGE_BYTES = 512
 class LostProcessError(Exception):
   """Another process of the run is gone; the last checkpoint goes on."""
 
-  exit_code = 75
+  exit_code = files.AGAIN
 
 
 @contextlib.contextmanager

@@ -12,11 +12,13 @@ from types import FrameType
 import jax
 from jax.experimental import multihost_utils
 
+from unirep import files
+
 
 class PreemptedError(Exception):
   """The run was asked to end, after saving its state if it could."""
 
-  exit_code = 75
+  exit_code = files.AGAIN
 
   def __init__(self, step: int, saved: bool = True):
     how = f"saved after step {step}" if saved else "the state is NOT saved"

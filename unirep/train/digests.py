@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from unirep import files
+
 FILE = "digests.json"
 
 
@@ -15,10 +17,7 @@ def write(root: pathlib.Path, steps: Sequence[int], new: int) -> None:
   kept = {str(step): old.get(str(step)) for step in steps}
   # Known or not: a step that was damaged may have been written once more.
   kept[str(new)] = _digests(root / str(new))
-  path = root / FILE
-  part = path.with_suffix(".part")
-  part.write_text(json.dumps(kept, indent=1))
-  part.replace(path)
+  files.write_json(root / FILE, kept)
 
 
 def known(root: pathlib.Path) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
+from unirep import files
+
 EVENTS: Any = event_pb2  # whose names exist only when it runs
 METRICS = "metrics.jsonl"
 BOARD = "tensorboard"
@@ -112,9 +114,8 @@ class _Lines:
     self._path = path
     if path.exists():
       kept = [line for line in read(path) if line["step"] <= start]
-      part = path.with_suffix(".part")
-      part.write_text("".join(json.dumps(line) + "\n" for line in kept))
-      part.replace(path)
+      with files.whole(path) as part:
+        part.write_text("".join(json.dumps(line) + "\n" for line in kept))
     self._file = path.open("ab", buffering=0)
     self._waiting = b""
     self._warned = False

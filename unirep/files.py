@@ -1,0 +1,35 @@
+"""Files that are whole or not there, and the codes that programs end with."""
+
+import contextlib
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+MENDABLE = 2  # exit code: the user can mend it
+AGAIN = 75  # exit code: the same command, started again, goes on
+
+
+@contextlib.contextmanager
+def whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+  """A place beside `path` to write to, which takes its place at the end.
+
+  Whoever reads `path` finds the old file or the new one, never a part. If
+  writing fails the old one stays.
+  """
+  path = pathlib.Path(path)
+  part = path.with_name(f"{path.name}.part")
+  try:
+    yield part
+    part.replace(path)
+  except BaseException:
+    with contextlib.suppress(OSError):
+      part.unlink(missing_ok=True)
+    raise
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+  """Writes a value as JSON, the whole of it or nothing."""
+  with whole(path) as part:
+    part.write_text(json.dumps(value, indent=1) + "\n")
