@@ -5,6 +5,7 @@ project, else the small subset in `tests/golden`. Sizes come from the files.
 """
 
 import functools
+import json
 import os
 import pathlib
 
@@ -513,8 +514,16 @@ def golden_config(golden):
 
 
 def golden_training(golden):
-  config = golden_config(golden)
-  return build.network(config), build.training(config)
+  """The network, what trains it, and both compiled, once for equal settings."""
+  return prepared(golden_config(golden).to_json())
+
+
+@functools.cache
+def prepared(settings):
+  config = build.from_json(json.loads(settings))
+  network, training = build.network(config), build.training(config)
+  step = jax.jit(functools.partial(step_lib.train_step, training=training))
+  return network, training, step, jax.jit(network.forward)
 
 
 def golden_state(training, params, golden):
@@ -597,14 +606,12 @@ def check_metrics(metrics, golden, take, tolerance):
 
 def test_full_forward():
   golden = Golden("full_forward")
-  network, training = golden_training(golden)
+  _, training, step, forward = golden_training(golden)
   params = golden.below("param")
   state = golden_state(training, params, golden)
   batch, draws = golden_inputs(golden, golden.__getitem__)
 
-  outputs = network.forward(
-    state.params, state.codebook.code_KxD, batch["features"]
-  )
+  outputs = forward(state.params, state.codebook.code_KxD, batch["features"])
   for m, letter in LETTER.items():
     out = "out/forward"
     if m != "text":
@@ -621,7 +628,6 @@ def test_full_forward():
     close(outputs.code[m], quantized, 1e-9)
   close(outputs.summary["video"], golden["out/forward/v_club_feature"], 1e-9)
 
-  step = jax.jit(functools.partial(step_lib.train_step, training=training))
   after, metrics = step(state, batch, draws, None)
   check_metrics(metrics, golden, golden.__getitem__, 1e-9)
   check_codebook(after.codebook, golden, "buf/after", 1e-9)
@@ -633,13 +639,14 @@ def test_full_forward():
     check_compact(golden, "param_after", f"{name}/", official.CLUB, tree, 1e-9)
 
 
+@pytest.mark.slow  # another program; the curve below follows them for 20 steps
 def test_full_gradients():
   """The gradients before clipping, which the step does not return.
 
   With plain descent for an optimizer the step is the gradient itself.
   """
   golden = Golden("full_forward")
-  _, training = golden_training(golden)
+  _, training, *_ = golden_training(golden)
   training = training._replace(optimizer=optax.sgd(1.0))
   state = golden_state(training, golden.below("param"), golden)
   batch, draws = golden_inputs(golden, golden.__getitem__)
@@ -653,18 +660,15 @@ def test_full_gradients():
 def test_train_curve():
   golden = Golden("train_curve")
   start = Golden(str(golden["meta/params_from"]).removesuffix(".npz"))
-  network, training = golden_training(golden)
+  _, training, step, forward = golden_training(golden)
   state = golden_state(training, start.below("param"), golden)
-  step = jax.jit(functools.partial(step_lib.train_step, training=training))
   for i in range(int(golden["meta/steps"])):
 
     def take(key, i=i):
       return golden[key][i]
 
     batch, draws = golden_inputs(golden, take)
-    outputs = network.forward(
-      state.params, state.codebook.code_KxD, batch["features"]
-    )
+    outputs = forward(state.params, state.codebook.code_KxD, batch["features"])
     for m, letter in LETTER.items():
       np.testing.assert_array_equal(
         outputs.idx[m], take(f"out/indices_{letter}")

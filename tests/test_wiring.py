@@ -6,6 +6,7 @@ a wrong one would train or report without complaint.
 
 import hashlib
 import itertools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,9 @@ from unirep.codes import Codes
 from unirep.data import sources
 from unirep.jobs import evaluate, evaluation, pretrain
 from unirep.jobs import toc as toc_job
-from unirep.losses.view import fingerprint
+from unirep.losses import contrast as contrasts
+from unirep.losses import infonce
+from unirep.losses.view import at, context, fingerprint
 from unirep.methods import recipe as recipes
 from unirep.parallel import mesh as meshes
 from unirep.tasks import classification
@@ -300,3 +303,47 @@ def test_samples_of_one_caption_are_no_negatives():
   same = group_B[:, None] == group_B
   np.fill_diagonal(same, False)
   assert np.argwhere(same).tolist() == [[1, 3], [3, 1]]
+
+
+def test_padded_clips_are_cut_at_the_same_part_of_their_length():
+  T, length_B = 10, np.array([10, 6, 3, 2, 1])
+  mask = {"video": np.arange(T) < length_B[:, None]}
+  for start in range(1, T - 1):
+    draws = types.SimpleNamespace(start=jnp.int32(start))
+    view = types.SimpleNamespace(draws=draws, fine=("video",), mask=mask)
+    last_B = np.asarray(context(view))
+    assert last_B[0] == start
+    future_B = np.asarray(at(jnp.asarray(mask["video"]), last_B + 1))
+    assert future_B.tolist() == [True, True, True, False, False]
+    assert (last_B >= 1).all()
+    whole = types.SimpleNamespace(draws=draws, fine=("video",), mask={})
+    assert context(whole) is draws.start
+  assert last_B[1] == 4  # the last step but one
+  x = np.random.default_rng(0).normal(size=(5, T, 3))
+  for step in (3, np.arange(5)):
+    each = np.broadcast_to(step, 5)
+    found = at(jnp.asarray(x), jnp.asarray(step))
+    np.testing.assert_allclose(found, x[np.arange(5), each], rtol=1e-6)
+
+
+def test_clips_without_time_are_aligned_by_the_mean_of_what_is_there():
+  rng = np.random.default_rng(0)
+  tokens = {m: rng.normal(size=(4, 2, 3)) for m in ("a", "b")}
+  mask = {"a": np.array([[1, 1], [1, 0], [1, 1], [1, 0]], bool)}
+
+  def loss(tokens, mask):
+    outputs = types.SimpleNamespace(general=tokens, tokens=tokens)
+    view = types.SimpleNamespace(
+      outputs=outputs,
+      order=("a", "b"),
+      fine=("a", "b"),
+      groups={},
+      mask=mask,
+      contrast=contrasts.dense,
+      axis_name=None,
+    )
+    return infonce.clips(view).parts["fine/a-b"]
+
+  spoiled = {**tokens, "a": np.where(mask["a"][..., None], tokens["a"], 5.0)}
+  assert loss(tokens, mask) == pytest.approx(float(loss(spoiled, mask)))
+  assert loss(tokens, {}) != pytest.approx(float(loss(spoiled, {})))

@@ -106,7 +106,7 @@ def context(view: View) -> jax.Array:
 
 def at(x_BxTxD: jax.Array, step: jax.Array) -> jax.Array:
   """What there is at a time step, one for all or one a sample: (B, ...)."""
-  if not step.ndim:
+  if not jnp.ndim(step):
     return x_BxTxD[:, step]
   step_Bx1 = step.reshape(-1, *[1] * (x_BxTxD.ndim - 1))
   return jnp.take_along_axis(x_BxTxD, step_Bx1, 1)[:, 0]
