@@ -3,6 +3,7 @@
 import itertools
 import pathlib
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_a_step_is_built_and_no_key_unread(
   batch = next(job.batches)
   inputs = {part: batch[part] for part in ("features", "lengths")}
   after, metrics = jax.eval_shape(function, job.shapes, inputs)
-  assert jax.tree.structure(after) == jax.tree.structure(job.shapes)
+  chex.assert_trees_all_equal_shapes_and_dtypes(after, job.shapes)
   assert metrics["loss"].shape == ()
   assert {*leaves(watched)} - watched.seen <= RUNNING
 

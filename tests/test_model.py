@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -264,11 +265,7 @@ def test_a_step_keeps_structure_shapes_and_types():
       draws,
       None,
     )
-    assert jax.tree.structure(after) == jax.tree.structure(state)
-    for new, old in zip(
-      jax.tree.leaves(after), jax.tree.leaves(state), strict=True
-    ):
-      assert (new.shape, new.dtype) == (old.shape, old.dtype)
+    chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
     assert all(m.shape == () for m in metrics.values())
     assert metrics["loss"].dtype == jnp.float32
 

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import types
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,7 +53,7 @@ def first_state(job, step):
 def test_two_steps_on_one_batch_differ(job):
   """Dropout, CPC's start and negatives are those of the step."""
   (_, first), (_, second), (_, again) = (first_state(job, i) for i in (0, 1, 0))
-  jax.tree.map(np.testing.assert_array_equal, first, again)
+  chex.assert_trees_all_equal(first, again)
   # No negative enters these, only dropout.
   for m in ("video", "audio"):
     name = f"fine_reconstruction/{m}"

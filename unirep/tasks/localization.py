@@ -119,18 +119,19 @@ def labels(codes: Codes, modality: str, classes: int) -> Segments:
 def count(*parts: Codes) -> int:
   """The number of classes of segments, of which background is the last.
 
-  Where clips have classes and no segment holds a higher one, there is no
-  background in the data, and room is made for it: the last class is an event.
+  Labels of events say it themselves. Where there are none, clips have classes,
+  and no segment holds a higher one, the data knows no background: room is made
+  for it, so that the last class is an event.
   """
-  most, clips = 0, 0
+  events = segments = clips = 0
   for name, value in (x for codes in parts for x in codes.labels.items()):
     if name.startswith("events/"):
-      most = max(most, value.shape[-1])
+      events = max(events, value.shape[-1])
     elif name.startswith("segments/"):
-      most = max(most, int(value.max(initial=-1)) + 1)
+      segments = max(segments, int(value.max(initial=-1)) + 1)
     elif name == "class":
       clips = max(clips, int(value.max(initial=-1)) + 1)
-  return max(most, clips + 1 if clips else 0)
+  return events or max(segments, clips + 1 if clips else 0)
 
 
 def task(classes: int) -> Task:
