@@ -1,5 +1,7 @@
 """The command line as a user meets it: it trains, resumes, refuses."""
 
+import ast
+import contextlib
 import json
 import os
 import pathlib
@@ -15,6 +17,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from rich.console import Console
+
+from configs import pretrain
+from unirep.errors import InputError
+from unirep.jobs import dispatch
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TINY = "configs/pretrain.py:size=tiny"
@@ -154,6 +161,7 @@ def logged(workdir):
   ]
 
 
+@pytest.mark.slow
 def test_a_notice_saves_and_asks_to_be_started_again(finished, tmp_path):
   """SIGTERM during the first step, far from the first regular checkpoint."""
   reference, arguments = finished
@@ -201,6 +209,7 @@ def checkpoints(workdir):
   return [x for x in (workdir / "checkpoints").iterdir() if x.is_dir()]
 
 
+@pytest.mark.slow
 def test_cut_checkpoint_falls_back_to_the_one_before(finished, tmp_path):
   workdir = tmp_path / "run"
   shutil.copytree(finished[0], workdir)
@@ -229,7 +238,7 @@ def test_only_damaged_checkpoints_are_refused(finished, tmp_path):
 
 
 @pytest.mark.parametrize(
-  "devices", [2, pytest.param(4, marks=pytest.mark.slow)]
+  "devices", [pytest.param(n, marks=pytest.mark.slow) for n in (2, 4)]
 )
 def test_restores_on_another_number_of_devices(finished, tmp_path, devices):
   workdir, last = rewind(finished, tmp_path)
@@ -253,10 +262,6 @@ def test_other_config_is_refused(finished):
 @pytest.mark.parametrize(
   ("arguments", "words"),
   [
-    (["--config.nothing=1"], ["nothing"]),
-    (["--nothing=1"], ["nothing"]),
-    (["stray"], ["stray"]),
-    (["--config.batch_size=many"], ["many"]),
     (["--config.batch_size=64"], ["batch_size", "64", "32"]),
     (["--config.batch_size=0"], ["batch_size=0"]),
     (["--config.modalities=('audio',)"], ["two or more"]),
@@ -280,11 +285,42 @@ def test_other_config_is_refused(finished):
     (["--config.seed=-1"], ["seed"]),
   ],
 )
-def test_bad_flags_end_in_one_line(arguments, words, tmp_path):
+def test_bad_settings_end_in_one_line(arguments, words, tmp_path):
   workdir = tmp_path / "run"
-  line = refused(*QUICK, *arguments, f"--workdir={workdir}")
+  line = refused_here("size=tiny", [*QUICK, *arguments], workdir)
   for word in words:
     assert word in line
+  assert not workdir.exists(), "nothing half-written"
+
+
+def refused_here(variant, arguments, workdir):
+  """The line of a run that must be refused, without a process of its own."""
+  config = pretrain.get_config(variant)
+  for argument in arguments:
+    key, _, value = argument.removeprefix("--config.").partition("=")
+    with contextlib.suppress(ValueError, SyntaxError):
+      value = ast.literal_eval(value)
+    config.update_from_flattened_dict({key: value})
+  with pytest.raises(InputError) as error:
+    dispatch.run(config, workdir, Console(quiet=True))
+  line = str(error.value)
+  assert "\n" not in line
+  return line
+
+
+@pytest.mark.parametrize(
+  ("argument", "words"),
+  [
+    ("--config.nothing=1", "nothing"),
+    ("--nothing=1", "nothing"),
+    ("stray", "stray"),
+    ("--config.batch_size=many", "many"),
+    ("--config.batch_size=64", "batch_size"),
+  ],
+)
+def test_bad_flags_end_in_one_line(argument, words, tmp_path):
+  workdir = tmp_path / "run"
+  assert words in refused(*QUICK, argument, f"--workdir={workdir}")
   assert not workdir.exists(), "nothing half-written"
 
 
@@ -336,11 +372,8 @@ def nan_audio():
 )
 def test_bad_arrays_end_in_one_line(change, words, tmp_path):
   path = write_npz(tmp_path / "features.npz", **change)
-  line = refused(
-    f"--config.data.path={path}",
-    f"--workdir={tmp_path / 'run'}",
-    config=f"{TINY},data=arrays",
-  )
+  arguments = [f"--config.data.path={path}"]
+  line = refused_here("size=tiny,data=arrays", arguments, tmp_path / "run")
   for word in words:
     assert word in line
   assert not (tmp_path / "run").exists()
