@@ -114,6 +114,30 @@ def test_as_released_background_counts():
   assert counted.chance["a"] != pytest.approx(problem.chance["a"])
 
 
+def test_released_scores_are_means_over_batches():
+  codes = segments(30, 0)
+  score = localization.with_background(
+    localization.problem(codes, codes, codes), 8
+  ).task.score
+  label = localization.labels(codes, "a", C)
+  logits = np.random.default_rng(1).normal(size=(30, T, C))
+  parts, sizes = [], []
+  for start in range(0, 30, 8):  # the last batch has six
+    guess = logits[start : start + 8] > 0
+    truth = label.on_NxTxC[start : start + 8].astype(bool)
+    hits = (guess & truth).sum()
+    parts.append((hits / guess.sum(), hits / truth.sum()))
+    sizes.append(len(guess))
+  precision, recall = np.average(parts, axis=0, weights=sizes)
+  found = score(jnp.asarray(logits), label)
+  assert found["precision_with_background"] == pytest.approx(precision)
+  f1 = 2 * precision * recall / (precision + recall)
+  assert found["f1_with_background"] == pytest.approx(f1)
+  whole = localization.task(C).score(jnp.asarray(logits), label)
+  assert found["f1_with_background"] != whole["f1_with_background"]
+  assert found["f1"] == whole["f1"]
+
+
 def test_the_baseline_names_the_class_of_the_clip_everywhere():
   codes = segments(40, 0)
   event_N = np.random.default_rng(3).integers(0, C - 1, 40)
