@@ -398,6 +398,7 @@ def test_unwritable_workdir(tmp_path):
   assert "file" in line
 
 
+@pytest.mark.slow
 def test_non_finite_loss_stops_and_saves(tmp_path):
   done = run(
     *QUICK,
