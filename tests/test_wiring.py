@@ -284,10 +284,15 @@ def test_weights_of_toc_reach_it(tmp_path, monkeypatch):
   ranking, last = evaluate._ranking(config, code_KxD, live_K)
   np.testing.assert_allclose(ranking, expected, rtol=1e-5)
   assert last is None
-  # The choice without labels is of that ranking.
+  # The choice without labels is of that ranking: dimensions that vary little
+  # come first where their mean alone counts.
+  code_KxD = rng.normal(size=(12, 6)) * np.array([3, 3, 3, 0.1, 0.1, 0.1])
+  code_KxD[:, :3] += 5
   tokenizer = type("Tokenizer", (), {"codebook": code_KxD, "awake": live_K})
-  chosen = toc.choose(code_KxD, live_K, importance_D=expected)
-  assert evaluate._chosen(config, tokenizer) == chosen
+  config.toc.update({"similarity_weight": 1.0, "variance_weight": 0.0})
+  assert evaluate._chosen(config, tokenizer) == 6
+  config.toc.update({"similarity_weight": 0.0, "variance_weight": 1.0})
+  assert evaluate._chosen(config, tokenizer) == 3
 
 
 def test_samples_of_one_caption_are_no_negatives():

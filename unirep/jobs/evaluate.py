@@ -136,8 +136,8 @@ def _chosen(config, tokenizer) -> int:
   code_KxD, live_K = tokenizer.codebook, tokenizer.awake
   if live_K.sum() < 2:
     return code_KxD.shape[1]
-  ranking = _ranking(config, code_KxD, live_K)
-  return toc.choose(code_KxD, live_K, 0.95, *ranking)
+  importance_D, dead_D = _ranking(config, code_KxD, live_K)
+  return toc.choose(code_KxD, live_K, importance_D=importance_D, dead_D=dead_D)
 
 
 def _problems(config, name, encode):

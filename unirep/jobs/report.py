@@ -174,7 +174,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     note = f" ({task['note']})" if task["note"] else ""
     keeps = list(next(iter(task["directions"].values()))["keep"])
     guesses = ["chance"]
-    if any(x["baseline"] for x in task["directions"].values()):
+    if any(x["baseline"] is not None for x in task["directions"].values()):
       guesses.append("clip's class everywhere")
     header = ["trained -> tested", *guesses, *keeps[:-1], f"{keeps[-1]} (off)"]
     lines += ["", f"## {name}: {task['primary']} %{note}", ""]

@@ -19,7 +19,7 @@ def as_it_is(problem: Problem, batch: int) -> Problem:
   return problem
 
 
-class Task(NamedTuple):
+class Entry(NamedTuple):
   """A downstream task.
 
   Attributes:
@@ -43,16 +43,16 @@ def one(problem: Callable[..., Problem]) -> Callable:
   return lambda *codes: {"": problem(*codes)}
 
 
-TASKS: Mapping[str, Task] = {
-  "classification": Task(one(classification.problem)),
-  "localization": Task(
+TASKS: Mapping[str, Entry] = {
+  "classification": Entry(one(classification.problem)),
+  "localization": Entry(
     one(localization.problem),
     trained="events",
     tested="events",
     released=localization.with_background,
   ),
-  "cross_classification": Task(cross_classification.problems, tested="other"),
-  "cross_localization": Task(
+  "cross_classification": Entry(cross_classification.problems, tested="other"),
+  "cross_localization": Entry(
     one(cross_localization.problem),
     tested="events",
     released=localization.with_background,
