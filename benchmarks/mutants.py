@@ -93,7 +93,8 @@ def change(node):
 def tests_of(name):
   """The tests of a module's room."""
   room = max((r for r in ROOMS if name.startswith(r)), key=len)
-  return [f"tests/test_{t}.py" for t in ROOMS[room]]
+  found = [next(ROOT.glob(f"tests/**/test_{t}.py")) for t in ROOMS[room]]
+  return [path.relative_to(ROOT).as_posix() for path in found]
 
 
 def outcome(copy, name, seconds):

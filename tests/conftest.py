@@ -10,6 +10,7 @@ if "host_platform_device_count" not in flags:
     f"{flags} --xla_force_host_platform_device_count=8"
     " --xla_backend_optimization_level=0"
     " --xla_llvm_disable_expensive_passes=true"
+    " --xla_cpu_use_fusion_emitters=false"
   )
 import jax  # noqa: E402
 import pytest  # noqa: E402

@@ -16,7 +16,7 @@ from unirep.data import sample as sample_lib
 from unirep.data.generated import captions, digits, draws, speech, synthetic
 from unirep.errors import InputError
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 FSDD = os.environ.get("UNIREP_FSDD") or str(
   ROOT.parent / "shared/data/fsdd/fsdd_recordings.zip"
 )

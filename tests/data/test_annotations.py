@@ -14,7 +14,7 @@ import pytest
 from unirep.data.annotations import clips, per_second, tables
 from unirep.errors import InputError
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared/data/annotations"
 AVE, AVVP = REAL / "AVE", REAL / "AVVP"
 SHARED_12, UCF = REAL / "AVE_AVVP", REAL / "UCF101"
