@@ -110,10 +110,10 @@ def numbers(run: Run) -> dict[str, str]:
   if book := found.get("codebook"):
     out["codes"] = f"{book['usage']} of {book['size']}"
     out["perplexity"] = f"{book['perplexity']:.1f}"
-  for title, task in found.get("tasks", {}).items():
-    for pair, direction in task["directions"].items():
-      off = list(direction["keep"].values())[-1]  # with all dimensions
-      out[f"{title} {pair} %"] = f"{100 * off[task['primary']]['mean']:.1f}"
+  for row in found.get("rows", []):
+    if row["leads"]:  # the last one of a direction has all dimensions
+      pair = f"{row['task']} {row['source']}->{row['target']} %"
+      out[pair] = f"{100 * row['value']:.1f}"
   if "chosen_keep" in found:
     out["keep"] = str(found["chosen_keep"])
   if "seconds" in found:

@@ -89,7 +89,7 @@ def test_the_recipes_work_as_printed(tmp_path):
     *json.loads(first)
   }
   results = json.loads((copy / "runs/mine-onset/results.json").read_text())
-  assert [*results["tasks"]] == ["onset"]
+  assert {row["task"] for row in results["rows"]} == {"onset"}
   layering = [sys.executable, "-m", "pytest", "-q", "tests/test_layering.py"]
   subprocess.run(layering, check=True, cwd=copy, env=environment)
   for path in (*written, *changed):

@@ -15,7 +15,7 @@ from unirep import build
 from unirep import codes as coded
 from unirep.data.generated.synthetic import SyntheticEvents
 from unirep.errors import InputError
-from unirep.jobs import dispatch
+from unirep.jobs import dispatch, report
 from unirep.jobs import evaluate as evaluate_job
 from unirep.tasks import sharing
 from unirep.tokenizer import Tokenizer
@@ -292,17 +292,21 @@ def test_tasks_end_in_intervals_and_a_verdict(trained, tmp_path, protocol):
   config = evaluation(trained, protocol=protocol)
   results = dispatch.run(config, workdir, Console(quiet=True))
   assert results == json.loads((workdir / "results.json").read_text())
-  assert set(results["tasks"]) == {"classification", "localization"}
-  for task in results["tasks"].values():
-    assert task["probes"] == 3 * 2 * 2
-    assert set(task["directions"]) == {
+  tasks = report.by_task(results["rows"])
+  assert set(tasks) == {"classification", "localization"}
+  for table in tasks.values():
+    assert set(table) == {
       f"{s}->{t}" for s in ("video", "audio") for t in ("video", "audio")
     }
-    for direction in task["directions"].values():
-      assert list(direction["keep"]) == ["4", "8", "16"]
-      for scores in direction["keep"].values():
-        assert 0 <= scores[task["primary"]]["mean"] <= 1
-      same = direction["keep"]["16"]["toc"]
+    for pair, rows in table.items():
+      assert [row["keep"] for row in rows] == [4, 8, 16]
+      target = pair.split("->")[1]
+      own = table[f"{target}->{target}"]
+      for row, ceiling in zip(rows, own, strict=True):
+        assert 0 <= row["value"] <= 1
+        assert row["ceiling"] == ceiling["value"]
+        assert row["seeds"] == 2
+      same = rows[-1]["difference"]
       assert (same["mean"], same["verdict"]) == (0, "unclear")
   text = (workdir / "results.md").read_text()
   assert f"Protocol: {protocol}." in text
@@ -332,7 +336,7 @@ def test_codes_are_made_once(trained, tmp_path, monkeypatch):
 
   monkeypatch.setattr(Tokenizer, "codes", never)
   again = dispatch.run(config, tmp_path, Console(quiet=True))
-  assert again["tasks"] == first["tasks"]
+  assert again["rows"] == first["rows"]
 
 
 @pytest.mark.parametrize(
@@ -384,12 +388,10 @@ def test_classes_that_differ_are_measured_twice(trained, tmp_path):
     config.data[name] = str(tmp_path / f"{name}.npz")
   config.probe.batch_size = 4
   results = dispatch.run(config, tmp_path / "out", Console(quiet=True))
-  assert list(results["tasks"]) == [
-    "cross_classification",
-    "cross_classification_shared",
-  ]
-  shared = results["tasks"]["cross_classification_shared"]
-  assert "3 classes" in shared["note"]
+  tasks = report.by_task(results["rows"])
+  assert list(tasks) == ["cross_classification", "cross_classification_shared"]
+  for row in tasks["cross_classification_shared"]["audio->video"]:
+    assert "3 classes" in row["note"]
 
 
 def test_your_own_arrays(trained, tmp_path):
@@ -410,7 +412,7 @@ def test_your_own_arrays(trained, tmp_path):
     config.data[name] = str(tmp_path / f"{name}.npz")
   config.probe.batch_size = 4
   results = dispatch.run(config, tmp_path / "out", Console(quiet=True))
-  assert results["tasks"]["classification"]["directions"]["audio->video"]
+  assert report.by_task(results["rows"])["classification"]["audio->video"]
   config.tasks = ("localization",)
   with pytest.raises(InputError, match="segments/"):
     dispatch.run(config, tmp_path / "other", Console(quiet=True))

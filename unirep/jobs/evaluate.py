@@ -21,8 +21,9 @@ from unirep.data import sources
 from unirep.errors import InputError, pick
 from unirep.jobs import evaluation, report
 from unirep.tasks import sharing
-from unirep.tasks.probing import probe, protocol, suite
+from unirep.tasks.probing import probe, protocol
 from unirep.tasks.registry import TASKS
+from unirep.tasks.rows import Setting
 from unirep.tokenizer import load
 
 
@@ -52,7 +53,8 @@ def run(
       f"{config.checkpoint} has no modality {min(missing)!r}, only "
       f"{', '.join(tokenizer.modalities)}"
     )
-  sources.check(config.data, [TASKS[name].tested for name in config.tasks])
+  kinds = {kind for name in config.tasks for kind in TASKS[name].kinds}
+  sources.check(config.data, kinds)
   workdirs.claim(workdir, build.as_json(config))
   encode = functools.lru_cache(
     functools.partial(_encode, config, tokenizer, workdir, console)
@@ -60,21 +62,22 @@ def run(
   began = time.perf_counter()
   clips = encode("clips", "seen"), encode("clips", "test")
   shared = evaluation.shared(*clips, len(tokenizer.codebook))
-  tasks = {}
+  rows = []
   for name in config.tasks:
-    for title, problem in _problems(config, name, encode):
-      started = time.perf_counter()
-      tasks[title] = _measure(config, tokenizer.codebook, keep_M, problem)
-      seconds = time.perf_counter() - started
-      probes = tasks[title]["probes"]
-      console.print(f"{title}: {probes} probes in {seconds:.0f} s")
+    started = time.perf_counter()
+    found = [
+      *TASKS[name].rows(_setting(config, name, tokenizer, keep_M, encode))
+    ]
+    seconds = time.perf_counter() - started
+    rows += [row._asdict() for row in found]
+    console.print(f"{name}: {len(found)} rows in {seconds:.0f} s")
   results = {
     "protocol": config.protocol,
     "checkpoint": str(config.checkpoint),
     "seconds": round(time.perf_counter() - began, 1),
     "chosen_keep": _chosen(config, tokenizer),
     "asleep": int((~tokenizer.awake).sum()),
-    "tasks": tasks,
+    "rows": rows,
     "sharing": shared,
     "config": build.as_json(config),
   }
@@ -92,8 +95,7 @@ def check(config: Config) -> None:
   if not config.checkpoint:
     raise InputError("checkpoint is empty; name the work directory of a run")
   for name in config.tasks:
-    task = pick(TASKS, "tasks", name)
-    second = task.trained != task.tested
+    second = len({*pick(TASKS, "tasks", name).kinds}) > 1
     if second and config.data.source in ("synthetic", "ave"):
       raise InputError(
         f"tasks: {name} needs a second data set; {config.data.source} is one"
@@ -140,27 +142,8 @@ def _chosen(config, tokenizer) -> int:
   return toc.choose(code_KxD, live_K, importance_D=importance_D, dead_D=dead_D)
 
 
-def _problems(config, name, encode):
-  """What a task asks, by title."""
-  task = TASKS[name]
-  # As released: tested on what was trained on, unless the data differ.
-  released = config.protocol == "released"
-  seen = released and task.trained == task.tested
-  codes = (
-    encode(task.trained, "train"),
-    encode(task.trained, "validation"),
-    encode(task.tested, "seen" if seen else "test"),
-  )
-  for suffix, problem in task.problems(*codes).items():
-    if seen:
-      problem = problem._replace(note="tested on the training sequences")
-    if released:
-      problem = task.released(problem, config.probe.batch_size)
-    yield name + suffix, problem
-
-
-def _measure(config, code_KxD, keep_M, problem):
-  """Trains the probes of one problem; its part of the results."""
+def _setting(config, name, tokenizer, keep_M, encode) -> Setting:
+  """What a task is given."""
   options = dict(config.probe)
   del options["passes"]
   options["optimizer"] = probe.optimizer(
@@ -168,43 +151,20 @@ def _measure(config, code_KxD, keep_M, problem):
     halve_at=options.pop("halve_at"),
     max_norm=options.pop("max_norm"),
   )
-  scores = suite.measure(
-    problem,
-    code_KxD,
-    masks(config, code_KxD, keep_M, problem.train),
-    seed=config.seed,
-    seeds=config.seeds,
+  code_KxD = tokenizer.codebook
+  return Setting(
+    title=name,
+    code_KxD=code_KxD,
+    codes=encode,
+    keep_M=keep_M,
+    masks=functools.partial(masks, config, code_KxD, keep_M),
     sources=config.trained_on,
     targets=config.tested_on,
-    protocol_name=config.protocol,
+    protocol=config.protocol,
+    seed=config.seed,
+    seeds=config.seeds,
     options=options,
   )
-  primary = problem.task.primary
-  directions = {}
-  for (source, target), named in scores.items():
-    off_R = named[primary][-1]
-    directions[f"{source}->{target}"] = {
-      "chance": problem.chance[target],
-      "baseline": problem.baseline.get(target),
-      "keep": {
-        str(keep): {
-          **{n: protocol.estimate(x[i])._asdict() for n, x in named.items()},
-          "toc": _difference(named[primary][i], off_R),
-        }
-        for i, keep in enumerate(keep_M)
-      },
-    }
-  return {
-    "primary": primary,
-    "note": problem.note,
-    "probes": len(keep_M) * len(config.trained_on) * config.seeds,
-    "directions": directions,
-  }
-
-
-def _difference(value_R, off_R):
-  difference = protocol.paired(value_R, off_R)
-  return {**difference._asdict(), "verdict": protocol.verdict(difference)}
 
 
 def masks(config: Config, code_KxD: Any, keep_M: Any, train: Codes) -> Any:

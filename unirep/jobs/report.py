@@ -170,24 +170,33 @@ def markdown(results: Mapping[str, Any]) -> str:
     f" ({results['asleep']} codes are asleep).",
     *_sharing(results["sharing"]),
   ]
-  for name, task in results["tasks"].items():
-    note = f" ({task['note']})" if task["note"] else ""
-    keeps = list(next(iter(task["directions"].values()))["keep"])
-    guesses = ["chance"]
-    if any(x["baseline"] is not None for x in task["directions"].values()):
-      guesses.append("clip's class everywhere")
-    header = ["trained -> tested", *guesses, *keeps[:-1], f"{keeps[-1]} (off)"]
-    lines += ["", f"## {name}: {task['primary']} %{note}", ""]
+  for name, table in by_task(results["rows"]).items():
+    rows = [row for found in table.values() for row in found]
+    note = f" ({rows[0]['note']})" if rows[0]["note"] else ""
+    guesses = {"chance": "chance", "baseline": "clip's class everywhere"}
+    known = [key for key in guesses if any(x[key] is not None for x in rows)]
+    *keeps, every = dict.fromkeys(str(row["keep"]) for row in rows)
+    header = ["trained -> tested", *(guesses[key] for key in known)]
+    header += [*keeps, f"{every} (off)"]
+    lines += ["", f"## {name}: {rows[0]['metric']} %{note}", ""]
     lines += [_row(header), _row(["---"] * len(header))]
-    for pair, direction in task["directions"].items():
-      cells = [
-        _interval(x[task["primary"]]) for x in direction["keep"].values()
-      ]
-      known = direction["chance"], direction["baseline"]
-      known = [f"{100 * x:.1f}" for x in known[: len(guesses)]]
-      lines.append(_row([pair, *known, *cells]))
-    lines += ["", *_verdicts(task, results["chosen_keep"])]
+    for pair, values in table.items():
+      cells = [_percent(values[0][key]) for key in known]
+      lines.append(_row([pair, *cells, *map(_interval, values)]))
+    lines += ["", *_verdicts(table, results["chosen_keep"])]
   return "\n".join(lines) + "\n"
+
+
+def by_task(
+  rows: Sequence[Mapping[str, Any]],
+) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
+  """Task -> "source->target" -> its leading rows, one a TOC mask."""
+  found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+  for row in rows:
+    if row["leads"]:
+      pair = f"{row['source']}->{row['target']}"
+      found.setdefault(row["task"], {}).setdefault(pair, []).append(row)
+  return found
 
 
 def _sharing(found) -> Iterator[str]:
@@ -205,33 +214,30 @@ def _sharing(found) -> Iterator[str]:
     )
 
 
-def _verdicts(task, chosen):
+def _verdicts(table, chosen):
   """Whether TOC helps, said per direction across modalities."""
-  for pair, direction in task["directions"].items():
-    if len(set(pair.split("->"))) == 1:
-      continue  # a ceiling
-    keep = direction["keep"]
-    off = list(keep)[-1]
-    tuned = max(keep, key=lambda k: keep[k][task["primary"]]["mean"])
-    nearest = min(keep, key=lambda k: abs(int(k) - chosen))
+  for pair, rows in table.items():
+    rows = [row for row in rows if row["keep"] is not None]
+    if len(rows) < 2 or rows[0]["source"] == rows[0]["target"]:
+      continue  # nothing to choose from, or a ceiling
+    tuned = max(rows, key=lambda row: row["value"])
+    nearest = min(rows, key=lambda row: abs(row["keep"] - chosen))
     groups: dict[str, list[str]] = {"better": [], "worse": [], "unclear": []}
-    for k in keep:
-      if k != off:
-        groups[keep[k]["toc"]["verdict"]].append(k)
+    for row in rows[:-1]:
+      groups[row["difference"]["verdict"]].append(str(row["keep"]))
     said = "; ".join(
       f"{v} at {', '.join(ks)}" for v, ks in groups.items() if ks
     )
-    best, ours = (keep[k][task["primary"]]["mean"] for k in (tuned, nearest))
     yield (
-      f"- {pair}: TOC is {said or 'not tried'}. Best on the test labels: "
-      f"{tuned}; chosen without labels: {nearest}, regret "
-      f"{100 * (best - ours):.1f}."
+      f"- {pair}: TOC is {said}. Best on the test labels: {tuned['keep']}; "
+      f"chosen without labels: {nearest['keep']}, regret "
+      f"{100 * (tuned['value'] - nearest['value']):.1f}."
     )
 
 
-def _interval(estimate):
-  mean, low, high = (100 * estimate[k] for k in ("mean", "low", "high"))
-  if estimate["seeds"] < 2:
+def _interval(row):
+  mean, low, high = (100 * row[k] for k in ("value", "low", "high"))
+  if row["seeds"] < 2:
     return f"{mean:.1f}"
   return f"{mean:.1f} ({low:.1f} to {high:.1f})"
 
@@ -246,7 +252,7 @@ def accuracy_over_keep(path: pathlib.Path, results: Mapping[str, Any]) -> None:
   Solid lines cross modalities, dashed ones are ceilings, bands are 95 %
   intervals.
   """
-  tasks = results["tasks"]
+  tasks = by_task(results["rows"])
   rows, columns = -(-len(tasks) // 2), min(len(tasks), 2)
   figure, axes = plt.subplots(
     rows,
@@ -257,22 +263,22 @@ def accuracy_over_keep(path: pathlib.Path, results: Mapping[str, Any]) -> None:
   )
   for axis in axes.flat[len(tasks) :]:
     axis.remove()
-  for axis, (name, task) in zip(axes.flat, tasks.items(), strict=False):
-    for i, (pair, direction) in enumerate(task["directions"].items()):
-      keep = [int(k) for k in direction["keep"]]
+  for axis, (name, table) in zip(axes.flat, tasks.items(), strict=False):
+    for i, (pair, found) in enumerate(table.items()):
+      keep = [row["keep"] for row in found]
       mean, low, high = (
-        [100 * x[task["primary"]][k] for x in direction["keep"].values()]
-        for k in ("mean", "low", "high")
+        [100 * row[k] for row in found] for k in ("value", "low", "high")
       )
-      ceiling = len(set(pair.split("->"))) == 1
+      ceiling = found[0]["source"] == found[0]["target"]
       axis.plot(
         keep, mean, "--" if ceiling else "-o", color=f"C{i}", label=pair
       )
       axis.fill_between(keep, low, high, color=f"C{i}", alpha=0.15)
-    chance = max(x["chance"] for x in task["directions"].values())
+    first = next(iter(table.values()))[0]
+    chance = max(found[0]["chance"] for found in table.values())
     axis.set(
       xlabel="dimensions kept",
-      ylabel=f"{task['primary']} %",
+      ylabel=f"{first['metric']} %",
       title=f"{name} (chance {100 * chance:.1f})",
     )
     axis.legend(fontsize="small")

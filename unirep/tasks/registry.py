@@ -1,7 +1,8 @@
 """The registry of downstream tasks on frozen codes."""
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from unirep.codes import Codes
 from unirep.tasks import (
@@ -10,7 +11,9 @@ from unirep.tasks import (
   cross_localization,
   localization,
 )
+from unirep.tasks.probing import table
 from unirep.tasks.probing.suite import Problem
+from unirep.tasks.rows import Row, Setting
 
 
 def as_it_is(problem: Problem, batch: int) -> Problem:
@@ -23,37 +26,50 @@ class Entry(NamedTuple):
   """A downstream task.
 
   Attributes:
-    problems: (train, validation, test) -> by what is added to the task's name,
-      "" first, what is asked.
-    trained: the kind of data that probes are trained on, see `data.sources`.
-    tested: the kind that they are tested on; another one than `trained` means
-      another data set.
-    released: (problem, samples a batch) -> the problem as the released
-      protocol scores it.
+    rows: (setting) -> what it finds.
+    kinds: the kinds of data that it looks at, see `data.sources`.
   """
 
-  problems: Callable[[Codes, Codes, Codes], Mapping[str, Problem]]
-  trained: str = "clips"
-  tested: str = "clips"
-  released: Callable[[Problem, int], Problem] = as_it_is
+  rows: Callable[[Setting], Iterable[Row]]
+  kinds: tuple[str, ...]
 
 
-def one(problem: Callable[..., Problem]) -> Callable:
-  """Of a task that asks one thing."""
-  return lambda *codes: {"": problem(*codes)}
+def probing(
+  problems: Callable[[Codes, Codes, Codes], Mapping[str, Problem]],
+  *,
+  trained: str = "clips",
+  tested: str = "clips",
+  released: Callable[[Problem, int], Problem] = as_it_is,
+) -> Entry:
+  """A task that probes answer, see `table.rows`."""
+  rows = functools.partial(
+    table.rows,
+    problems=problems,
+    trained=trained,
+    tested=tested,
+    released=released,
+  )
+  return Entry(rows, (trained, tested))
+
+
+def one(problem: Callable[..., Problem], **options: Any) -> Entry:
+  """A task that asks probes one thing."""
+  return probing(lambda *codes: {"": problem(*codes)}, **options)
 
 
 TASKS: Mapping[str, Entry] = {
-  "classification": Entry(one(classification.problem)),
-  "localization": Entry(
-    one(localization.problem),
+  "classification": one(classification.problem),
+  "localization": one(
+    localization.problem,
     trained="events",
     tested="events",
     released=localization.with_background,
   ),
-  "cross_classification": Entry(cross_classification.problems, tested="other"),
-  "cross_localization": Entry(
-    one(cross_localization.problem),
+  "cross_classification": probing(
+    cross_classification.problems, tested="other"
+  ),
+  "cross_localization": one(
+    cross_localization.problem,
     tested="events",
     released=localization.with_background,
   ),
