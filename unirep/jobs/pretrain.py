@@ -203,16 +203,18 @@ def train(
       return False
     return True
 
-  step_fn = step.build(
+  program = step.build(
     job.training,
     job.mesh,
-    seed=config.seed,
     sharding=job.sharding if config.mesh.model > 1 else None,
+  )
+  span = jax.device_put(
+    states.span(config.seed, config.steps), meshes.replicated(job.mesh)
   )
   try:
     with lockstep.watched():
       return loop.run(
-        step_fn,
+        lambda state, batch: program(state, batch, span),
         state,
         on_devices(job.batches, job.mesh),
         steps=config.steps,
