@@ -30,7 +30,8 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "workdir": set(),
   "jobs": {"*"},
   "flags": set(),
-  "main": {"flags", "jobs", "parallel", "train"},
+  "cache": set(),
+  "main": {"cache", "flags", "jobs", "parallel", "train"},
 }
 FLAX = {"nn", "losses/club", "losses/cpc"}
 COLLECTIONS = {"flags", "build"}
