@@ -81,7 +81,7 @@ def _load(path, tokenizer):
         f"holds {', '.join(source.features)}, and none of the model's "
         f"{', '.join(tokenizer.modalities)}"
       )
-    tokenizer.check(**known)
+    tokenizer.check(known)
   except InputError as error:
     raise InputError(f"{path}: {error}") from error
   return source, known
@@ -90,7 +90,7 @@ def _load(path, tokenizer):
 def _one(path, target, tokenizer) -> int:
   source, known = _load(path, tokenizer)
   lengths: Any = {m: n for m, n in source.lengths.items() if m in known}
-  codes = tokenizer.encode(lengths, **known)
+  codes = tokenizer.encode(known, lengths)
   labels = {f"label/{name}": x for name, x in source.labels.items()}
   arrays.save_npz(target, {**codes, **labels})
   return len(source)
