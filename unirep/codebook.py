@@ -14,7 +14,7 @@ indices are mappings from modality; `modalities` fixes their order.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +66,17 @@ class Rows(NamedTuple):
     for m in modalities:
       weight_B = only(self.present.get(m), weight_B)
     return weight_B
+
+  def stack(self, values: Mapping[str, jax.Array]) -> jax.Array:
+    """Of every modality (B, ...) -> (M, B, ...), zeros where it is missing."""
+    return jnp.stack([only(self.present.get(m), x) for m, x in values.items()])
+
+  def modalities(self) -> Any:
+    """How many are there: M, or (B,) where some are missing."""
+    if not self.present:
+      return len(self.x)
+    one_B = jnp.ones_like(self.weight_B)
+    return self.stack(dict.fromkeys(self.x, one_B)).sum(0)
 
 
 def only(present_B: jax.Array | None, x: jax.Array) -> jax.Array:

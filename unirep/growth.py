@@ -27,13 +27,13 @@ modalities, K codes, D code width, P proposals a step.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from unirep import codebook as codebooks
-from unirep.codebook import Codebook, Rows, only
+from unirep.codebook import Codebook, Rows
 from unirep.parallel import collectives
 
 LOOK = 64  # codes a step of which it is asked whether they are worth keeping
@@ -220,15 +220,15 @@ def _draw(levels, nears, noise_BxC, threshold, axis_name):
 
 def nearest(rows: Rows, dim: int) -> Near:
   """Inner products with the nearest code, below -FAR / 4 if all are asleep."""
-  distance_MxRxK = _stack(rows, rows.distance)
+  distance_MxRxK = rows.stack(rows.distance)
   each_MxR = dim - distance_MxRxK.min(-1) / 2
   total_R = distance_MxRxK.sum(0).min(-1)
-  return Near(each_MxR, _modalities(rows) * dim - total_R / 2)
+  return Near(each_MxR, rows.modalities() * dim - total_R / 2)
 
 
 def nearer(rows: Rows, near: Near, row_D: jax.Array) -> Near:
   """The same once `row_D` is a code as well."""
-  each_MxR = _stack(rows, {m: x_RxD @ row_D for m, x_RxD in rows.x.items()})
+  each_MxR = rows.stack({m: x_RxD @ row_D for m, x_RxD in rows.x.items()})
   return Near(
     jnp.maximum(near.each_MxR, each_MxR),
     jnp.maximum(near.sum_R, each_MxR.sum(0)),
@@ -241,16 +241,15 @@ def score(rows: Rows, near: Near) -> jax.Array:
   Without any code awake, the mean inner product of the rows. Rows and codes are
   on the sphere, so that squares of both are D. Of two modalities or more.
   """
-  M, sum_RxD = _modalities(rows), _sum(rows)
+  M, sum_RxD = rows.modalities(), _sum(rows)
+  if rows.present:
+    M = jnp.maximum(M, 2)  # `_weight` leaves places with fewer out
   D = sum_RxD.shape[1]
   awake_R = near.sum_R > -codebooks.FAR / 4
   near_R = jnp.where(awake_R, near.sum_R, 0)
   cross_R = (sum_RxD**2).sum(-1) - M * D
   cross_R -= jnp.where(awake_R, 2 * (M - 1) * near_R - M * (M - 1) * D, 0)
-  pairs = M * (M - 1)
-  if rows.present:
-    pairs = jnp.maximum(pairs, 1)
-  return cross_R / (pairs * D)
+  return cross_R / (M * (M - 1) * D)
 
 
 def _agreement(levels, before, after, axis_name):
@@ -267,33 +266,19 @@ def _agreement(levels, before, after, axis_name):
 def _unanimous(rows, wins_MxR):
   if not rows.present:
     return wins_MxR.all(0)
-  return wins_MxR.sum(0) == _modalities(rows)  # who is missing wins nothing
+  return wins_MxR.sum(0) == rows.modalities()  # who is missing wins nothing
 
 
 def _sum(rows: Rows) -> jax.Array:
   """What the modalities say together: (R, D)."""
-  return _stack(rows, rows.x).sum(0)
-
-
-def _stack(rows, values):
-  """Of all modalities (M, R, ...), zeros where one is missing."""
-  present = rows.present.get
-  return jnp.stack([only(present(m), x) for m, x in values.items()])
-
-
-def _modalities(rows) -> Any:
-  """How many there are: M, or (R,) where some are missing."""
-  if not rows.present:
-    return len(rows.x)
-  one_R = jnp.ones_like(rows.weight_B)
-  return sum(only(rows.present.get(m), one_R) for m in rows.x)
+  return rows.stack(rows.x).sum(0)
 
 
 def _weight(rows):
   """What places count at which something may be shared."""
   if not rows.present:
     return rows.weight_B
-  return only(_modalities(rows) > 1, rows.weight_B)
+  return codebooks.only(rows.modalities() > 1, rows.weight_B)
 
 
 def _by_sample(parts, samples: int):

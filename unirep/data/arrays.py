@@ -63,7 +63,7 @@ class Arrays:
 
   def __getitem__(self, index: int, /) -> Sample:
     index = range(self._size)[index]
-    item = {
+    item: Sample = {
       "features": {k: v[index] for k, v in self.features.items()},
       "lengths": {k: v[index] for k, v in self.lengths.items()},
       "labels": {k: v[index] for k, v in self.labels.items()},
