@@ -147,12 +147,15 @@ def trust(view: View) -> jax.Array:
   # Where CMCM counts as well XLA finds that this is the same, and does it once.
   parts = pairs(view).parts
   mean = 2 * sum(parts.values(), jnp.zeros(())) / len(parts)
-  known = jax.lax.stop_gradient(mean) / _ignorance(view)
-  return jnp.clip(1 - known, 0, 1)
+  mean, ignorance = jax.lax.stop_gradient(mean), _ignorance(view)
+  if view.present:  # no trust where no sample has two modalities
+    gain = (ignorance - mean) / jnp.maximum(ignorance, 1e-9)
+    return jnp.clip(gain, 0, 1)
+  return jnp.clip(1 - mean / ignorance, 0, 1)
 
 
 def _ignorance(view):
-  """The mean over pairs of log G, where G counts samples that have both."""
+  """The mean over pairs of log G, where G are the samples that have both."""
   samples = next(iter(view.outputs.general.values())).shape[0]
   log_G = math.log(max(collectives.global_rows(samples, view.axis_name), 2))
   if not view.present:
@@ -165,7 +168,7 @@ def _ignorance(view):
     else:
       count = collectives.psum(valid_B.sum(), view.axis_name)
       each.append(jnp.log(jnp.maximum(count, 1)))
-  return jnp.maximum(sum(each), math.log(2)) / len(each)
+  return jnp.asarray(sum(each)) / len(each)
 
 
 def _of_samples(view, rows, m, samples):
