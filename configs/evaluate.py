@@ -139,6 +139,7 @@ def arrays(config: Any) -> None:
     "validation": "",
     "test": "",
     "other": "",  # clips of a second data set, for cross_classification
+    "missing": False,  # True: a sample's features that are all NaN are missing
   }
 
 

@@ -229,6 +229,7 @@ def arrays(config: Any) -> None:
   config.data = {
     "source": "arrays",
     "path": "",
+    "missing": False,  # True: a sample's features that are all NaN are missing
     "holdout": 0.1,  # share of the samples that training never sees ...
     "holdout_seed": 0,  # ... the same whatever the seed of training
   }

@@ -144,9 +144,10 @@ def update_loop(book, levels, decay):
   for rows in levels:
     for m in rows.x:
       for b, k in enumerate(np.asarray(rows.idx[m])):
-        hit[k] += rows.weight_B[b]
-        pull[k] += rows.weight_B[b] * rows.x[m][b]
-        chosen[m][k] |= rows.weight_B[b] > 0
+        weight = rows.weight_B[b] * rows.present.get(m, np.ones(99))[b]
+        hit[k] += weight
+        pull[k] += weight * rows.x[m][b]
+        chosen[m][k] |= weight > 0
   count = decay * count + (1 - decay) * hit
   total = decay * total + (1 - decay) * pull
   code = np.zeros_like(total)
@@ -749,3 +750,137 @@ def test_update_is_averages_then_sleep_then_placement(x64):
     expected,
   )
   assert len(awake(after)) == 5
+
+
+# Modalities that are missing at some places.
+
+
+def with_missing(rows, seed=0, share=0.6):
+  """The rows, of which some are far away and there is nothing at them.
+
+  The last modality is always there.
+  """
+  rng = np.random.default_rng(seed)
+  *names, _ = rows.x
+  present = {m: rng.random(len(rows.weight_B)) < share for m in names}
+  x = {m: np.array(v) for m, v in rows.x.items()}
+  for m, here_R in present.items():
+    assert 0 < here_R.sum() < len(here_R)
+    x[m][~here_R] = 1e3
+  return rows._replace(x=x, present=present)
+
+
+def measured_again(rows, code_KxD):
+  """Distances and assignment of changed rows, as `methods.levels` has them."""
+  level = levels_lib.clips(rows.x, code_KxD, present=rows.present)
+  return level._replace(weight_B=rows.weight_B)
+
+
+def test_what_is_missing_pulls_no_code(x64):
+  book = book_of(sphere(normal(5, D, seed=20)))
+  levels = [
+    measured_again(with_missing(rows, seed), book.code_KxD)
+    for seed, rows in enumerate(two_levels(book.code_KxD))
+  ]
+  after = cb.joint_update(book, levels, decay=0.9)
+  expected = update_loop(book, levels, 0.9)
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14),
+    after,
+    expected,
+  )
+
+
+def test_what_is_there_takes_the_nearest_code_of_the_rest(x64):
+  code_KxD = sphere(normal(5, D, seed=20))
+  x = {m: sphere(normal(40, D, seed=i)) for i, m in enumerate(NAMES)}
+  rows = with_missing(rows_of(x, code_KxD))
+  level = measured_again(rows, code_KxD)
+  wrong = 0
+  for b in range(40):
+    names = [m for m in NAMES if rows.present.get(m, np.ones(40))[b]]
+    total_K = sum(((rows.x[m][b] - code_KxD) ** 2).sum(-1) for m in names)
+    assert {int(level.idx[m][b]) for m in names} == {int(total_K.argmin())}
+    all_K = sum(((x[m][b] - code_KxD) ** 2).sum(-1) for m in NAMES)
+    wrong += total_K.argmin() != all_K.argmin()
+  assert wrong > 5
+
+
+@pytest.mark.parametrize("codes", [0, 3])
+def test_the_score_is_of_those_that_are_there(codes, x64):
+  code_KxD = np.zeros((4, D))
+  code_KxD[:codes] = sphere(normal(codes, D, seed=9))
+  x = {m: sphere(normal(30, D, seed=i)) for i, m in enumerate(NAMES)}
+  rows = measured_again(with_missing(rows_of(x, code_KxD)), code_KxD)
+  near = growth.nearest(rows, D)
+  score_R = np.asarray(growth.score(rows, near))
+  row_D = sphere(normal(1, D, seed=5))[0]
+  more = growth.nearer(rows, near, row_D)
+  numbers = set()
+  for b in range(30):
+    names = [m for m in NAMES if rows.present.get(m, np.ones(30))[b]]
+    numbers.add(len(names))
+    few = {m: rows.x[m][b : b + 1] for m in names}
+    alone = rows_of(few, code_KxD)
+    if len(names) > 1:
+      expected = score_by_residuals(np.stack([*few.values()]), code_KxD)
+      np.testing.assert_allclose(score_R[b], expected[0], rtol=1e-9, atol=1e-12)
+    one = growth.nearer(alone, growth.nearest(alone, D), row_D)
+    np.testing.assert_allclose(more.sum_R[b], one.sum_R[0], rtol=1e-9)
+    for m, each_R in zip(rows.x, np.asarray(more.each_MxR), strict=True):
+      if m in names:
+        expected = one.each_MxR[names.index(m)][0]
+        np.testing.assert_allclose(each_R[b], expected, rtol=1e-9)
+  assert numbers == {1, 2, 3}
+
+
+def test_nothing_is_placed_where_one_is_alone(x64):
+  """It would agree with itself."""
+  book = book_of(AXES[:1], 3)
+  rows = rows_of(said(AXES[[0, 1, 2]]), AXES[:1])
+  alone = {m: np.array([True, m == "text", True]) for m in NAMES}
+  draw = noise(3, 3, 1, first=(slice(None), 1, 0))
+  after = place(book, [rows._replace(present=alone)], draw)
+  np.testing.assert_array_equal(awake(after), [0, 1])
+  np.testing.assert_allclose(after.code_KxD[1], AXES[2], atol=1e-12)
+  # Two of three are enough, and the code is where these two say.
+  two = {"text": np.array([True, False, True])}
+  x = {m: v.copy() for m, v in rows.x.items()}
+  x["text"][1] = 99 * AXES[7]
+  after = place(book, [rows._replace(x=x, present=two)], draw)
+  np.testing.assert_allclose(after.code_KxD[1], AXES[1], atol=1e-12)
+
+
+@pytest.mark.parametrize(("lacking", "placed"), [(2, True), (1, False)])
+def test_who_is_missing_does_not_disagree(lacking, placed, x64):
+  """Text alone says something new at two places, where others may be missing.
+
+  At the first place all say it: a third of its use is shared, or all of it.
+  """
+  book = book_of(AXES[:1], 4)
+  x = said(AXES[[1, 0, 0]])
+  x["text"] = AXES[[1, 1, 1]]
+  here = np.arange(3) < 3 - lacking
+  present = {"audio": here, "video": here}
+  level = rows_of(x, book.code_KxD)._replace(present=present)
+  after = place(book, [level], noise(1, 3, 1, first=(0, 0, 0)), agreed=0.6)
+  assert len(awake(after)) == 1 + placed
+
+
+def test_matching_is_of_what_is_there(x64):
+  code, x, weight = matching_inputs()
+  rows = rows_of(x, code, weight)
+  distance, idx = rows.distance, rows.idx
+  rng = np.random.default_rng(2)
+  here = {m: rng.random(len(weight)) < 0.6 for m in NAMES[:2]}
+  ours = matching.matching(distance, idx, weight, dim=D, present=here)
+  each = [
+    matching_loop(
+      {m: v}, code, idx, weight * here.get(m, np.ones(len(weight))), 0.1
+    )
+    for m, v in x.items()
+  ]
+  np.testing.assert_allclose(ours, np.mean(each), rtol=1e-10)
+  here[NAMES[0]][:] = False  # there is none: the mean is over the others
+  ours = matching.matching(distance, idx, weight, dim=D, present=here)
+  np.testing.assert_allclose(ours, np.mean(each[1:]), rtol=1e-10)

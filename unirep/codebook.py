@@ -14,7 +14,7 @@ indices are mappings from modality; `modalities` fixes their order.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,13 +49,41 @@ class Rows(NamedTuple):
     x: modality -> rows (B, D) before quantization.
     distance: modality -> (B, K), see `distances`.
     idx: modality -> (B,) the codes that the update gives them.
-    weight_B: what a row counts; 0 for padding.
+    weight_B: what a place counts; 0 for padding.
+    present: modality -> (B,) bool, False where it is missing and its row means
+      nothing; absent where it never is.
   """
 
   x: Mapping[str, jax.Array]
   distance: Mapping[str, jax.Array]
   idx: Mapping[str, jax.Array]
   weight_B: jax.Array
+  present: Mapping[str, jax.Array] = {}
+
+  def weight(self, *modalities: str) -> jax.Array:
+    """What the places count at which all of `modalities` are there: (B,)."""
+    weight_B = self.weight_B
+    for m in modalities:
+      weight_B = only(self.present.get(m), weight_B)
+    return weight_B
+
+  def stack(self, values: Mapping[str, jax.Array]) -> jax.Array:
+    """Of every modality (B, ...) -> (M, B, ...), zeros where it is missing."""
+    return jnp.stack([only(self.present.get(m), x) for m, x in values.items()])
+
+  def modalities(self) -> Any:
+    """How many are there: M, or (B,) where some are missing."""
+    if not self.present:
+      return len(self.x)
+    one_B = jnp.ones_like(self.weight_B)
+    return self.stack(dict.fromkeys(self.x, one_B)).sum(0)
+
+
+def only(present_B: jax.Array | None, x: jax.Array) -> jax.Array:
+  """Zeros in the rows of x (B, ...) that are missing; x if none is."""
+  if present_B is None:
+    return x
+  return jnp.where(present_B.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
 
 
 def init(
@@ -180,7 +208,7 @@ def joint_update(
   for rows in levels:
     for m, x_BxD in rows.x.items():
       onehot_BxK = jax.nn.one_hot(rows.idx[m], size, dtype=dtype)
-      onehot_BxK *= rows.weight_B[:, None].astype(dtype)
+      onehot_BxK *= rows.weight(m)[:, None].astype(dtype)
       part_KxD = jnp.matmul(
         onehot_BxK.T, x_BxD.astype(dtype), precision="highest"
       )
@@ -204,8 +232,18 @@ def joint_update(
   )
 
 
-def usage(idx: jax.Array, size: int) -> jax.Array:
-  """How often each code occurs in `idx` (any shape): (K,) int32."""
+def usage(
+  idx: jax.Array, size: int, present: jax.Array | None = None
+) -> jax.Array:
+  """How often each code occurs in `idx` (any shape): (K,) int32.
+
+  Args:
+    idx: codes.
+    size: K.
+    present: of the shape of `idx`, False for what does not count.
+  """
+  if present is not None:
+    idx = jnp.where(present, idx, size)  # beyond the end it is dropped
   return jnp.bincount(idx.reshape(-1), length=size).astype(jnp.int32)
 
 

@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,14 +16,39 @@ class Codes(NamedTuple):
 
   Attributes:
     idx: modality -> (N, T) codes of its steps, see `Tokenizer.codes`; T is the
-      modality's own. Padding, if it is left out, is -1.
-    clip: modality -> (N,) codes of whole samples.
+      modality's own. Padding, if it is left out, is -1, and so are all steps of
+      a modality that the sample lacks.
+    clip: modality -> (N,) codes of whole samples, -1 likewise.
     labels: name -> (N, ...) integers, as the source gives them.
   """
 
   idx: Mapping[str, np.ndarray]
   clip: Mapping[str, np.ndarray]
   labels: Mapping[str, np.ndarray]
+
+
+def only(
+  codes: Codes, steps: Mapping[str, Any], present: Mapping[str, Any]
+) -> Codes:
+  """The codes of what is there, and -1 elsewhere.
+
+  Args:
+    codes: of N samples.
+    steps: modality -> (N, T) bool, False at padding; absent where nothing is.
+    present: modality -> (N,) bool, False where a sample lacks it; likewise.
+  """
+  idx, clip = dict(codes.idx), dict(codes.clip)
+  for m in {*steps} & {*idx}:
+    idx[m] = np.where(steps[m], idx[m], -1)
+  for m in {*present} & {*idx}:
+    idx[m] = np.where(present[m][:, None], idx[m], -1)
+    clip[m] = np.where(present[m], clip[m], -1)
+  return codes._replace(idx=idx, clip=clip)
+
+
+def has(idx_NxT: Any) -> Any:
+  """Which samples have any code: (N,) bool."""
+  return (np.asarray(idx_NxT) >= 0).any(1)
 
 
 def join(parts: list[Codes]) -> Codes:

@@ -45,6 +45,9 @@ class Near(NamedTuple):
   Attributes:
     each_MxR: inner product of each modality's row with its nearest code.
     sum_R: that of the sum of the rows with the code nearest to it.
+
+  Of a modality that is missing at a place, see `Rows.present`, the first is
+  larger than any could be, and the second knows nothing.
   """
 
   each_MxR: jax.Array
@@ -205,7 +208,7 @@ def _draw(levels, nears, noise_BxC, threshold, axis_name):
   B = noise_BxC.shape[0]
   scores = [score(*x) for x in zip(levels, nears, strict=True)]
   score_R = _by_sample(scores, B)
-  fits_R = _by_sample([rows.weight_B > 0 for rows in levels], B)
+  fits_R = _by_sample([_weight(rows) > 0 for rows in levels], B)
   fits_R &= score_R > threshold
   rank_R = jnp.log(jnp.where(fits_R, score_R, 1)) + noise_BxC.reshape(-1)
   rank_R = jnp.where(fits_R, rank_R, -jnp.inf)
@@ -217,15 +220,15 @@ def _draw(levels, nears, noise_BxC, threshold, axis_name):
 
 def nearest(rows: Rows, dim: int) -> Near:
   """Inner products with the nearest code, below -FAR / 4 if all are asleep."""
-  distance_MxRxK = jnp.stack([*rows.distance.values()])
+  distance_MxRxK = rows.stack(rows.distance)
   each_MxR = dim - distance_MxRxK.min(-1) / 2
   total_R = distance_MxRxK.sum(0).min(-1)
-  return Near(each_MxR, len(rows.distance) * dim - total_R / 2)
+  return Near(each_MxR, rows.modalities() * dim - total_R / 2)
 
 
 def nearer(rows: Rows, near: Near, row_D: jax.Array) -> Near:
   """The same once `row_D` is a code as well."""
-  each_MxR = jnp.stack([x_RxD @ row_D for x_RxD in rows.x.values()])
+  each_MxR = rows.stack({m: x_RxD @ row_D for m, x_RxD in rows.x.items()})
   return Near(
     jnp.maximum(near.each_MxR, each_MxR),
     jnp.maximum(near.sum_R, each_MxR.sum(0)),
@@ -238,7 +241,9 @@ def score(rows: Rows, near: Near) -> jax.Array:
   Without any code awake, the mean inner product of the rows. Rows and codes are
   on the sphere, so that squares of both are D. Of two modalities or more.
   """
-  M, sum_RxD = len(rows.x), _sum(rows)
+  M, sum_RxD = rows.modalities(), _sum(rows)
+  if rows.present:
+    M = jnp.maximum(M, 2)  # `_weight` leaves places with fewer out
   D = sum_RxD.shape[1]
   awake_R = near.sum_R > -codebooks.FAR / 4
   near_R = jnp.where(awake_R, near.sum_R, 0)
@@ -252,15 +257,28 @@ def _agreement(levels, before, after, axis_name):
   everyone = anyone = jnp.zeros(())
   for rows, old, new in zip(levels, before, after, strict=True):
     wins_MxR = new.each_MxR > old.each_MxR
-    everyone += (rows.weight_B * wins_MxR.all(0)).sum()
-    anyone += (rows.weight_B * wins_MxR.any(0)).sum()
+    everyone += (_weight(rows) * _unanimous(rows, wins_MxR)).sum()
+    anyone += (_weight(rows) * wins_MxR.any(0)).sum()
   anyone = collectives.psum(anyone, axis_name)
   return collectives.psum(everyone, axis_name) / jnp.maximum(anyone, 1e-9)
 
 
+def _unanimous(rows, wins_MxR):
+  if not rows.present:
+    return wins_MxR.all(0)
+  return wins_MxR.sum(0) == rows.modalities()  # who is missing wins nothing
+
+
 def _sum(rows: Rows) -> jax.Array:
   """What the modalities say together: (R, D)."""
-  return jnp.stack([*rows.x.values()]).sum(0)
+  return rows.stack(rows.x).sum(0)
+
+
+def _weight(rows):
+  """What places count at which something may be shared."""
+  if not rows.present:
+    return rows.weight_B
+  return codebooks.only(rows.modalities() > 1, rows.weight_B)
 
 
 def _by_sample(parts, samples: int):

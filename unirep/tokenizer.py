@@ -22,7 +22,7 @@ from unirep import codes as coded
 from unirep.codebook import awake
 from unirep.codes import Codes
 from unirep.data import pipeline
-from unirep.data.sample import Source
+from unirep.data.sample import PRESENT, Source
 from unirep.errors import InputError
 from unirep.methods.network import Network
 from unirep.train import checkpoint
@@ -170,13 +170,15 @@ class Tokenizer:
         holds passes * N samples, pass after pass.
 
     Returns:
-      Codes, -1 at padding, where the model was trained to leave that out.
+      Codes, see there; padding has some where the model learned from it.
     """
     results: list[list[Codes]] = [[] for _ in range(passes)]
     first = 0
     for batch, valid in pipeline.in_order(source, self._rows):
-      features, lengths = batch["features"], batch["lengths"]
-      mask = self._mask(features, lengths)
+      features, present = batch["features"], batch.get(PRESENT, {})
+      mask = self._mask(features, batch["lengths"])
+      steps = {m: mask[m][:valid] for m in {*mask} & {*self._network.fine}}
+      present = {m: here_B[:valid] for m, here_B in present.items()}
       labels = {n: rows[:valid] for n, rows in batch["labels"].items()}
       for i, result in enumerate(results):
         keys_B = None
@@ -185,9 +187,7 @@ class Tokenizer:
           key = jax.random.fold_in(dropout, i)
           keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, row_B)
         idx, clip = self._encoded(features, mask, keys_B, valid)
-        for m in {*mask} & {*self._network.fine} & {*idx}:
-          idx[m] = np.where(mask[m][:valid], idx[m], -1)
-        result.append(Codes(idx, clip, labels))
+        result.append(coded.only(Codes(idx, clip, labels), steps, present))
       first += valid
     return coded.join([codes for result in results for codes in result])
 

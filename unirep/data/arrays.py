@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from unirep import files
-from unirep.data.sample import Sample
+from unirep.data.sample import PRESENT, Sample
 from unirep.errors import InputError
 
 _LENGTH, _LABEL = "length/", "label/"
@@ -26,10 +26,11 @@ class Arrays:
       float32, without a copy where they already are.
     lengths: per modality (N,) integers in 1..T; the steps beyond are padding.
     labels: per name (N, ...) integers.
+    present: per modality that samples lack (N,) bool, see `absent`.
 
   Raises:
     InputError: for a wrong rank or dtype, unequal N, NaN or infinity, or a
-      length outside 1..T.
+      length outside 1..T; if no sample has a modality, or one has none.
   """
 
   def __init__(
@@ -37,6 +38,7 @@ class Arrays:
     features: Mapping[str, np.ndarray],
     lengths: Mapping[str, np.ndarray] | None = None,
     labels: Mapping[str, np.ndarray] | None = None,
+    present: Mapping[str, np.ndarray] | None = None,
   ):
     if not features:
       raise InputError("features is empty; give at least one modality")
@@ -46,31 +48,36 @@ class Arrays:
     self.labels = {
       k: _integers(f"labels[{k!r}]", v) for k, v in (labels or {}).items()
     }
-    for part in ("features", "lengths", "labels"):
+    self.present = dict(present or {})
+    for part in ("features", "lengths", "labels", "present"):
       for name, value in getattr(self, part).items():
         if len(value) != self._size:
           raise InputError(
             f"{part}[{name!r}] has {len(value)} samples, but"
             f" {next(iter(self.features))!r} has {self._size}"
           )
+    _check_present(self.features, self.present)
 
   def __len__(self) -> int:
     return self._size
 
   def __getitem__(self, index: int, /) -> Sample:
     index = range(self._size)[index]
-    return {
+    item: Sample = {
       "features": {k: v[index] for k, v in self.features.items()},
       "lengths": {k: v[index] for k, v in self.lengths.items()},
       "labels": {k: v[index] for k, v in self.labels.items()},
     }
+    if self.present:
+      item[PRESENT] = {k: v[index] for k, v in self.present.items()}
+    return item
 
   def take(self, indices: np.ndarray) -> "Arrays":
     """A new source of the samples at `indices`, copied."""
     return Arrays(
       *(
         {k: v[indices] for k, v in part.items()}
-        for part in (self.features, self.lengths, self.labels)
+        for part in (self.features, self.lengths, self.labels, self.present)
       )
     )
 
@@ -91,7 +98,10 @@ class Arrays:
 
 
 def load_npz(
-  path: str | os.PathLike[str], *, modalities: Sequence[str] | None = None
+  path: str | os.PathLike[str],
+  *,
+  modalities: Sequence[str] | None = None,
+  missing: bool = False,
 ) -> Arrays:
   """Reads an npz file written with `np.savez`.
 
@@ -101,6 +111,7 @@ def load_npz(
   Args:
     path: the file.
     modalities: the ones to read, in this order; all of them if None.
+    missing: whether samples may lack modalities, see `absent`.
 
   Raises:
     InputError: if the file is missing or broken, lacks a modality or holds
@@ -121,22 +132,58 @@ def load_npz(
         f"{path}: no modality {name!r}; it has {', '.join(keys) or 'none'}"
       )
   dropped = {_LENGTH + k for k in keys if k not in chosen}
+  features = {k: contents[k] for k in chosen}
+  lengths = {
+    k.removeprefix(_LENGTH): v
+    for k, v in contents.items()
+    if k.startswith(_LENGTH) and k not in dropped
+  }
+  present: dict[str, np.ndarray] = {}
   try:
+    if missing:
+      features, lengths, present = absent(features, lengths)
     return Arrays(
-      {k: contents[k] for k in chosen},
-      {
-        k.removeprefix(_LENGTH): v
-        for k, v in contents.items()
-        if k.startswith(_LENGTH) and k not in dropped
-      },
+      features,
+      lengths,
       {
         k.removeprefix(_LABEL): v
         for k, v in contents.items()
         if k.startswith(_LABEL)
       },
+      present,
     )
   except InputError as error:
     raise InputError(f"{path}: {error}") from error
+
+
+def absent(
+  features: Mapping[str, np.ndarray], lengths: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+  """Takes features of a sample that are all NaN for a modality that it lacks.
+
+  Args:
+    features: per modality (N, ...).
+    lengths: per modality (N,), of any value where the modality is missing.
+
+  Returns:
+    Features with zeros in their place, lengths with 1, and per modality that a
+    sample lacks (N,) bool, False there.
+  """
+  features, lengths, present = dict(features), dict(lengths), {}
+  for m, x in features.items():
+    if x.dtype.kind != "f" or x.ndim < 2 or not x.size:
+      continue  # nothing is missing, or `Arrays` refuses it
+    here_N = ~np.isnan(x.reshape(len(x), -1)[:, 0])
+    maybe = np.flatnonzero(~here_N)  # few, so that few are read as wholes
+    here_N[maybe] = [not np.isnan(x[i]).all() for i in maybe]
+    if here_N.all():
+      continue
+    present[m] = here_N
+    features[m] = x.copy()
+    features[m][~here_N] = 0
+    if m in lengths and np.shape(lengths[m]) == here_N.shape:
+      lengths[m] = np.where(here_N, lengths[m], 1)
+  return features, lengths, present
 
 
 def save_npz(
@@ -169,6 +216,26 @@ def split(arrays: Arrays, holdout: float, seed: int) -> tuple[Arrays, Arrays]:
   return arrays.take(np.sort(order[count:])), arrays.take(
     np.sort(order[:count])
   )
+
+
+def _check_present(features, present):
+  """Raises InputError for a modality or a sample that there is not."""
+  for m, here_N in present.items():
+    if m not in features:
+      raise InputError(f"present[{m!r}] has no modality of that name")
+    if here_N.dtype != bool or here_N.ndim != 1:
+      raise InputError(
+        f"present[{m!r}] must be (N,) bool, got {here_N.dtype} of shape"
+        f" {here_N.shape}"
+      )
+    if not here_N.any():
+      raise InputError(
+        f"features[{m!r}] is missing from all {len(here_N)} samples"
+      )
+  if present and present.keys() >= features.keys():
+    none_N = ~np.any([*present.values()], 0)
+    if none_N.any():
+      raise InputError(f"sample {none_N.argmax()} lacks every modality")
 
 
 def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:

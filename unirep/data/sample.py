@@ -1,12 +1,15 @@
 """The sample contract, and checks that a source keeps to it.
 
-A sample is a nested dict of NumPy arrays with exactly three keys:
+A sample is a nested dict of NumPy arrays with these keys, the last if needed:
 
   features: {modality: float32 (T, ...)}, T >= 1; a sequence or a vector
     (T = 1) is (T, F), a grid is (T, H, W, F). Modalities may differ in T.
   lengths: {modality: int32 ()}, the number of valid leading time steps, 1..T;
     the steps beyond it are padding. A modality without an entry is all valid.
   labels: {name: integer array}, maybe empty. Pretraining never reads them.
+  present: {modality: bool ()}, False where the sample lacks the modality. Its
+    features are zeros then, and count nowhere. One without an entry is always
+    there, and every sample has at least one.
 
 A batch is the same dict with one more leading axis. A source is a picklable
 object with `len(source)` and `source[i]`, where `source[i]` depends on nothing
@@ -24,6 +27,7 @@ Sample = dict[str, dict[str, np.ndarray]]
 Batch = dict[str, dict[str, np.ndarray]]
 
 PARTS = ("features", "lengths", "labels")
+PRESENT = "present"
 
 
 class Source(Protocol):
@@ -44,13 +48,13 @@ def check_sample(sample: Any, where: str) -> None:
   Raises:
     InputError: naming `where`, the key and the value at fault.
   """
-  if not isinstance(sample, Mapping) or set(sample) != set(PARTS):
+  if not isinstance(sample, Mapping) or {*sample} - {PRESENT} != {*PARTS}:
     got = sorted(sample) if isinstance(sample, Mapping) else type(sample)
     raise InputError(
       f"{where}: a sample is a dict with the keys {', '.join(PARTS)} (maybe"
-      f" empty dicts for the last two), got {got}"
+      f" empty dicts for the last two) and maybe {PRESENT}, got {got}"
     )
-  for part in PARTS:
+  for part in sample:
     if not isinstance(sample[part], Mapping):
       raise InputError(
         f"{where}: {part} must be a dict of arrays, got {type(sample[part])}"
@@ -71,6 +75,7 @@ def check_sample(sample: Any, where: str) -> None:
       raise InputError(
         f"{where}: labels[{name!r}] must hold integers, got {value.dtype}"
       )
+  _check_present(sample, where)
 
 
 def check_source(source: Source, where: str) -> None:
@@ -132,10 +137,27 @@ def _check_length(
     )
 
 
+def _check_present(sample, where) -> None:
+  present = sample.get(PRESENT, {})
+  for name, value in present.items():
+    if name not in sample["features"]:
+      raise InputError(
+        f"{where}: present[{name!r}] has no modality of that name; features are"
+        f" {', '.join(sample['features'])}"
+      )
+    if value.dtype != bool or value.shape != ():
+      raise InputError(
+        f"{where}: present[{name!r}] must be a bool, got {value.dtype} of shape"
+        f" {value.shape}"
+      )
+  if not any(present.get(m, True) for m in sample["features"]):
+    raise InputError(f"{where}: the sample lacks all of its modalities")
+
+
 def _layout(sample: Sample) -> dict[str, str]:
   """One line of dtype and shape for every leaf."""
   return {
     f"{part}[{name!r}]": f"{value.dtype}{value.shape}"
-    for part in PARTS
+    for part in sample
     for name, value in sample[part].items()
   }

@@ -134,12 +134,15 @@ def _ave(options, kind, split):
 def _arrays_pair(options, modalities):
   if not options["path"]:
     raise InputError("data.path is empty; name an .npz file of features")
-  whole = arrays.load_npz(options["path"], modalities=modalities)
+  whole = arrays.load_npz(
+    options["path"], modalities=modalities, missing=options["missing"]
+  )
   return arrays.split(whole, options["holdout"], options["holdout_seed"])
 
 
 def _arrays(options, kind, split):
-  return arrays.load_npz(options["other" if kind == "other" else split])
+  path = options["other" if kind == "other" else split]
+  return arrays.load_npz(path, missing=options["missing"])
 
 
 SOURCES = {

@@ -74,6 +74,21 @@ def check_pretrain(config: Config) -> None:
     _check_shared(config)
 
 
+def check_missing(config: Config) -> None:
+  """Raises InputError for what can't leave out what samples lack."""
+  needed = {
+    "codes.rule": "shared",
+    "loss.cmcm.paired": True,
+    "loss.club.per_step": True,
+  }
+  for key, value in needed.items():
+    if leaf(config, key) != value:
+      raise InputError(
+        f"{key}={leaf(config, key)!r}: where samples lack modalities it must be"
+        f" {value!r}; the released form counts every sample"
+      )
+
+
 def _check_shared(config):
   """What codes that are matched by their direction need."""
   if not config.model.sphere:

@@ -16,11 +16,11 @@ from unirep import build, files
 from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.data import pipeline, sources
-from unirep.data.sample import Batch, Source
+from unirep.data.sample import PRESENT, Batch, Source
 from unirep.errors import InputError
 from unirep.jobs import evaluation, report
 from unirep.jobs import start as starts
-from unirep.jobs.checks import check_pretrain
+from unirep.jobs.checks import check_missing, check_pretrain
 from unirep.methods.network import Network
 from unirep.parallel import lockstep
 from unirep.parallel import mesh as meshes
@@ -136,6 +136,8 @@ def prepare(config: Config) -> Job:
   network, training = build.network(config), build.training(config)
   sample = pipeline.stack([train[0]])
   network.check(sample["features"])
+  if PRESENT in sample:
+    check_missing(config)
   batches = pipeline.batches(
     train,
     batch_size=config.batch_size,
@@ -276,9 +278,9 @@ def finish(
 
 
 def on_devices(batches: pipeline.BatchIterator, mesh: Mesh) -> Iterator[Any]:
-  """Features and lengths as arrays over the mesh; labels stay behind."""
+  """All but labels as arrays over the mesh."""
   for batch in batches:
-    inputs = {part: batch[part] for part in ("features", "lengths")}
+    inputs = {part: x for part, x in batch.items() if part != "labels"}
     yield meshes.put_batch(mesh, inputs)
 
 

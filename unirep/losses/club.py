@@ -31,12 +31,22 @@ class Pair(NamedTuple):
     x: parts, each (B, T, X) or (B, X); their rows count as one long batch, the
       first part's rows first.
     y: parts, each (B, T, Y) or (B, Y).
-    mask: parts, each (B, T) bool, or None where nothing is padded.
+    mask: parts, each (B, T) or (B,) bool, False for what does not count and is
+      nobody's negative, or None where all does.
   """
 
   x: tuple[jax.Array, ...]
   y: tuple[jax.Array, ...]
   mask: tuple[jax.Array, ...] | None = None
+
+
+def relate(x: tuple, y: tuple, mask: tuple) -> Pair:
+  """A `Pair` whose masks are None for the parts of which all counts."""
+  if all(part is None for part in mask):
+    return Pair(x, y)
+  whole = [jnp.ones_like(rows[..., 0], bool) for rows in y]
+  filled = [w if m is None else m for m, w in zip(mask, whole, strict=True)]
+  return Pair(x, y, tuple(filled))
 
 
 class Gaussian(nn.Module):

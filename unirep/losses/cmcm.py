@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep.losses import contrast as contrasts
-from unirep.losses.view import Loss, View
+from unirep.losses.view import Loss, View, together
 from unirep.parallel import collectives
 
 
@@ -62,6 +62,7 @@ def cmcm(
   *,
   paired: bool = True,
   epsilon: float = 1e-10,
+  valid_B: jax.Array | None = None,
   contrast: contrasts.Contrast = contrasts.dense,
   axis_name: str | None = None,
 ) -> jax.Array:
@@ -78,6 +79,7 @@ def cmcm(
       q_i log p_j, only rows are contrasted, exp is shifted by the global
       minimum and 1e-5 is added to the denominator.
     epsilon: added inside the logarithms.
+    valid_B: False for rows that take no part; None if all do. Only if `paired`.
     contrast: how the rows are compared, one of `unirep.losses.contrast`; only
       if `paired`.
     axis_name: the device axis over which the batch is spread.
@@ -94,9 +96,10 @@ def cmcm(
   # S_ij is one inner product of rows twice as long, and S_ji the other way.
   p_Bx2K = jnp.concatenate([p_BxK, log_p_BxK], 1)
   q_Bx2K = jnp.concatenate([log_q_BxK, q_BxK], 1)
-  loss_B, _ = contrast(p_Bx2K, q_Bx2K, axis_name=axis_name)
-  back_B, _ = contrast(q_Bx2K, p_Bx2K, axis_name=axis_name)
-  return collectives.pmean((loss_B + back_B).mean() / 2, axis_name)
+  options = {"valid_B": valid_B, "axis_name": axis_name}
+  loss_B, _ = contrast(p_Bx2K, q_Bx2K, **options)
+  back_B, _ = contrast(q_Bx2K, p_Bx2K, **options)
+  return collectives.mean(loss_B + back_B, valid_B, axis_name) / 2
 
 
 def _cross(a_BxK, b_BxK, axis_name):
@@ -123,7 +126,14 @@ def pairs(view: View, **keywords) -> Loss:
   options = {"contrast": view.contrast, "axis_name": view.axis_name}
   return Loss(
     {
-      f"{m}-{n}": 0.5 * cmcm(p_BxK[m], p_BxK[n], **options, **keywords)
+      f"{m}-{n}": 0.5
+      * cmcm(
+        p_BxK[m],
+        p_BxK[n],
+        valid_B=together(view.present, (m, n)),
+        **options,
+        **keywords,
+      )
       for m, n in itertools.combinations(view.order, 2)
     }
   )
@@ -136,10 +146,29 @@ def trust(view: View) -> jax.Array:
   """
   # Where CMCM counts as well XLA finds that this is the same, and does it once.
   parts = pairs(view).parts
-  samples = next(iter(view.outputs.general.values())).shape[0]
-  ignorance = math.log(max(collectives.global_rows(samples, view.axis_name), 2))
   mean = 2 * sum(parts.values(), jnp.zeros(())) / len(parts)
-  return jnp.clip(1 - jax.lax.stop_gradient(mean) / ignorance, 0, 1)
+  mean, ignorance = jax.lax.stop_gradient(mean), _ignorance(view)
+  if view.present:  # no trust where no sample has two modalities
+    gain = (ignorance - mean) / jnp.maximum(ignorance, 1e-9)
+    return jnp.clip(gain, 0, 1)
+  return jnp.clip(1 - mean / ignorance, 0, 1)
+
+
+def _ignorance(view):
+  """The mean over pairs of log G, where G are the samples that have both."""
+  samples = next(iter(view.outputs.general.values())).shape[0]
+  log_G = math.log(max(collectives.global_rows(samples, view.axis_name), 2))
+  if not view.present:
+    return log_G
+  each = []
+  for pair in itertools.combinations(view.order, 2):
+    valid_B = together(view.present, pair)
+    if valid_B is None:
+      each.append(log_G)
+    else:
+      count = collectives.psum(valid_B.sum(), view.axis_name)
+      each.append(jnp.log(jnp.maximum(count, 1)))
+  return jnp.asarray(sum(each)) / len(each)
 
 
 def _of_samples(view, rows, m, samples):

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep.losses import contrast as contrasts
-from unirep.losses.view import Loss, View, at, context
+from unirep.losses.view import Arrays, Loss, View, at, context, together
 from unirep.nn.blocks import Linear, draw
 from unirep.nn.recurrent import LSTM
 from unirep.parallel import collectives
@@ -72,7 +72,8 @@ def cpc(
   *,
   self_weight: float = 0.1,
   normalize: bool = True,
-  mask: Mapping[str, jax.Array] | None = None,
+  mask: Arrays | None = None,
+  present: Arrays | None = None,
   contrast: contrasts.Contrast = contrasts.dense,
   axis_name: str | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -91,6 +92,7 @@ def cpc(
     normalize: divides by the sum of the weights, so that log G means that
       nothing is known, however many modalities there are.
     mask: modality -> (B, T) bool; samples whose future is padding take no part.
+    present: modality -> (B,) bool; nor do those that lack one of a pair.
     contrast: how the rows are compared, one of `unirep.losses.contrast`.
     axis_name: the device axis over which the batch is spread.
 
@@ -107,17 +109,22 @@ def cpc(
   for m in modalities:
     if mask and m in mask:
       valid_B &= at(mask[m], start + 1)
-  total, weights, accuracy = jnp.zeros(()), 0.0, {}
+  total, weights, accuracy, present = jnp.zeros(()), 0.0, {}, present or {}
   for source, target in itertools.product(modalities, modalities):
+    both_B = together(present, {source, target}, valid_B)
     loss_B, right_B = contrast(
-      future[target], guess[source], valid_B=valid_B, axis_name=axis_name
+      future[target], guess[source], valid_B=both_B, axis_name=axis_name
     )
     weight = self_weight if source == target else 1.0
-    total += weight * collectives.masked_mean(loss_B, valid_B, axis_name)
+    if both_B is not valid_B:  # a pair that no sample has is no term
+      weight *= collectives.psum(both_B.sum(), axis_name) > 0
+    total += weight * collectives.masked_mean(loss_B, both_B, axis_name)
     weights += weight
     accuracy[f"{source}->{target}"] = collectives.masked_mean(
-      right_B.astype(loss_B.dtype), valid_B, axis_name
+      right_B.astype(loss_B.dtype), both_B, axis_name
     )
+  if present:
+    weights = jnp.maximum(weights, 1e-9)  # never 0 / 0
   return (total / weights if normalize else total), accuracy
 
 
@@ -134,6 +141,7 @@ def time_aligned(view: View, **keywords) -> Loss:
     context(view),
     view.fine,
     mask=view.mask,
+    present=view.present,
     contrast=view.contrast,
     axis_name=view.axis_name,
     **keywords,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep.losses import contrast as contrasts
-from unirep.losses.view import Loss, View, at, context
+from unirep.losses.view import Loss, View, at, context, together
 from unirep.parallel import collectives
 
 
@@ -36,7 +36,7 @@ def infonce(
     key_BxD: the matching rows of the other.
     temperature: divides the similarities.
     symmetric: averages over both directions; False contrasts keys only.
-    valid_B: False for rows that take no part, such as padding.
+    valid_B: False for rows that take no part, such as padding; None if all do.
     group_B: integers; samples that share one are known to mean the same thing
       (an identical caption) and are no negatives of each other.
     floor: least norm that a row is divided by; it bounds the gradient of a row
@@ -53,10 +53,7 @@ def infonce(
   loss = jnp.zeros(())
   for q_BxD, k_BxD in pairs[: 1 + symmetric]:
     loss_B, _ = contrast(q_BxD / temperature, k_BxD, **options)
-    if valid_B is None:
-      loss += collectives.pmean(loss_B.mean(), axis_name)
-    else:
-      loss += collectives.masked_mean(loss_B, valid_B, axis_name)
+    loss += collectives.mean(loss_B, valid_B, axis_name)
   return loss / (1 + symmetric)
 
 
@@ -87,13 +84,16 @@ def clips(view: View, *, grouped: bool = True, **keywords) -> Loss:
     groups = [view.groups[x] for x in (m, n) if x in view.groups]
     if not groups:  # both are fine-aligned
       continue
-    own = {"group_B": groups[-1]} if grouped else {}
+    own = {"valid_B": together(view.present, (m, n))}
+    if grouped:
+      own["group_B"] = groups[-1]
     parts[f"{m}-{n}"] = infonce(*pair, **own, **options, **keywords)
   if len(view.fine) > 1 and tokens[view.fine[0]].shape[1] < 3:
     mean = {m: _mean(tokens[m], view.mask.get(m)) for m in view.fine}
     for m, n in itertools.combinations(view.fine, 2):
       pair = mean[m], mean[n]
-      parts[f"fine/{m}-{n}"] = infonce(*pair, **options, **keywords)
+      own = {"valid_B": together(view.present, (m, n))}
+      parts[f"fine/{m}-{n}"] = infonce(*pair, **own, **options, **keywords)
   return Loss(parts)
 
 
@@ -126,7 +126,7 @@ def steps(view: View, **keywords) -> Loss:
       f"{m}-{n}": infonce(
         at(rows[m], step),
         at(rows[n], step),
-        valid_B=valid_B,
+        valid_B=together(view.present, (m, n), valid_B),
         **options,
         **keywords,
       )

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep.losses import cmcm
-from unirep.losses.view import Loss, View
+from unirep.losses.view import Arrays, Loss, View
 from unirep.parallel import collectives
 
 
@@ -25,6 +25,7 @@ def matching(
   *,
   dim: int,
   temperature: float = 0.1,
+  present: Arrays | None = None,
   axis_name: str | None = None,
 ) -> jax.Array:
   """-log p_m(k) for the assigned code k, averaged over modalities m.
@@ -35,17 +36,23 @@ def matching(
     weight_B: what a row counts, 0 for padding.
     dim: width D, the squared length of rows and codes.
     temperature: of the softmax over cosines, as that of InfoNCE.
+    present: modality -> (B,) bool, see `View`; rows of a level.
     axis_name: the device axis over which the batch is spread.
 
   Returns:
     A scalar in nats, log K when nothing is known.
   """
-  total = jnp.zeros(())
+  total, count, present = jnp.zeros(()), 0, present or {}
   for m, distance_BxK in distance.items():
     log_p_BxK = jax.nn.log_softmax(-distance_BxK / (2 * dim * temperature))
     loss_B = -jnp.take_along_axis(log_p_BxK, idx[m][:, None], 1)[:, 0]
-    total += collectives.masked_mean(loss_B, weight_B, axis_name)
-  return total / len(distance)
+    own_B = weight_B * present[m] if m in present else weight_B
+    total += collectives.masked_mean(loss_B, own_B, axis_name)
+    if m in present:  # a modality that no sample has is not averaged over
+      count += collectives.psum(own_B.sum(), axis_name) > 0
+    else:
+      count += 1
+  return total / (jnp.maximum(count, 1) if present else count)
 
 
 def levels(view: View, **keywords) -> Loss:
@@ -61,6 +68,7 @@ def levels(view: View, **keywords) -> Loss:
       rows.idx,
       rows.weight_B,
       dim=next(iter(rows.x.values())).shape[-1],
+      present=rows.present,
       axis_name=view.axis_name,
       **keywords,
     )

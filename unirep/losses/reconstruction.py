@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from unirep.losses.view import Loss, View
+from unirep.losses.view import Arrays, Loss, View, counted
 from unirep.parallel import collectives
 
 
@@ -18,7 +18,7 @@ def reconstruction(
   *,
   normalize: bool = True,
   stop_target: bool = True,
-  mask_BxT: jax.Array | None = None,
+  mask: jax.Array | None = None,
   axis_name: str | None = None,
 ) -> jax.Array:
   """Mean squared error, by default in units of the target's variance.
@@ -31,7 +31,8 @@ def reconstruction(
       a perfect decoder, whatever the features' scale.
     stop_target: no gradient into the target, which would otherwise learn to be
       easy to predict.
-    mask_BxT: False at padding; needs a time axis in the second place.
+    mask: False for what does not count: (B,) samples, or (B, T) time steps,
+      which need a time axis in the second place.
     axis_name: the device axis over which the batch is spread.
   """
   if prediction.shape != target.shape:
@@ -39,8 +40,8 @@ def reconstruction(
   if stop_target:
     target = jax.lax.stop_gradient(target)
   weight = jnp.ones((), prediction.dtype)
-  if mask_BxT is not None:
-    weight = mask_BxT.reshape(mask_BxT.shape + (1,) * (target.ndim - 2))
+  if mask is not None:
+    weight = mask.reshape(mask.shape + (1,) * (target.ndim - mask.ndim))
   error = collectives.masked_mean((prediction - target) ** 2, weight, axis_name)
   if not normalize:
     return error
@@ -56,6 +57,7 @@ def commitment(
   *,
   own_weight: float = 0.5,
   other_weight: float = 0.25,
+  present: Arrays | None = None,
   axis_name: str | None = None,
 ) -> dict[str, jax.Array]:
   """Pulls each row towards its own code and towards the others' codes.
@@ -66,17 +68,38 @@ def commitment(
     modalities: the order of the modalities.
     own_weight: weight of the squared distance to the own code.
     other_weight: weight that the other modalities' codes share equally.
+    present: see `View`. Where a sample lacks some, those that it has share.
     axis_name: the device axis over which the batch is spread.
   """
   fixed = {m: jax.lax.stop_gradient(code[m]) for m in modalities}
-  loss = {}
+  loss, present = {}, present or {}
   for m in modalities:
     others = [n for n in modalities if n != m]
+    if present:
+      gap = {n: _by_sample((x[m] - fixed[n]) ** 2) for n in modalities}
+      error_B = own_weight * gap[m]
+      error_B += other_weight * _mean_of_present(gap, others, present)
+      loss[m] = collectives.mean(error_B, present.get(m), axis_name)
+      continue
     error = own_weight * ((x[m] - fixed[m]) ** 2).mean()
     for n in others:
       error += other_weight / len(others) * ((x[m] - fixed[n]) ** 2).mean()
     loss[m] = collectives.pmean(error, axis_name)
   return loss
+
+
+def _by_sample(x):
+  return x.mean(tuple(range(1, x.ndim)))
+
+
+def _mean_of_present(gap, names, present):
+  """Over those of `names` that a sample has; 0 if it has none."""
+  total_B = count_B = jnp.zeros_like(next(iter(gap.values())))
+  for n in names:
+    here_B = present.get(n, jnp.ones_like(total_B, bool))
+    total_B += jnp.where(here_B, gap[n], 0)
+    count_B += here_B
+  return total_B / jnp.maximum(count_B, 1)
 
 
 def fine(view: View, **keywords) -> Loss:
@@ -86,7 +109,7 @@ def fine(view: View, **keywords) -> Loss:
     parts[m] = reconstruction(
       prediction,
       outputs.fine_target[m].astype(prediction.dtype),
-      mask_BxT=view.mask.get(m),
+      mask=counted(view.mask.get(m), view.present.get(m)),
       axis_name=view.axis_name,
       **keywords,
     )
@@ -99,7 +122,11 @@ def coarse(view: View, **keywords) -> Loss:
   return Loss(
     {
       m: reconstruction(
-        prediction, outputs.coarse[m], axis_name=view.axis_name, **keywords
+        prediction,
+        outputs.coarse[m],
+        mask=view.present.get(m),
+        axis_name=view.axis_name,
+        **keywords,
       )
       for m, prediction in outputs.coarse_reconstruction.items()
     }
@@ -114,6 +141,7 @@ def commit(view: View, **keywords) -> Loss:
       outputs.general,
       outputs.code,
       view.order,
+      present=view.present,
       axis_name=view.axis_name,
       **keywords,
     )

@@ -4,7 +4,7 @@ Dimensions: B batch rows of this device, T time, D code width, K codes, R rows
 of one level (B, or B * T).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -61,7 +61,8 @@ class View(NamedTuple):
     order: names of all modalities.
     fine: those that share a time axis.
     outputs: of the network, on this device's rows.
-    mask: modality -> (B, T), False at padding; absent where nothing is.
+    mask: modality -> (B, T), False at padding; absent where nothing is. What a
+      sample lacks is no padding.
     places: level -> rows with distances and assigned codes, `codebook.Rows`.
     pairs: name -> what CLUB separates, `club.Pair`.
     networks: of the losses that own some: "cpc" (trained), "club" (fitted).
@@ -72,6 +73,8 @@ class View(NamedTuple):
     contrast: how rows meet those of other devices, one of `losses.contrast`.
     rows: how CLUB's negatives come from other devices, see `club.estimate`.
     axis_name: the device axis over which the batch is spread.
+    present: modality -> (B,), False for samples that lack it, whose rows mean
+      nothing; absent where none does. See `together` and `counted`.
   """
 
   order: tuple[str, ...]
@@ -87,6 +90,33 @@ class View(NamedTuple):
   contrast: Callable = contrasts.dense
   rows: Callable = collectives.gathered_rows
   axis_name: str | None = None
+  present: Mapping[str, jax.Array] = {}
+
+
+def together(
+  present: Arrays, modalities: Iterable[str], valid_B: Any = None
+) -> Any:
+  """Samples that have all of `modalities`: (B,) bool, None if all samples do.
+
+  Args:
+    present: see `View`.
+    modalities: names.
+    valid_B: samples that count at all; None if all do.
+  """
+  for m in modalities:
+    if m in present:
+      valid_B = present[m] if valid_B is None else valid_B & present[m]
+  return valid_B
+
+
+def counted(
+  mask_BxT: jax.Array | None, present_B: jax.Array | None
+) -> jax.Array | None:
+  """Steps of one modality that are there: (B, T) or (B, 1), None for all."""
+  if present_B is None:
+    return mask_BxT
+  present_Bx1 = present_B[:, None]
+  return present_Bx1 if mask_BxT is None else mask_BxT & present_Bx1
 
 
 def context(view: View) -> jax.Array:

@@ -16,7 +16,7 @@ import jax
 
 from unirep import codebook
 from unirep.losses import club
-from unirep.losses.view import Arrays, Outputs
+from unirep.losses.view import Arrays, Outputs, counted
 from unirep.methods import levels
 from unirep.methods.network import Network
 from unirep.nn import encoders
@@ -40,21 +40,28 @@ class DCID(Network):
     """CLUB pair -> rows of its long batch, a sample; see `club.Pair`."""
     return dict.fromkeys(self.order, 1)
 
-  def club_pairs(self, outputs: Outputs, mask: Arrays) -> dict[str, club.Pair]:
+  def club_pairs(
+    self, outputs: Outputs, mask: Arrays, present: Arrays
+  ) -> dict[str, club.Pair]:
     """What CLUB separates: codes from specific features."""
     pairs = {}
     for m in self.order:
       code = codebook.straight_through(outputs.general[m], outputs.code[m])
-      masks = (mask[m],) if m in mask else None
-      pairs[m] = club.Pair((code,), (outputs.summary[m],), masks)
+      masks = (counted(mask.get(m), present.get(m)),)
+      pairs[m] = club.relate((code,), (outputs.summary[m],), masks)
     return pairs
 
   def levels(
-    self, outputs: Outputs, mask: Arrays, code_KxD: jax.Array, nearest
+    self,
+    outputs: Outputs,
+    mask: Arrays,
+    code_KxD: jax.Array,
+    nearest,
+    present: Arrays | None = None,
   ) -> dict[str, codebook.Rows]:
     """Seconds, of all modalities."""
     x = {m: outputs.general[m] for m in self.order}
-    return {"step": levels.steps(x, mask, code_KxD, nearest)}
+    return {"step": levels.steps(x, mask, code_KxD, nearest, present)}
 
   def quantized(self, run, m, x, mask_BxT, keys_B, *, clip=False):
     """One row a time step; with `clip` the mean of the sample's tokens."""

@@ -16,7 +16,7 @@ import jax
 
 from unirep import codebook
 from unirep.losses import club
-from unirep.losses.view import Arrays, Outputs
+from unirep.losses.view import Arrays, Outputs, counted
 from unirep.methods import levels
 from unirep.methods.network import Network
 from unirep.nn import decoders, encoders
@@ -50,29 +50,39 @@ class FCID(Network):
     rows = {f"fine/{m}": 1 for m in self.fine}
     return rows | {f"coarse/{g}": len(ms) for g, ms in self.groups.items()}
 
-  def club_pairs(self, outputs: Outputs, mask: Arrays) -> dict[str, club.Pair]:
+  def club_pairs(
+    self, outputs: Outputs, mask: Arrays, present: Arrays
+  ) -> dict[str, club.Pair]:
     """What CLUB separates: general from specific, fine and coarse."""
     pairs = {}
     for m in self.fine:
-      masks = (mask[m],) if m in mask else None
-      pair = club.Pair((outputs.tokens[m],), (outputs.summary[m],), masks)
-      pairs[f"fine/{m}"] = pair
+      pairs[f"fine/{m}"] = club.relate(
+        (outputs.tokens[m],),
+        (outputs.summary[m],),
+        (counted(mask.get(m), present.get(m)),),
+      )
     for group, members in self.groups.items():
-      pairs[f"coarse/{group}"] = club.Pair(
+      pairs[f"coarse/{group}"] = club.relate(
         tuple(outputs.general[m] for m in members),
         tuple(outputs.coarse_specific[m] for m in members),
+        tuple(present.get(m) for m in members),
       )
     return pairs
 
   def levels(
-    self, outputs: Outputs, mask: Arrays, code_KxD: jax.Array, nearest
+    self,
+    outputs: Outputs,
+    mask: Arrays,
+    code_KxD: jax.Array,
+    nearest,
+    present: Arrays | None = None,
   ) -> dict[str, codebook.Rows]:
     """Clips, of all modalities, and steps, of the fine-aligned ones."""
     x = {m: outputs.general[m] for m in self.order}
-    found = {"clip": levels.clips(x, code_KxD, nearest)}
+    found = {"clip": levels.clips(x, code_KxD, nearest, present)}
     if outputs.general_steps:
       x = {m: outputs.general_steps[m] for m in self.fine}
-      found["step"] = levels.steps(x, mask, code_KxD, nearest)
+      found["step"] = levels.steps(x, mask, code_KxD, nearest, present)
     return found
 
   def quantized(self, run, m, x, mask_BxT, keys_B, *, clip=False):

@@ -19,11 +19,14 @@ RECENT = 50  # steps in which a code counts as newly placed
 
 
 def clips(
-  x: Arrays, code_KxD: jax.Array, nearest: Callable = codebook.nearest_jointly
+  x: Arrays,
+  code_KxD: jax.Array,
+  nearest: Callable = codebook.nearest_jointly,
+  present: Arrays | None = None,
 ) -> codebook.Rows:
-  """Whole samples: modality -> (B, D)."""
+  """Whole samples: modality -> (B, D). See `View` for `present`."""
   weight_B = jnp.ones_like(next(iter(x.values()))[:, 0])
-  return _rows(x, weight_B, code_KxD, nearest)
+  return _rows(x, weight_B, code_KxD, nearest, present or {})
 
 
 def steps(
@@ -31,6 +34,7 @@ def steps(
   mask: Arrays,
   code_KxD: jax.Array,
   nearest: Callable = codebook.nearest_jointly,
+  present: Arrays | None = None,
 ) -> codebook.Rows:
   """Time steps: modality -> (B, T, D). Those of a sample weigh one together.
 
@@ -39,6 +43,7 @@ def steps(
     mask: modality -> (B, T), False at padding; absent where nothing is.
     code_KxD: the codes before their update.
     nearest: squared distances -> the codes that are assigned, of each modality.
+    present: modality -> (B,), see `View`.
   """
   B, T, _ = next(iter(x.values())).shape
   weight_B = jnp.ones_like(next(iter(x.values()))[:, 0, 0])
@@ -47,13 +52,17 @@ def steps(
     if m in mask:
       weight_BxT *= mask[m]
   flat = {m: rows.reshape(B * T, -1) for m, rows in x.items()}
-  return _rows(flat, weight_BxT.reshape(-1), code_KxD, nearest)
+  every = {m: jnp.repeat(there_B, T) for m, there_B in (present or {}).items()}
+  return _rows(flat, weight_BxT.reshape(-1), code_KxD, nearest, every)
 
 
-def _rows(x, weight_R, code_KxD, nearest):
+def _rows(x, weight_R, code_KxD, nearest, present):
+  present = {m: there_R for m, there_R in present.items() if m in x}
   distance = {m: codebook.distances(code_KxD, rows) for m, rows in x.items()}
-  idx = nearest(jax.lax.stop_gradient(distance))
-  return codebook.Rows(x, distance, idx, weight_R)
+  # What is missing has no say in what code all take.
+  said = {m: codebook.only(present.get(m), d) for m, d in distance.items()}
+  idx = nearest(jax.lax.stop_gradient(said))
+  return codebook.Rows(x, distance, idx, weight_R, present)
 
 
 def health(
@@ -73,8 +82,11 @@ def health(
     name: codebook.nearest_each(rows.distance) for name, rows in levels.items()
   }
   first = next(iter(levels))
+  present = levels[first].present
   hits = {
-    m: collectives.psum(codebook.usage(own[first][m], size), axis_name)
+    m: collectives.psum(
+      codebook.usage(own[first][m], size, present.get(m)), axis_name
+    )
     for m in order
   }
   known_K = jnp.where(book.tenure_K > 0, jnp.maximum(book.count_K, 0), 0)
@@ -97,6 +109,6 @@ def health(
     for m, n in itertools.combinations([m for m in order if m in idx], 2):
       same_R = (idx[m] == idx[n]).astype(rows.weight_B.dtype)
       metrics[f"agreement/{name}/{m}-{n}"] = collectives.masked_mean(
-        same_R, rows.weight_B, axis_name
+        same_R, rows.weight(m, n), axis_name
       )
   return metrics

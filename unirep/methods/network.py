@@ -228,9 +228,17 @@ class Network:
     raise NotImplementedError
 
   def levels(
-    self, outputs: Outputs, mask: Arrays, code_KxD: jax.Array, nearest
+    self,
+    outputs: Outputs,
+    mask: Arrays,
+    code_KxD: jax.Array,
+    nearest,
+    present: Arrays | None = None,
   ) -> dict[str, codebook.Rows]:
-    """Level -> what is quantized there in training, and its codes."""
+    """Level -> what is quantized there in training, and its codes.
+
+    See `losses.view.View` for `mask` and `present`.
+    """
     raise NotImplementedError
 
   @property
@@ -238,6 +246,8 @@ class Network:
     """CLUB pair -> rows of its long batch, a sample."""
     raise NotImplementedError
 
-  def club_pairs(self, outputs: Outputs, mask: Arrays) -> dict[str, club.Pair]:
-    """What CLUB separates."""
+  def club_pairs(
+    self, outputs: Outputs, mask: Arrays, present: Arrays
+  ) -> dict[str, club.Pair]:
+    """What CLUB separates; `mask` and `present` as in `losses.view.View`."""
     raise NotImplementedError

@@ -85,7 +85,7 @@ def init(recipe: Recipe, key: jax.Array, batch: Mapping[str, Any]):
 
     def pairs(params, code_KxD, features):
       outputs = network.forward(params, code_KxD, features)
-      return network.club_pairs(outputs, {})
+      return network.club_pairs(outputs, {}, {})
 
     shapes = jax.eval_shape(pairs, params, codebook.code_KxD, features)
     nets = recipe.init_club(keys[3], shapes)
@@ -122,11 +122,14 @@ def loss(
   """Forward, CLUB fit, losses: see `Method.loss`."""
   network, features = recipe.network, batch["features"]
   mask = padding_mask(batch) if recipe.mask_padding else {}
+  present = batch.get("present", {})
   outputs = network.forward(params, codebook.code_KxD, features, mask, keys_B)
   # CLUB networks learn on detached features before they judge these.
-  pairs = network.club_pairs(outputs, mask) if side["club"] else {}
+  pairs = network.club_pairs(outputs, mask, present) if side["club"] else {}
   side, metrics = _fit_club(recipe, side, pairs, axis_name)
-  places = network.levels(outputs, mask, codebook.code_KxD, recipe.nearest)
+  places = network.levels(
+    outputs, mask, codebook.code_KxD, recipe.nearest, present
+  )
   networks = {"club": side["club"]}
   if "cpc" in params:
     networks["cpc"] = params["cpc"]
@@ -148,6 +151,7 @@ def loss(
     contrast=recipe.contrast,
     rows=recipe.rows,
     axis_name=axis_name,
+    present=present,
   )
   total, terms = objective.objective(view, recipe.losses, recipe.weights)
   return total, Aux(side, places, metrics | terms)
@@ -192,9 +196,14 @@ def _fit_club(recipe, side, pairs, axis_name):
 
 
 def padding_mask(batch: Mapping[str, Any]) -> dict[str, jax.Array]:
-  """Modality -> (B, T) bool, False at padding, where lengths are given."""
-  mask = {}
+  """Modality -> (B, T) bool, False at padding, where lengths are given.
+
+  What a sample lacks is no padding, so that it cuts nothing short.
+  """
+  mask, present = {}, batch.get("present", {})
   for m, length_B in batch.get("lengths", {}).items():
     time_T = jnp.arange(batch["features"][m].shape[1])
     mask[m] = time_T < length_B[:, None]
+    if m in present:
+      mask[m] |= ~present[m][:, None]
   return mask

@@ -109,6 +109,13 @@ def rotated_rows(
   return found
 
 
+def mean(x: jax.Array, weight: jax.Array | None, axis_name: str | None):
+  """The global mean, weighted where there are weights, see `masked_mean`."""
+  if weight is None:
+    return pmean(x.mean(), axis_name)
+  return masked_mean(x, weight, axis_name)
+
+
 def masked_mean(x: jax.Array, weight: jax.Array, axis_name: str | None):
   """Global sum(weight * x) / sum(weight); `weight` broadcasts against x."""
   weight = jnp.broadcast_to(weight, x.shape).astype(x.dtype)

@@ -5,7 +5,7 @@ of the codebook: two codes are the same or they have nothing in common, so that
 what crosses modalities does so by shared indices, not by codes that lie close.
 
 Dimensions: N samples, T time, K codes, B samples at a time. A code below 0 is
-padding.
+padding; a sample that has no other lacks the modality, and is left out there.
 """
 
 import itertools
@@ -17,6 +17,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+
+from unirep.codes import has
 
 CHUNK = 256  # queries at a time: 8 MB of similarities to 4000 samples
 
@@ -85,41 +87,33 @@ def transfer(
     `classification.transfer` does; nothing where no sample has a class.
   """
   names = [m for m in train if m in test]
-  label_N, known_N = _known(train_label_N)
-  answer_N, asked_N = _known(test_label_N)
-  if not len(label_N) or not len(answer_N):
-    return {}
-  inputs = {n: _unit(test[n], size)[asked_N] for n in names}
-  score = {}
+  known = {m: _known(train[m], train_label_N, size) for m in names}
+  asked = {m: _known(test[m], test_label_N, size) for m in names}
+  names = [m for m in names if len(known[m][1]) and len(asked[m][1])]
+  score, chance = {}, {}
   for m in names:
-    input_NxK = _unit(train[m], size)[known_N]
-    probe = _fit(input_NxK, label_N, C=1 / penalty, tol=tolerance)
+    probe = _fit(*known[m], C=1 / penalty, tol=tolerance)
     for n in names:
-      score[m, n] = float((probe(inputs[n]) == answer_N).mean())
-  chance = float(
-    np.unique(answer_N, return_counts=True)[1].max() / len(answer_N)
-  )
+      input_NxK, answer_N = asked[n]
+      score[m, n] = float((probe(input_NxK) == answer_N).mean())
+      count_C = np.unique(answer_N, return_counts=True)[1]
+      chance[n] = float(count_C.max() / len(answer_N))
   return {
     f"{m}->{n}": {
       "accuracy": score[m, n],
       "ceiling": score[n, n],
-      "chance": chance,
+      "chance": chance[n],
     }
     for m, n in itertools.permutations(names, 2)
   }
 
 
-def _known(label_N):
-  """The classes that are known, and where."""
+def _known(idx_NxT, label_N, size):
+  """Bags as rows of length 1, of samples that have one and a class."""
   label_N = np.asarray(label_N)
-  known_N = np.nonzero(label_N >= 0)[0]
-  return label_N[known_N], known_N
-
-
-def _unit(idx_NxT, size) -> Any:
-  """Bags as rows of length 1."""
+  known_N = np.flatnonzero((label_N >= 0) & has(idx_NxT))
   share_NxK: Any = bags(idx_NxT, size)
-  return share_NxK.sqrt()
+  return share_NxK.sqrt()[known_N], label_N[known_N]
 
 
 def _fit(input_NxK, label_N, **options):

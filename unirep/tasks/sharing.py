@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
-from unirep.codes import Codes
+from unirep.codes import Codes, has
 from unirep.tasks import bags
 
 
@@ -179,7 +179,8 @@ def measure(
 
   Returns:
     clip: agreement, overlap, nmi of pairs, nmi_class, purity of modalities, all
-      of clip codes; `*_chance` of these; recall of directions, by step codes.
+      of clip codes; `*_chance` of these; recall of directions, by step codes,
+      among samples that have both.
     step: agreement and overlap of pairs with equal T > 1; agreement_same, only
       at the steps in `same`.
     transfer: see `bags.transfer`; empty without classes.
@@ -206,10 +207,16 @@ def _clip(test, size):
     "nmi": _each(mutual_information, pairs),
     "nmi_chance": _each(mutual_information, chance),
     "recall": {
-      f"{m}->{n}": bags.recall(test.idx[m], test.idx[n], size)
+      f"{m}->{n}": bags.recall(*_having(test.idx[m], test.idx[n]), size)
       for m, n in itertools.permutations(test.idx, 2)
     },
   }
+
+
+def _having(a_NxT, b_NxT):
+  """The samples that have both."""
+  both_N = has(a_NxT) & has(b_NxT)
+  return np.asarray(a_NxT)[both_N], np.asarray(b_NxT)[both_N]
 
 
 def _classes(test):

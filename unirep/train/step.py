@@ -90,7 +90,8 @@ def train_step(
 
   Args:
     state: before the step.
-    batch: {"features": modality -> (B, T, ...), "lengths": modality -> (B,)}.
+    batch: {"features": modality -> (B, T, ...), "lengths": modality -> (B,)},
+      and maybe {"present": modality -> (B,)}, see `data.sample`.
     draws: the step's random choices, see `Method.draw`.
     keys_B: one dropout key a sample, or None for no dropout.
     steps: of the whole run.

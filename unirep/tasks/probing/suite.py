@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unirep.codes import Codes
+from unirep.codes import Codes, has
 from unirep.errors import InputError
 from unirep.tasks.probing import probe, protocol
 from unirep.tasks.probing.probe import Split, Task
@@ -108,19 +108,27 @@ def _splits(problem, sources, targets):
   named = {*sources, *targets}
   time = max(x.shape[1] for p in parts for m, x in p.idx.items() if m in named)
 
-  def split(codes: Codes, m: str) -> Split:
-    idx_NxT = repeat_to(codes.idx[m], time)
-    label = jax.tree.map(lambda x: _pad(x, time), problem.label(codes, m))
+  def split(codes: Codes, m: str, size: int | None = None) -> Split:
+    """Samples that have the modality, over and over until there are `size`."""
+    row_N = np.flatnonzero(has(codes.idx[m]))
+    row_N = row_N if size is None else np.resize(row_N, size)
+    idx_NxT = repeat_to(codes.idx[m][row_N], time)
+    label = problem.label(codes, m)
+    label = jax.tree.map(lambda x: _pad(x[row_N], time), label)
     return Split(jnp.asarray(idx_NxT), label)
 
   def stack(splits):
     return jax.tree.map(lambda *x: jnp.stack(x), *splits)
 
+  def all_sources(codes):
+    """What probes of all sources see, which may not have equally many."""
+    size = len(next(iter(codes.idx.values())))
+    return stack([split(codes, s, size) for s in sources])
+
   test = {f"test/{t}": split(problem.test, t) for t in targets}
   tests = {name: stack([x] * len(sources)) for name, x in test.items()}
-  tests["validation"] = stack([split(problem.validation, s) for s in sources])
-  train = stack([split(problem.train, s) for s in sources])
-  return train, tests
+  tests["validation"] = all_sources(problem.validation)
+  return all_sources(problem.train), tests
 
 
 def _pad(label, time):
@@ -147,6 +155,9 @@ def check(
         )
     if not len(next(iter(codes.idx.values()))):
       raise InputError(f"the {name} split holds no samples")
+    for m in modalities:
+      if not has(codes.idx[m]).any():
+        raise InputError(f"no sample of the {name} split has {m!r}")
 
 
 def label(codes: Codes, *names: str) -> np.ndarray:
