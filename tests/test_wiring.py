@@ -263,18 +263,36 @@ def test_the_validation_samples_choose_and_the_test_samples_report(monkeypatch):
     np.testing.assert_array_equal(given[name].label[0], codes.labels["class"])
 
 
+def test_an_evaluation_takes_each_split_for_what_it_is(tmp_path):
+  asked = []
+
+  class Model:
+    settings, codebook = {}, np.ones((4, 2))
+
+    def codes(self, source, *, dropout=None, passes=1, first=0):
+      asked.append((source[0], dropout is not None, passes))
+      code_N = np.full(passes, source[0], np.int32)
+      return Codes({"a": code_N[:, None]}, {"a": code_N}, {"class": code_N})
+
+  config = pretrain_config.get_config()
+  found = evaluation.encode(config, Model(), [1], [2], tmp_path)
+  assert asked == [(1, False, 1), (2, False, 1), (1, True, 4)]
+  rows = [codes.clip["a"].tolist() for codes in found]
+  assert rows == [[1], [2], [1, 1, 1, 1]]
+
+
 def test_the_headline_table_is_of_held_out_samples(job, monkeypatch, tmp_path):
   asked = []
 
   class Stop(Exception):
     pass
 
-  def evaluated(config, tokenizer, train, test):
+  def encode(config, tokenizer, train, test, folder):
     asked.append((train, test))
     raise Stop
 
   made, _, _ = job
-  monkeypatch.setattr(evaluation, "evaluate", evaluated)
+  monkeypatch.setattr(evaluation, "encode", encode)
   config = pretrain_config.get_config("size=tiny")
   with pytest.raises(Stop):
     pretrain.finish(config, made, None, {}, tmp_path, None)

@@ -1,7 +1,7 @@
 """Codes of the samples of a source, and their files."""
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +54,19 @@ def has(idx_NxT: Any) -> Any:
 def join(parts: list[Codes]) -> Codes:
   """The samples of all parts, in order."""
   return Codes(*(_concatenate(part) for part in zip(*parts, strict=True)))
+
+
+def join_passes(parts: Iterable[Codes], passes: int) -> Codes:
+  """As `join` of parts that hold all passes: first the first pass of all."""
+  split = [
+    [Codes(*(_share(part, i, passes) for part in codes)) for i in range(passes)]
+    for codes in parts
+  ]
+  return join([codes[i] for i in range(passes) for codes in split])
+
+
+def _share(part, i, passes):
+  return {name: np.split(x, passes)[i] for name, x in part.items()}
 
 
 def _concatenate(parts):

@@ -16,8 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from unirep import buckets, build
+from unirep import buckets, build, inputs
 from unirep import codes as coded
 from unirep.codebook import awake
 from unirep.codes import Codes
@@ -130,7 +131,12 @@ class Tokenizer:
     if unknown or not features:
       problem = f"no modality {unknown[0]!r}" if unknown else "no features"
       raise InputError(f"{problem}; give any of {', '.join(self.modalities)}")
-    return {m: self._checked(m, x) for m, x in features.items()}
+    return {
+      m: inputs.checked(
+        m, x, self._network.kind(m).axes, self._network.width(self._params, m)
+      )
+      for m, x in features.items()
+    }
 
   def embed(
     self,
@@ -151,7 +157,7 @@ class Tokenizer:
     """
     code_KxD = self.codebook
     if keep is not None:
-      code_KxD = code_KxD[:, _dimensions(keep, code_KxD.shape[1])]
+      code_KxD = code_KxD[:, inputs.dimensions(keep, code_KxD.shape[1])]
     table = np.concatenate([code_KxD, np.zeros_like(code_KxD[:1])])  # [-1]
     return {
       m: [table[i] for i in idx] if isinstance(idx, list) else table[idx]
@@ -159,34 +165,56 @@ class Tokenizer:
     }
 
   def codes(
-    self, source: Source, *, dropout: jax.Array | None = None, passes: int = 1
+    self,
+    source: Source,
+    *,
+    dropout: jax.Array | None = None,
+    passes: int = 1,
+    first: int = 0,
   ) -> Codes:
     """Codes of every sample of a source, in order, with its labels.
+
+    All devices of this process take part.
 
     Args:
       source: N samples.
       dropout: a PRNG key; without it there is no dropout.
       passes: how often each sample is encoded, with other dropout; the result
         holds passes * N samples, pass after pass.
+      first: the number of the first sample, where `source` is a part of
+        another: dropout is drawn by number.
 
     Returns:
       Codes, see there; padding has some where the model learned from it.
     """
     results: list[list[Codes]] = [[] for _ in range(passes)]
-    first = 0
-    for batch, valid in pipeline.in_order(source, self._rows):
+    wanted = -(-len(source) // self._rows)  # devices with something to do
+    devices = jax.local_devices()[: max(wanted, 1)]
+    model = self._params, self.codebook
+    spread: Any = None
+    if len(devices) > 1:
+      mesh = Mesh(devices, ("data",), axis_types=(AxisType.Auto,))
+      spread = NamedSharding(mesh, PartitionSpec("data"))
+      model = jax.device_put(model, NamedSharding(mesh, PartitionSpec()))
+    rows = self._rows * len(devices)
+    for batch, valid in pipeline.in_order(source, rows):
       features, present = batch["features"], batch.get(PRESENT, {})
+      known = {m: x for m, x in features.items() if m in self.modalities}
       mask = self._mask(features, batch["lengths"])
       steps = {m: mask[m][:valid] for m in {*mask} & {*self._network.fine}}
       present = {m: here_B[:valid] for m, here_B in present.items()}
-      labels = {n: rows[:valid] for n, rows in batch["labels"].items()}
+      labels = {n: x[:valid] for n, x in batch["labels"].items()}
       for i, result in enumerate(results):
         keys_B = None
         if dropout is not None:
-          row_B = first + jnp.arange(self._rows)
+          row_B = first + jnp.arange(rows)
           key = jax.random.fold_in(dropout, i)
           keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, row_B)
-        idx, clip = self._encoded(features, mask, keys_B, valid)
+        args = known, mask, keys_B
+        args = args if spread is None else jax.device_put(args, spread)
+        # Weights are arguments: as constants they would slow compilation down.
+        found = jax.device_get(self._both(*model, *args))
+        idx, clip = jax.tree.map(operator.itemgetter(slice(valid)), found)
         result.append(coded.only(Codes(idx, clip, labels), steps, present))
       first += valid
     return coded.join([codes for result in results for codes in result])
@@ -253,44 +281,6 @@ class Tokenizer:
       if m in features
     }
 
-  def _encoded(self, features, mask, keys_B, valid):
-    """(codes of steps, codes of samples) of the first `valid` rows."""
-    known = {m: x for m, x in features.items() if m in self.modalities}
-    # Weights are arguments: as constants they would slow compilation down.
-    found = self._both(self._params, self.codebook, known, mask, keys_B)
-    return jax.tree.map(
-      operator.itemgetter(slice(valid)), jax.device_get(found)
-    )
-
-  def _checked(self, m: str, x: Any) -> Any:
-    """As float32, or an InputError that says what does not fit."""
-    if not isinstance(x, list | tuple):
-      return self._array(m, x, 1)
-    parts = [self._array(m, part, 0) for part in x]
-    if not parts:
-      raise InputError(f"{m!r}: the list of samples is empty")
-    shapes = {part.shape[1:] for part in parts}
-    if len(shapes) > 1:
-      raise InputError(f"{m!r}: samples differ beyond time: {shapes}")
-    return parts
-
-  def _array(self, m: str, x: Any, leading: int) -> np.ndarray:
-    x = np.asarray(x)
-    kind, width = self._network.kind(m), self._network.width(self._params, m)
-    axes = ", ".join([*(("B",) * leading), "T", *kind.axes[:-1], str(width)])
-    if x.dtype.kind not in "fiub":
-      raise InputError(f"{m!r} must hold numbers, got {x.dtype}")
-    rank = leading + 1 + len(kind.axes)
-    if x.ndim == rank - 1:
-      x = np.expand_dims(x, leading)  # one time step
-    if x.ndim != rank or x.shape[-1] != width or not x.size:
-      raise InputError(f"{m!r} must be a non-empty ({axes}), got {x.shape}")
-    with np.errstate(over="ignore"):  # the check below says it
-      x = x.astype(np.float32)
-    if not np.isfinite(x).all():
-      raise InputError(f"{m!r} holds NaN or infinity; clean the features")
-    return x
-
 
 def load(path: str | pathlib.Path) -> Tokenizer:
   """Loads a trained model.
@@ -304,16 +294,3 @@ def load(path: str | pathlib.Path) -> Tokenizer:
   params, codebook, settings = checkpoint.read_model(pathlib.Path(path))
   network = build.network(build.from_json(settings))
   return Tokenizer(network, params, codebook["code_KxD"], settings)
-
-
-def _dimensions(keep: Any, dim: int) -> np.ndarray:
-  keep = np.asarray(keep)
-  if keep.dtype == bool and keep.shape != (dim,):
-    raise InputError(f"keep is a mask of shape {keep.shape}, not ({dim},)")
-  if keep.dtype != bool and not (
-    keep.ndim == 1
-    and np.issubdtype(keep.dtype, np.integer)
-    and ((keep >= 0) & (keep < dim)).all()
-  ):
-    raise InputError(f"keep must hold dimensions in 0..{dim - 1}")
-  return np.flatnonzero(keep) if keep.dtype == bool else keep

@@ -13,6 +13,7 @@ CONFIG = "config.json"
 SUMMARY = "summary.json"
 REPORT = "report.png"
 CHECKPOINTS = "checkpoints"
+CODES = "codes"
 NONFINITE = "nonfinite"
 # Leaves that may change when a run goes on: they change no result, or only what
 # is still to come.

@@ -16,7 +16,7 @@ K = 2 * C + 1  # the last is asleep
 
 
 class World:
-  """A tokenizer of sources, which are seeds. Audio and video say the same.
+  """Codes of sources, which are seeds. Audio and video say the same.
 
   But for the background, where each has another code of the same class.
   """
@@ -30,7 +30,7 @@ class World:
     code_KxD[-1] = 0
     return code_KxD
 
-  def codes(self, seed, *, dropout=None, passes=1):
+  def codes(self, seed):
     rng = np.random.default_rng(seed)
     label_N = rng.integers(0, C, N)
     segments_NxT = np.where(rng.random((N, T)) < 0.7, label_N[:, None], C)
@@ -53,8 +53,9 @@ def found(world):
   config = pretrain.get_config()
   config.probe.update({"steps": 150, "passes": 1, "seeds": 1})
   config.probe.learning_rate = 1e-2
-  train, test = 1, 2
-  return evaluation.evaluate(config, world, train, test)
+  train, test, varied = (world.codes(seed) for seed in (1, 2, 1))
+  codes = evaluation.Encoded(train, test, varied if world.labels else None)
+  return evaluation.evaluate(config, world.codebook, codes)
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """Downstream tasks on frozen codes, with TOC and without."""
 
 import functools
-import hashlib
-import json
 import pathlib
 import time
 from typing import Any
@@ -19,7 +17,7 @@ from unirep.codebook import awake
 from unirep.codes import Codes
 from unirep.data import sources
 from unirep.errors import InputError, pick
-from unirep.jobs import evaluation, report
+from unirep.jobs import encoding, evaluation, report
 from unirep.tasks import sharing
 from unirep.tasks.probing import probe, protocol
 from unirep.tasks.registry import TASKS
@@ -203,18 +201,15 @@ def _encode(config, tokenizer, workdir, console, kind, split) -> Codes:
   """Codes of one split, from the work directory if they are there."""
   if kind == "events" and config.data.source != "digits":
     kind = "clips"  # whose segments have labels as well
-  passes = config.probe.passes if split == "train" else 1
-  data = build.as_json(config)["data"]
-  what = [coded.LAYOUT, tokenizer.settings, data, passes]
-  stamp = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
-  stamp.update(tokenizer.codebook.tobytes())
-  name = f"{kind}-{split}-{stamp.hexdigest()[:12]}.npz"
-  path = workdir / "codes" / name
+  train = split == "train"
+  passes = config.probe.passes if train else 1
+  stamp = encoding.stamp(tokenizer, build.as_json(config)["data"], passes)
+  path = workdir / "codes" / f"{kind}-{split}-{stamp}.npz"
   if path.exists():
     return coded.read(path)
   console.print(f"encoding {kind}, {split}", soft_wrap=True)
   source = sources.source(config.data, kind, split)
-  dropout = jax.random.key(config.seed) if split == "train" else None
-  result = tokenizer.codes(source, dropout=dropout, passes=passes)
-  coded.write(path, result)
-  return result
+  dropout = jax.random.key(config.seed) if train else None
+  return encoding.encoded(
+    tokenizer, source, path, dropout=dropout, passes=passes
+  )

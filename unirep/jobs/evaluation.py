@@ -3,6 +3,7 @@
 Dimensions: K codes, D code width, C classes.
 """
 
+import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from unirep import codebook
 from unirep.build import Config
 from unirep.codes import Codes
 from unirep.data.sample import Source
+from unirep.jobs import encoding
 from unirep.tasks import classification, localization, sharing
 from unirep.tokenizer import Tokenizer
 
@@ -31,28 +33,57 @@ class Found(NamedTuple):
   by_class: Mapping[str, np.ndarray]
 
 
-def evaluate(
+class Encoded(NamedTuple):
+  """The codes that an evaluation looks at.
+
+  Attributes:
+    train: what the use of codes is counted on.
+    test: of held-out samples, which all else is about.
+    varied: of the training samples under dropout, which probes are fit on;
+      None without labels.
+  """
+
+  train: Codes
+  test: Codes
+  varied: Codes | None
+
+
+def encode(
   config: Config,
   tokenizer: Tokenizer,
-  train_source: Source,
-  test_source: Source,
-) -> Found:
+  train: Source,
+  test: Source,
+  folder: pathlib.Path,
+) -> Encoded:
+  """What `evaluate` needs; all processes take part, see `encoding.encoded`."""
+  stamp = encoding.stamp(tokenizer)
+
+  def codes(name, source, **options):
+    path = folder / f"{name}-{stamp}.npz"
+    return encoding.encoded(tokenizer, source, path, **options)
+
+  found = codes("train", train), codes("test", test)
+  varied = None
+  if "class" in found[0].labels:
+    passes = config.probe.passes
+    key = jax.random.key(config.seed)
+    varied = codes(f"varied{passes}", train, dropout=key, passes=passes)
+  return Encoded(*found, varied)
+
+
+def evaluate(config: Config, code_KxD: Any, codes: Encoded) -> Found:
   """Cross-modal transfer, sharing and use of the codes of a model.
 
   Args:
     config: as `configs/pretrain.py` gives it.
-    tokenizer: the frozen model.
-    train_source: what probes are fit on, and the use of codes is counted on.
-    test_source: held-out samples, which all else is about.
+    code_KxD: the codebook.
+    codes: see there.
   """
-  code_KxD = tokenizer.codebook
-  train, test = tokenizer.codes(train_source), tokenizer.codes(test_source)
+  train, test, varied = codes
   size, cross_modal, by_class = len(code_KxD), {}, {}
-  if "class" in train.labels:
+  if varied is not None:
     options = dict(config.probe)
-    dropout = jax.random.key(config.seed)
-    passes = options.pop("passes")
-    varied = tokenizer.codes(train_source, dropout=dropout, passes=passes)
+    del options["passes"]
     cross_modal = classification.transfer(
       code_KxD, varied, test, seed=config.seed, **options
     )

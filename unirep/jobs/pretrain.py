@@ -18,7 +18,7 @@ from unirep.build import Config
 from unirep.data import pipeline, sources
 from unirep.data.sample import PRESENT, Batch, Source
 from unirep.errors import InputError
-from unirep.jobs import evaluation, report
+from unirep.jobs import encoding, evaluation, report
 from unirep.jobs import start as starts
 from unirep.jobs.checks import check_missing, check_pretrain
 from unirep.methods.network import Network
@@ -28,8 +28,6 @@ from unirep.tokenizer import Tokenizer
 from unirep.train import checkpoint, log, loop, step
 from unirep.train import state as states
 from unirep.train.state import Training, TrainState
-
-EVALUATION_SECONDS = 3600  # for which the other processes wait for the first
 
 
 class Job(NamedTuple):
@@ -117,10 +115,9 @@ def run(
   params, code_KxD = meshes.fetch(
     job.mesh, (state.params, state.codebook.code_KxD)
   )
-  if jax.process_index() == 0:
-    tokenizer = Tokenizer(job.network, params, code_KxD, job.settings)
-    summary |= finish(config, job, tokenizer, summary, workdir, console)
-  lockstep.wait("evaluated", EVALUATION_SECONDS)
+  tokenizer = Tokenizer(job.network, params, code_KxD, job.settings)
+  summary |= finish(config, job, tokenizer, summary, workdir, console)
+  lockstep.wait("evaluated", encoding.DAY)
   return summary
 
 
@@ -261,8 +258,17 @@ def finish(
   workdir: pathlib.Path,
   console: Console,
 ) -> dict[str, Any]:
-  """Evaluates, prints and draws; what that adds to the summary."""
-  found = evaluation.evaluate(config, tokenizer, job.train, job.test)
+  """Evaluates, prints and draws; what that adds to the summary.
+
+  All processes encode, and the first one does the rest.
+  """
+  with lockstep.watched():
+    codes = evaluation.encode(
+      config, tokenizer, job.train, job.test, workdir / workdirs.CODES
+    )
+  if jax.process_index() > 0:
+    return {}
+  found = evaluation.evaluate(config, tokenizer.codebook, codes)
   summary = summary | found.results
   console.print(report.tables(summary))
   report.picture(

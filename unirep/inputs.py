@@ -1,0 +1,70 @@
+"""What users give a frozen model, checked.
+
+Dimensions: B samples, T time, F feature width, D code width.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from unirep.errors import InputError
+
+
+def checked(name: str, x: Any, axes: Sequence[str], width: int) -> Any:
+  """Features as float32.
+
+  Args:
+    name: of the modality.
+    x: an array (B, T, ...), or a list of B arrays (T, ...) that may differ in
+      T; an axis less means one time step.
+    axes: of a time step's features, the width last.
+    width: how wide they must be.
+
+  Raises:
+    InputError: for a wrong rank, width or type, NaN, or no samples.
+  """
+  if not isinstance(x, list | tuple):
+    return _array(name, x, 1, axes, width)
+  parts = [_array(name, part, 0, axes, width) for part in x]
+  if not parts:
+    raise InputError(f"{name!r}: the list of samples is empty")
+  shapes = {part.shape[1:] for part in parts}
+  if len(shapes) > 1:
+    raise InputError(f"{name!r}: samples differ beyond time: {shapes}")
+  return parts
+
+
+def _array(name, x, leading, axes, width) -> np.ndarray:
+  x = np.asarray(x)
+  wanted = ", ".join([*(("B",) * leading), "T", *axes[:-1], str(width)])
+  if x.dtype.kind not in "fiub":
+    raise InputError(f"{name!r} must hold numbers, got {x.dtype}")
+  rank = leading + 1 + len(axes)
+  if x.ndim == rank - 1:
+    x = np.expand_dims(x, leading)
+  if x.ndim != rank or x.shape[-1] != width or not x.size:
+    raise InputError(f"{name!r} must be a non-empty ({wanted}), got {x.shape}")
+  with np.errstate(over="ignore"):  # the check below says it
+    x = x.astype(np.float32)
+  if not np.isfinite(x).all():
+    raise InputError(f"{name!r} holds NaN or infinity; clean the features")
+  return x
+
+
+def dimensions(keep: Any, dim: int) -> np.ndarray:
+  """Indices of the dimensions that a mask (D,), or indices, keep.
+
+  Raises:
+    InputError: for what is neither.
+  """
+  keep = np.asarray(keep)
+  if keep.dtype == bool and keep.shape != (dim,):
+    raise InputError(f"keep is a mask of shape {keep.shape}, not ({dim},)")
+  if keep.dtype != bool and not (
+    keep.ndim == 1
+    and np.issubdtype(keep.dtype, np.integer)
+    and ((keep >= 0) & (keep < dim)).all()
+  ):
+    raise InputError(f"keep must hold dimensions in 0..{dim - 1}")
+  return np.flatnonzero(keep) if keep.dtype == bool else keep
