@@ -410,7 +410,7 @@ def contrasted(known):
     loss_B, right_B = contrasts.dense(future, guess)
     weight = 0.1 if m == n else 1.0
     total, weights = total + weight * loss_B.mean(), weights + weight
-    yield f"cpc_accuracy/{m}->{n}", right_B.mean()
+    yield f"cpc_accuracy/{m}->{n}", np.asarray(right_B).mean()
   yield "cpc/left+right+motion", total / weights
 
 
