@@ -46,8 +46,8 @@ class Near(NamedTuple):
     each_MxR: inner product of each modality's row with its nearest code.
     sum_R: that of the sum of the rows with the code nearest to it.
 
-  Of a modality that is missing at a place, see `Rows.present`, the first is
-  larger than any could be, and the second knows nothing.
+  Where a modality is missing, see `Rows.present`, its part of the first is as
+  large as can be, and the second is of the others.
   """
 
   each_MxR: jax.Array

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 import unirep
-from configs import evaluate, pretrain
+from configs import evaluate, pretrain, tokenize
 from unirep.data import arrays
 from unirep.errors import InputError
 from unirep.jobs import dispatch
@@ -78,6 +78,15 @@ def test_one_is_missing_from_a_third(tmp_path, one_device):
   np.testing.assert_array_equal(found.idx["sound"][here_N], own)
   with pytest.raises(InputError, match="NaN"):
     model.encode(sound=features()["sound"])
+  tokens = tokenize.get_config()
+  tokens.checkpoint, tokens.features = str(workdir), str(path)
+  with pytest.raises(InputError, match="NaN"):
+    dispatch.run(tokens, tmp_path / "tokens", QUIET)
+  tokens.missing = True
+  dispatch.run(tokens, tmp_path / "tokens", QUIET)
+  with np.load(tmp_path / "tokens" / "codes" / path.name) as file:
+    for m, idx_NxT in found.idx.items():
+      np.testing.assert_array_equal(file[m], idx_NxT)
   asked = evaluate.get_config("data=arrays,size=tiny")
   asked.checkpoint, asked.toc.keep = str(workdir), (8, 16)
   asked.trained_on = asked.tested_on = ("sound", "text")
