@@ -74,10 +74,12 @@ def of_step(model: int, batch: int = 64) -> tuple[int, int]:
   }
   features = jax.tree.map(lambda x: place(x, mesh_lib.split(mesh)), features)
   step: Any = step_lib.build(
-    training, mesh, seed=0, sharding=where if model > 1 else None
+    training, mesh, sharding=where if model > 1 else None
   )
   lowered = step.lower(
-    jax.tree.map(place, state, where), {"features": features, "lengths": {}}
+    jax.tree.map(place, state, where),
+    {"features": features, "lengths": {}},
+    state_lib.span(0, 1),
   )
   memory: Any = lowered.compile().memory_analysis()
   return memory.argument_size_in_bytes, memory.temp_size_in_bytes

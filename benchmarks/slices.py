@@ -72,16 +72,16 @@ def compile_step(case: Case) -> Compiled:
   config.batch_size = case.batch
   training = build.training(config)
   mesh = mesh_lib.make(case.batch, devices=topology.devices)
-  state, batch = arguments(training, mesh, case.batch)
+  state, batch, span = arguments(training, mesh, case.batch)
   began = time.perf_counter()
-  step: Any = step_lib.build(training, mesh, seed=0)
-  traced = step.trace(state, batch)
+  step: Any = step_lib.build(training, mesh)
+  traced = step.trace(state, batch, span)
   program = traced.lower().compile()
   return Compiled(program, traced.jaxpr, time.perf_counter() - began)
 
 
 def arguments(training, mesh, batch_size: int):
-  """Descriptions of the state and of a batch, with where they lie."""
+  """Descriptions of what a step is given, with where it lies."""
   features = {
     m: jax.ShapeDtypeStruct((batch_size, *shape), jnp.float32)
     for m, shape in inputs.PAPER.items()
@@ -99,7 +99,9 @@ def arguments(training, mesh, batch_size: int):
 
   features = place(features, mesh_lib.split(mesh))
   batch = {"features": features, "lengths": {}}
-  return place(state, mesh_lib.replicated(mesh)), batch
+  everywhere = mesh_lib.replicated(mesh)
+  span = place(state_lib.span(0, 1), everywhere)
+  return place(state, everywhere), batch, span
 
 
 def describe(case: Case) -> dict[str, Any]:

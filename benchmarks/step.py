@@ -67,17 +67,19 @@ def measure(config, steps: int) -> Result:
   one = jax.tree.map(lambda x: x[:1], batch)
   state = init(jax.random.key(config.seed), one)
   batch = mesh_lib.put_batch(mesh, batch)
+  span = state_lib.span(config.seed, config.steps)
+  span = jax.device_put(span, everywhere)
   began = time.perf_counter()
-  step: Any = step_lib.build(training, mesh, seed=config.seed)
-  compiled = step.lower(state, batch).compile()
+  step: Any = step_lib.build(training, mesh)
+  compiled = step.lower(state, batch, span).compile()
   compile_seconds = time.perf_counter() - began
   for _ in range(3):
-    state, _ = compiled(state, batch)
+    state, _ = compiled(state, batch, span)
   jax.block_until_ready(state)
   times = []
   for _ in range(steps):
     began = time.perf_counter()
-    state, metrics = compiled(state, batch)
+    state, metrics = compiled(state, batch, span)
     jax.block_until_ready(metrics)
     times.append(time.perf_counter() - began)
   seconds = float(np.median(times))

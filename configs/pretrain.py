@@ -30,6 +30,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.method = variant["method"]
   config.seed = 0
   config.steps = 400
+  config.init_from = ""  # work directory of a run whose weights to start from
   config.batch_size = 80
   config.dropout = 0.1
   config.log_every = 10

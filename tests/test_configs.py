@@ -18,6 +18,7 @@ from unirep.data.generated.synthetic import SyntheticEvents
 from unirep.errors import InputError
 from unirep.jobs import checks, dispatch
 from unirep.jobs import pretrain as jobs_pretrain
+from unirep.train import state as states
 from unirep.train import step
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -130,10 +131,11 @@ def test_a_step_is_built_and_no_key_unread(
   """The same without compiling anything."""
   watched = watched_variant(method, data, preset, tmp_path, monkeypatch)
   job = jobs_pretrain.prepare(watched)
-  function = step.build(job.training, job.mesh, seed=watched.seed)
+  function = step.build(job.training, job.mesh)
   batch = next(job.batches)
   inputs = {part: batch[part] for part in ("features", "lengths")}
-  after, metrics = jax.eval_shape(function, job.shapes, inputs)
+  span = states.span(watched.seed, watched.steps)
+  after, metrics = jax.eval_shape(function, job.shapes, inputs, span)
   chex.assert_trees_all_equal_shapes_and_dtypes(after, job.shapes)
   assert metrics["loss"].shape == ()
   assert {*leaves(watched)} - watched.seen <= RUNNING

@@ -522,7 +522,9 @@ def golden_training(golden):
 def prepared(settings):
   config = build.from_json(json.loads(settings))
   network, training = build.network(config), build.training(config)
-  step = jax.jit(functools.partial(step_lib.train_step, training=training))
+  step = jax.jit(
+    functools.partial(step_lib.train_step, training=training, steps=20)
+  )
   return network, training, step, jax.jit(network.forward)
 
 
@@ -650,7 +652,9 @@ def test_full_gradients():
   training = training._replace(optimizer=optax.sgd(1.0))
   state = golden_state(training, golden.below("param"), golden)
   batch, draws = golden_inputs(golden, golden.__getitem__)
-  step = jax.jit(functools.partial(step_lib.train_step, training=training))
+  step = jax.jit(
+    functools.partial(step_lib.train_step, training=training, steps=20)
+  )
   after, _ = step(state, batch, draws, None)
   grads = jax.tree.map(lambda old, new: old - new, state.params, after.params)
   for name, (module, names) in MODULES.items():

@@ -24,13 +24,17 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "train": {"methods/method", "parallel"},  # no loss and no network
   "interop": set(),
   "codes": {"data"},
+  "buckets": set(),
   "build": {"*"},
-  "tokenizer": {"build", "codebook", "codes", "data", "methods", "train"},
+  "tokenizer": {
+    *("buckets", "build", "codebook", "codes", "data", "methods", "train")
+  },
   "tasks": {"codes", "codebook", "toc"},
   "workdir": set(),
   "jobs": {"*"},
   "flags": set(),
-  "main": {"flags", "jobs", "parallel", "train"},
+  "cache": set(),
+  "main": {"cache", "flags", "jobs", "parallel", "train"},
 }
 FLAX = {"nn", "losses/club", "losses/cpc"}
 COLLECTIONS = {"flags", "build"}

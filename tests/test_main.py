@@ -162,8 +162,11 @@ def logged(workdir):
 
 
 @pytest.mark.slow
-def test_a_notice_saves_and_asks_to_be_started_again(finished, tmp_path):
-  """SIGTERM during the first step, far from the first regular checkpoint."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_notice_saves_and_asks_to_be_started_again(
+  finished, tmp_path, number
+):
+  """A signal during the first step, far from the first regular checkpoint."""
   reference, arguments = finished
   workdir = tmp_path / "run"
   arguments = (
@@ -182,7 +185,7 @@ def test_a_notice_saves_and_asks_to_be_started_again(finished, tmp_path):
   while process.poll() is None:
     if (workdir / "metrics.jsonl").exists():
       time.sleep(1)  # the first step is being traced or compiled
-      process.terminate()
+      process.send_signal(number)
       break
     time.sleep(0.01)
   _, errors = process.communicate()

@@ -7,6 +7,7 @@ a wrong one would train or report without complaint.
 import hashlib
 import itertools
 import types
+from typing import Any
 
 import chex
 import jax
@@ -30,6 +31,7 @@ from unirep.parallel import mesh as meshes
 from unirep.tasks import classification
 from unirep.tasks.probing import probe, suite
 from unirep.tasks.registry import TASKS
+from unirep.train import state as states
 from unirep.train import step as steps
 
 
@@ -43,7 +45,9 @@ def job():
   made = pretrain.prepare(config)
   mesh = meshes.make(config.batch_size, jax.devices()[:1])
   batch = meshes.put_batch(mesh, next(made.batches))
-  return made, steps.build(made.training, mesh, seed=0), batch
+  span = states.span(0, 2)
+  program = steps.build(made.training, mesh)
+  return made, lambda state, batch: program(state, batch, span), batch
 
 
 def first_state(job, step):
@@ -99,12 +103,12 @@ def test_every_future_is_predicted():
 def test_the_schedule_ends_with_the_run():
   config = pretrain_config.get_config("size=tiny")
   config.steps = 60
-  optimizer = build.training(config).optimizer
+  optimizer: Any = build.training(config).optimizer
   params = {"encoder": {"x": jnp.ones(3)}}
   grads = jax.tree.map(lambda x: 0.1 * x, params)
 
   def update(state, _):
-    updates, state = optimizer.update(grads, state, params)
+    updates, state = optimizer.update(grads, state, params, steps=60)
     return state, jnp.abs(updates["encoder"]["x"]).max()
 
   _, size_S = jax.lax.scan(update, optimizer.init(params), length=60)
@@ -113,6 +117,18 @@ def test_the_schedule_ends_with_the_run():
   assert size_S[warm] == pytest.approx(peak, rel=0.05)
   assert (np.diff(size_S[warm:]) < 0).all()
   assert size_S[-1] == pytest.approx(peak / 10, rel=0.1)
+
+
+def test_the_step_is_told_its_run(tmp_path, monkeypatch):
+  """Its seed and length are arguments, so that others need no compiling."""
+  config = pretrain_config.get_config("size=tiny")
+  config.data.update({"train_size": 16, "test_size": 8})
+  config.update({"seed": 7, "steps": 60})
+  monkeypatch.setattr(pretrain.loop, "run", lambda step, *_, **__: step)
+  monkeypatch.setattr(pretrain.step, "build", lambda *_, **__: lambda *x: x[-1])
+  made = pretrain.prepare(config)
+  step: Any = pretrain.train(config, made, None, None, None, tmp_path)
+  assert jax.device_get(step(None, None)) == (7, 60)
 
 
 def contents(source):

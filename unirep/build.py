@@ -46,7 +46,6 @@ def training(config: Config) -> Training:
   """What is trained, with every keyword from `config`."""
   rate = optimizer.schedule(
     config.optimizer.learning_rate,
-    steps=config.steps,
     warmup=config.optimizer.warmup,
     decay=config.optimizer.decay,
   )
@@ -58,7 +57,6 @@ def training(config: Config) -> Training:
       per_module=config.optimizer.per_module,
       epsilon=config.optimizer.epsilon,
     ),
-    steps=config.steps,
   )
 
 

@@ -242,8 +242,7 @@ def score(rows: Rows, near: Near) -> jax.Array:
   on the sphere, so that squares of both are D. Of two modalities or more.
   """
   M, sum_RxD = rows.modalities(), _sum(rows)
-  if rows.present:
-    M = jnp.maximum(M, 2)  # `_weight` leaves places with fewer out
+  M = jnp.maximum(M, 2) if rows.present else M  # fewer: see `_weight`
   D = sum_RxD.shape[1]
   awake_R = near.sum_R > -codebooks.FAR / 4
   near_R = jnp.where(awake_R, near.sum_R, 0)

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import pathlib
+import signal
 import sys
 
 import absl.logging
@@ -14,7 +15,7 @@ import jax
 from absl import app
 from rich.console import Console
 
-from unirep import flags
+from unirep import cache, flags
 from unirep.errors import InputError
 from unirep.jobs import dispatch
 from unirep.parallel import cluster, lockstep
@@ -45,10 +46,14 @@ def main(argv: list[str]) -> int:
     )
     who = cluster.join(found, flags.INIT_TIMEOUT.value)
     quiet = bool(who) and jax.process_index() > 0
+    cache.open_default()
     console = Console(highlight=False, quiet=quiet)
     if who:
       console.print(who, soft_wrap=True)
     dispatch.run(config, pathlib.Path(workdir), console)
+  except KeyboardInterrupt:
+    sys.stderr.write("unirep: interrupted; the same command goes on\n")
+    return 128 + signal.SIGINT
   except (InputError, PreemptedError) as error:
     sys.stderr.write(f"unirep: {error}\n")
     return error.exit_code

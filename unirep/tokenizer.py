@@ -7,6 +7,7 @@ NumPy in and NumPy out. Dimensions: B samples, T time, F feature width, K codes,
 D code width.
 """
 
+import functools
 import operator
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unirep import build
+from unirep import buckets, build
 from unirep import codes as coded
 from unirep.codebook import awake
 from unirep.codes import Codes
@@ -56,25 +57,38 @@ class Tokenizer:
     self._masked = settings["mask_padding"]
 
     @jax.jit
-    def run(params, code_KxD, features, mask, keys_B):
+    def both(params, code_KxD, features, mask, keys_B):
       args = params, code_KxD, features, mask, keys_B
       # What both have in common is computed once: it is one program.
       clip = network.encode(*args, clip=True)
       return network.encode(*args), {m: x[:, 0] for m, x in clip.items()}
 
-    self._run = run
+    @functools.partial(jax.jit, static_argnames="clip")
+    def one(params, code_KxD, features, mask, *, clip):
+      return network.encode(params, code_KxD, features, mask, clip=clip)
+
+    self._both, self._either = both, one
+
+  def __reduce__(self):
+    """Pickles what it is made of; programs are compiled where it arrives."""
+    made = self._network, self._params, self.codebook, self.settings
+    return type(self), jax.device_get((*made, self._rows))
 
   def encode(
     self,
+    features: Mapping[str, Any] | None = None,
+    /,
     lengths: Mapping[str, Sequence[int]] | None = None,
-    **features: Any,
+    **named: Any,
   ) -> dict[str, Any]:
     """Codes of any of the modalities.
 
     Args:
+      features: modality -> an array (B, T, F), or (B, T, H, W, F) of a grid, or
+        a list of B arrays that differ in T. Any B. An axis less means T = 1, as
+        in training.
       lengths: modality -> valid steps of each sample, where arrays are padded.
-      **features: modality -> an array (B, T, F), or (B, T, H, W, F) of a grid,
-        or a list of B arrays that differ in T. Any B.
+      **named: features as keywords, instead or beside.
 
     Returns:
       Modality -> int32 codes (B, T), or a list of B arrays (T,) for a list. A
@@ -85,18 +99,21 @@ class Tokenizer:
       InputError: for an unknown modality, a wrong rank or width, NaN, or no
         samples.
     """
-    return self._each(lengths, features, clip=False)
+    return self._each({**(features or {}), **named}, lengths, clip=False)
 
   def encode_clips(
     self,
+    features: Mapping[str, Any] | None = None,
+    /,
     lengths: Mapping[str, Sequence[int]] | None = None,
-    **features: Any,
+    **named: Any,
   ) -> dict[str, np.ndarray]:
     """One code a sample, in every modality: to compare or to look up samples.
 
     Args:
+      features: as in `encode`.
       lengths: as in `encode`.
-      **features: as in `encode`.
+      **named: as in `encode`.
 
     Returns:
       Modality -> int32 codes (B,), also for a list. For a modality that is not
@@ -105,34 +122,32 @@ class Tokenizer:
     Raises:
       InputError: as `encode` does.
     """
-    return self._each(lengths, features, clip=True)
+    return self._each({**(features or {}), **named}, lengths, clip=True)
 
-  def check(self, **features: Any) -> None:
-    """Raises InputError where `encode` would, except for lengths."""
+  def check(self, features: Mapping[str, Any]) -> dict[str, Any]:
+    """The features as float32; raises InputError where `encode` would."""
     unknown = [m for m in features if m not in self.modalities]
     if unknown or not features:
       problem = f"no modality {unknown[0]!r}" if unknown else "no features"
       raise InputError(f"{problem}; give any of {', '.join(self.modalities)}")
-    for m, x in features.items():
-      if isinstance(x, list | tuple):
-        for part in x:
-          self._checked(m, part, 0)
-      else:
-        self._checked(m, x, 1)
+    return {m: self._checked(m, x) for m, x in features.items()}
 
   def embed(
     self,
+    features: Mapping[str, Any] | None = None,
+    /,
     lengths: Mapping[str, Sequence[int]] | None = None,
     *,
     keep: Any = None,
-    **features: Any,
+    **named: Any,
   ) -> dict[str, Any]:
     """Quantized vectors, (B, T, D) where `encode` has (B, T).
 
     Args:
-      lengths: as in `encode`.
+      features: as in `encode`, like the others. Vectors of padding are zero.
+      lengths: likewise.
       keep: a mask (D,) or indices of dimensions: the rest is dropped.
-      **features: as in `encode`. Vectors of padding are zero.
+      **named: likewise.
     """
     code_KxD = self.codebook
     if keep is not None:
@@ -140,7 +155,7 @@ class Tokenizer:
     table = np.concatenate([code_KxD, np.zeros_like(code_KxD[:1])])  # [-1]
     return {
       m: [table[i] for i in idx] if isinstance(idx, list) else table[idx]
-      for m, idx in self.encode(lengths, **features).items()
+      for m, idx in self.encode(features, lengths, **named).items()
     }
 
   def codes(
@@ -176,9 +191,8 @@ class Tokenizer:
       first += valid
     return coded.join([codes for result in results for codes in result])
 
-  def _each(self, lengths, features, *, clip: bool) -> dict[str, Any]:
-    lengths = lengths or {}
-    self.check(**features)
+  def _each(self, features, lengths, *, clip: bool) -> dict[str, Any]:
+    lengths, features = lengths or {}, self.check(features)
     for m in lengths:
       if m not in features:
         raise InputError(f"lengths[{m!r}] has no features of that name")
@@ -187,12 +201,11 @@ class Tokenizer:
     }
 
   def _one(self, m: str, x: Any, length: Any, clip: bool):
-    ragged = isinstance(x, list | tuple)
+    ragged = isinstance(x, list)
     if ragged:
-      x, length = _pad([self._checked(m, part, 0) for part in x])
-    else:
-      x = self._checked(m, x, 1)
-      length = np.full(len(x), x.shape[1]) if length is None else length
+      x, length = buckets.stack(x)
+    elif length is None:
+      length = np.full(len(x), x.shape[1])
     length_B = np.asarray(length)
     if length_B.shape != x.shape[:1] or not (
       np.issubdtype(length_B.dtype, np.integer)
@@ -201,26 +214,34 @@ class Tokenizer:
       raise InputError(
         f"lengths of {m!r} must be {len(x)} integers in 1..{x.shape[1]}"
       )
-    parts = []
-    for first in range(0, len(x), self._rows):
-      rows = x[first : first + self._rows]
-      n = len(rows)
-      fill = np.repeat(rows[-1:], self._rows - n, 0)
-      rows = np.concatenate([rows, fill])
-      valid = np.full(self._rows, x.shape[1])
-      valid[:n] = length_B[first : first + n]
-      whole = (length_B == x.shape[1]).all()
-      mask = {} if whole else self._mask({m: rows}, {m: valid})
-      parts.append(self._encoded({m: rows}, mask, None, n)[clip][m])
-    codes = np.concatenate(parts)
+    codes = self._in_buckets(m, x, length_B, clip)
     if clip:
-      return codes
+      return codes[:, 0]
     if m not in self._network.fine:
       return list(codes) if ragged else codes
     codes[np.arange(codes.shape[1]) >= length_B[:, None]] = -1
     if ragged:
       return [i[:n] for i, n in zip(codes, length_B, strict=True)]
     return codes
+
+  def _in_buckets(self, m, x, length_B, clip):
+    """Codes (B, T), or (B, 1) of clips, by programs that all calls share."""
+    T = x.shape[1]
+    # Padding changes nothing only where the model was trained to leave it out.
+    steps = buckets.time(T) if self._masked else T
+    parts, first = [], 0
+    while first < len(x):
+      count = buckets.rows(len(x) - first)
+      part = slice(first, first + count)
+      rows = buckets.fill(x[part], count, steps)
+      valid = buckets.fill(length_B[part][:, None], count, 1)[:, 0]
+      mask = self._mask({m: rows}, {m: valid})
+      found = self._either(
+        self._params, self.codebook, {m: rows}, mask, clip=clip
+      )
+      parts.append(np.asarray(found[m])[: len(x) - first, :T])
+      first += count
+    return np.concatenate(parts)
 
   def _mask(self, features, lengths):
     """Modality -> (B, T) bool, where the model was trained with masks."""
@@ -236,22 +257,36 @@ class Tokenizer:
     """(codes of steps, codes of samples) of the first `valid` rows."""
     known = {m: x for m, x in features.items() if m in self.modalities}
     # Weights are arguments: as constants they would slow compilation down.
-    found = self._run(self._params, self.codebook, known, mask, keys_B)
+    found = self._both(self._params, self.codebook, known, mask, keys_B)
     return jax.tree.map(
       operator.itemgetter(slice(valid)), jax.device_get(found)
     )
 
-  def _checked(self, m: str, x: Any, leading: int) -> np.ndarray:
+  def _checked(self, m: str, x: Any) -> Any:
     """As float32, or an InputError that says what does not fit."""
+    if not isinstance(x, list | tuple):
+      return self._array(m, x, 1)
+    parts = [self._array(m, part, 0) for part in x]
+    if not parts:
+      raise InputError(f"{m!r}: the list of samples is empty")
+    shapes = {part.shape[1:] for part in parts}
+    if len(shapes) > 1:
+      raise InputError(f"{m!r}: samples differ beyond time: {shapes}")
+    return parts
+
+  def _array(self, m: str, x: Any, leading: int) -> np.ndarray:
     x = np.asarray(x)
     kind, width = self._network.kind(m), self._network.width(self._params, m)
     axes = ", ".join([*(("B",) * leading), "T", *kind.axes[:-1], str(width)])
     if x.dtype.kind not in "fiub":
       raise InputError(f"{m!r} must hold numbers, got {x.dtype}")
     rank = leading + 1 + len(kind.axes)
+    if x.ndim == rank - 1:
+      x = np.expand_dims(x, leading)  # one time step
     if x.ndim != rank or x.shape[-1] != width or not x.size:
       raise InputError(f"{m!r} must be a non-empty ({axes}), got {x.shape}")
-    x = x.astype(np.float32)
+    with np.errstate(over="ignore"):  # the check below says it
+      x = x.astype(np.float32)
     if not np.isfinite(x).all():
       raise InputError(f"{m!r} holds NaN or infinity; clean the features")
     return x
@@ -269,21 +304,6 @@ def load(path: str | pathlib.Path) -> Tokenizer:
   params, codebook, settings = checkpoint.read_model(pathlib.Path(path))
   network = build.network(build.from_json(settings))
   return Tokenizer(network, params, codebook["code_KxD"], settings)
-
-
-def _pad(parts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-  """Zeros behind shorter samples, up to a power of two: few shapes."""
-  if not parts:
-    raise InputError("the list of samples is empty")
-  shapes = {part.shape[1:] for part in parts}
-  if len(shapes) > 1:
-    raise InputError(f"samples of one list differ beyond time: {shapes}")
-  length_B = np.array([len(part) for part in parts])
-  time = 1 << int(length_B.max() - 1).bit_length()
-  out = np.zeros((len(parts), time, *parts[0].shape[1:]), np.float32)
-  for row, part in zip(out, parts, strict=True):
-    row[: len(part)] = part
-  return out, length_B
 
 
 def _dimensions(keep: Any, dim: int) -> np.ndarray:

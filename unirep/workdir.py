@@ -14,8 +14,10 @@ SUMMARY = "summary.json"
 REPORT = "report.png"
 CHECKPOINTS = "checkpoints"
 NONFINITE = "nonfinite"
-# Leaves that change no result, and so may change when a run goes on.
+# Leaves that may change when a run goes on: they change no result, or only what
+# is still to come.
 FREE = (
+  "steps",
   *("log_every", "checkpoint_every", "checkpoints_kept", "workers"),
   *("checkpoints_required", "mesh.model", "mesh.params"),
 )
@@ -31,6 +33,7 @@ ADDED: dict[str, Any] = {
   **{"data.missing": False, "missing": False},
   "data.holdout_seed": lambda settings: settings.get("seed"),
   "method": "fcid",
+  "init_from": "",
 }
 
 

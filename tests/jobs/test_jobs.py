@@ -1,7 +1,9 @@
 """What is done with a trained model: the door, TOC, tasks, codes of files."""
 
 import io
+import itertools
 import json
+import pickle
 
 import jax
 import numpy as np
@@ -92,7 +94,9 @@ def test_any_number_of_samples_of_any_length(model, features):
   np.testing.assert_array_equal(ragged[0], codes[0])
   alone = model.encode(audio=audio[1:2, :3])["audio"][0]
   np.testing.assert_array_equal(ragged[1], alone)
-  padded = model.encode({"audio": [10, 3, 1, 10, 10]}, audio=audio)["audio"]
+  padded = model.encode(lengths={"audio": [10, 3, 1, 10, 10]}, audio=audio)[
+    "audio"
+  ]
   np.testing.assert_array_equal(padded[1, :3], alone)
   assert (padded[1, 3:] == -1).all()
 
@@ -111,10 +115,62 @@ def test_a_clip_has_one_code(model, features):
   alone = model.encode_clips(audio=audio[1:2, :3])["audio"]
   np.testing.assert_array_equal(ragged, [codes["audio"][0], alone[0]])
   length = {"audio": [10, 3, 10, 10, 10]}
-  padded = model.encode_clips(length, audio=audio)["audio"]
+  padded = model.encode_clips(lengths=length, audio=audio)["audio"]
   np.testing.assert_array_equal(padded[:2], ragged)
   with pytest.raises(InputError, match="smell"):
     model.encode_clips(smell=audio)
+
+
+def test_few_programs_serve_all_shapes(model, features):
+  """None is compiled for a bucket that has been seen."""
+  audio = np.tile(features["audio"], (30, 4, 1))
+  for samples, time in itertools.product((1, 8, 64), (10, 32)):
+    model.encode(audio=audio[:samples, :time])
+  programs = model._either._cache_size()
+  for samples in (1, 2, 7, 8, 9, 63, 64, 65, 130):
+    for time in (10, 17, 31, 32):
+      codes = model.encode(audio=audio[:samples, :time])["audio"]
+      assert codes.shape == (samples, time)
+      model.encode(audio=list(audio[:samples, :time]))
+      lengths = {"audio": [3] * samples}
+      model.encode(lengths=lengths, audio=audio[:samples, :time])
+  assert model._either._cache_size() == programs
+
+
+def test_a_bucket_changes_no_code(model, features):
+  audio = np.tile(features["audio"], (2, 3, 1))  # 30 steps: padded to 32
+  codes = model.encode(audio=audio)["audio"]
+  for i in range(3):
+    alone = model.encode(audio=audio[i : i + 1])["audio"]
+    np.testing.assert_array_equal(codes[i : i + 1], alone)
+  direct = model._network.encode(
+    model._params, model.codebook, {"audio": audio[:3]}
+  )
+  np.testing.assert_array_equal(codes[:3], direct["audio"])
+
+
+def test_features_come_by_name_or_as_a_mapping(model, features):
+  codes = model.encode(**features)
+  for same in (
+    model.encode(features),
+    model.encode({"audio": features["audio"]}, **_without(features, "audio")),
+  ):
+    for m in codes:
+      np.testing.assert_array_equal(codes[m], same[m])
+  one = model.encode(audio=features["audio"][:, 0])["audio"]  # as in training
+  step = model.encode(audio=features["audio"][:, :1])["audio"]
+  np.testing.assert_array_equal(one, step)
+
+
+def _without(features, name):
+  return {m: x for m, x in features.items() if m != name}
+
+
+def test_a_model_travels(model, features):
+  copy = pickle.loads(pickle.dumps(model))
+  codes = model.encode(features)
+  for m, idx in copy.encode(features).items():
+    np.testing.assert_array_equal(idx, codes[m])
 
 
 def test_only_codes_that_are_awake_are_chosen(model, features):
@@ -130,7 +186,9 @@ def test_vectors_are_the_kept_part_of_the_codes(model, features):
   for keep in (mask, np.flatnonzero(mask)):
     vectors = model.embed(audio=features["audio"], keep=keep)["audio"]
     np.testing.assert_array_equal(vectors, model.codebook[codes][..., mask])
-  padded = model.embed({"audio": [1] * SAMPLES}, audio=features["audio"])
+  padded = model.embed(
+    lengths={"audio": [1] * SAMPLES}, audio=features["audio"]
+  )
   assert (padded["audio"][:, 1:] == 0).all()
   assert padded["audio"][:, 0].any()
 
@@ -184,7 +242,9 @@ def test_files_become_files_and_only_once(trained, features, tmp_path, model):
   with np.load(target) as file:
     np.testing.assert_array_equal(
       file["audio"],
-      model.encode({"audio": [4] * SAMPLES}, audio=features["audio"])["audio"],
+      model.encode(lengths={"audio": [4] * SAMPLES}, audio=features["audio"])[
+        "audio"
+      ],
     )
     np.testing.assert_array_equal(file["label/class"], np.arange(SAMPLES))
   target.unlink()

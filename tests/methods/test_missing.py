@@ -149,7 +149,7 @@ def draws_of(name, rows=B):
 def start(name, **changes):
   """The training and a first state."""
   recipe = recipe_of(name, **changes)
-  training = state_lib.Training(recipes.method(recipe), optax.sgd(1.0), steps=9)
+  training = state_lib.Training(recipes.method(recipe), optax.sgd(1.0))
   init = functools.partial(state_lib.init, training, batch=batch_of())
   return recipe, training, jax.jit(init)(jax.random.key(0))
 
@@ -169,7 +169,7 @@ def program(name, rows, masked, devices=1):
 
   def local(state, batch, draws):
     return step_lib.train_step(
-      state, batch, draws, None, training=training, axis_name=axis
+      state, batch, draws, None, 9, training=training, axis_name=axis
     )
 
   step, same = local, PartitionSpec()
@@ -300,7 +300,7 @@ def without_text(state, batch):
     name: {m: x for m, x in values.items() if m != "text"}
     for name, values in batch.items()
   }
-  step = functools.partial(step_lib.train_step, training=training)
+  step = functools.partial(step_lib.train_step, training=training, steps=9)
   args = own, batch, draws_of("without text"), None
   step = jax.jit(step).lower(*args).compile(compiler_options=FAST_TO_COMPILE)
   return jax.device_get((own, *step(*args)))

@@ -114,7 +114,7 @@ def recipe_of(model):
 
 
 def training_of(recipe):
-  return state_lib.Training(recipes.method(recipe), optax.sgd(1.0), steps=10)
+  return state_lib.Training(recipes.method(recipe), optax.sgd(1.0))
 
 
 @functools.cache
@@ -126,7 +126,9 @@ def compiled(name):
   init = functools.partial(state_lib.init, training, batch=batch)
   state = jax.jit(init)(jax.random.key(0))
   draw = jax.jit(lambda key: recipes.draw(recipe, key, batch, B))
-  step = jax.jit(functools.partial(step_lib.train_step, training=training))
+  step = jax.jit(
+    functools.partial(step_lib.train_step, training=training, steps=10)
+  )
   draws = draw(jax.random.key(1))
   step = step.lower(state, batch, draws, None).compile(
     compiler_options={
@@ -259,7 +261,7 @@ def test_a_step_keeps_structure_shapes_and_types():
   for dtype in (None, jnp.bfloat16):
     training = training_of(recipe_of(model_of("three", dtype=dtype)))
     after, metrics = jax.eval_shape(
-      functools.partial(step_lib.train_step, training=training),
+      functools.partial(step_lib.train_step, training=training, steps=10),
       state,
       batch,
       draws,

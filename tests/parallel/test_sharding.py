@@ -107,12 +107,18 @@ def train(training, dtype, count, model=1):
     where = mesh_lib.state_sharding(mesh, state, params=True)
     state = jax.device_put(state, where)
     splits = {"sharding": where} if model > 1 else {}
-    step = step_lib.build(training, mesh, seed=3, **splits)
+    step = step_lib.build(training, mesh, **splits)
     batch = mesh_lib.put_batch(mesh, next(batches(dtype)))
-    step = step.lower(state, batch).compile(compiler_options=FAST_TO_COMPILE)
+    # Long enough that codes may be placed in all steps.
+    span = jax.device_put(
+      state_lib.span(3, 2 * STEPS), mesh_lib.replicated(mesh)
+    )
+    step = step.lower(state, batch, span).compile(
+      compiler_options=FAST_TO_COMPILE
+    )
     history = []
     for batch in batches(dtype):
-      state, metrics = step(state, mesh_lib.put_batch(mesh, batch))
+      state, metrics = step(state, mesh_lib.put_batch(mesh, batch), span)
       history.append(jax.device_get((metrics, state.codebook)))
     for leaf, wanted in zip(
       jax.tree.leaves(state), jax.tree.leaves(where), strict=True

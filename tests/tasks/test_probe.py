@@ -146,3 +146,24 @@ def test_padding_is_filled_with_the_last_code():
   idx = np.array([[3, 1, -1, -1], [2, 2, 0, 5], [4, -1, -1, -1]])
   filled = [[3, 1, 1, 1, 1], [2, 2, 0, 5, 5], [4, 4, 4, 4, 4]]
   np.testing.assert_array_equal(suite.repeat_to(idx, 5), filled)
+
+
+@pytest.mark.parametrize("head", [probe.clip, probe.segment])
+def test_many_samples_are_scored_some_at_a_time(head, monkeypatch):
+  """... with the same logits, in memory that grows less with them."""
+  task = probe.Task(head, lambda *_: 0.0, lambda *_: {}, "none", 3)
+  code_KxD = jax.random.normal(jax.random.key(0), (8, 32))
+  params = probe.init(jax.random.key(1), 32, 3)
+  idx_NxT = jax.random.randint(jax.random.key(2), (700, 5), 0, 8)
+  whole = head(params, code_KxD, idx_NxT)
+  monkeypatch.setattr(probe, "SCORED", 64)
+  parts = probe.logits(task, params, code_KxD, idx_NxT)
+  np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
+
+  def temporary(score):
+    program = jax.jit(score).lower(params, code_KxD, idx_NxT).compile()
+    return program.memory_analysis().temp_size_in_bytes
+
+  if head is probe.clip:  # the other one only looks rows of a table up
+    bounded = temporary(lambda *x: probe.logits(task, *x))
+    assert bounded < temporary(lambda *x: head(*x)) / 4

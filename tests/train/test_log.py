@@ -96,3 +96,34 @@ def test_board_hides_what_a_resumed_run_does_again(tmp_path):
     "loss": 4,
     "steps_per_second": 4,
   }
+
+
+def test_while_compiling_there_is_no_loss(tmp_path):
+  out = io.StringIO()
+  with Log(tmp_path, 20, 0, Console(file=out)) as log:
+    assert "compiling the step" in out.getvalue()
+    log.show(1, 0.5, 0.0)
+    log.show(2, 0.5, 3.0)
+  assert out.getvalue().count("compiled after 0 s") == 1
+
+
+def test_a_terminal_shows_what_goes_on(tmp_path):
+  out = io.StringIO()
+  console = Console(file=out, force_terminal=True, width=120)
+  with Log(tmp_path, 20, 0, console) as log:
+    log.show(2, 0.5, 3.0)
+  text = out.getvalue()
+  assert "compiling" in text
+  assert "training" in text
+  assert "loss 0.500, 3.00 steps/s" in text
+  assert "nan" not in text
+
+
+def test_settings_are_hyperparameters(tmp_path):
+  settings = {"codebook": {"size": 128}, "fine": ["a", "b"], "mask": True}
+  with Log(tmp_path, 20, 0, Console(file=io.StringIO()), settings):
+    pass
+  (events,) = (tmp_path / log_lib.BOARD).iterdir()
+  found = events.read_bytes()
+  for name in (b"_hparams_", b"codebook.size", b"fine", b"['a', 'b']", b"mask"):
+    assert name in found

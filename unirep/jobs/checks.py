@@ -1,6 +1,7 @@
 """Checks of a configuration, before anything runs."""
 
 import functools
+import pathlib
 from typing import Any
 
 from unirep.build import CODES, DTYPES, Config
@@ -10,7 +11,7 @@ from unirep.losses import club, cmcm, contrast
 from unirep.methods.registry import METHODS
 from unirep.nn import encoders
 from unirep.nn.kinds import KINDS
-from unirep.train import optimizer
+from unirep.train import checkpoint, optimizer
 
 CHOICES = {  # leaf -> the registry that it names an entry of
   "method": METHODS,
@@ -67,6 +68,8 @@ def check_pretrain(config: Config) -> None:
       raise InputError(f"encoders.{m}.specific must be at least 2")
   if not 0 <= config.dropout < 1:
     raise InputError(f"dropout={config.dropout} must lie in [0, 1)")
+  if config.init_from:
+    checkpoint.find(pathlib.Path(config.init_from))
   if config.codes.rule == "shared":
     _check_shared(config)
 

@@ -3,7 +3,7 @@
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +17,9 @@ from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.data import pipeline, sources
 from unirep.data.sample import PRESENT, Batch, Source
+from unirep.errors import InputError
 from unirep.jobs import evaluation, report
+from unirep.jobs import start as starts
 from unirep.jobs.checks import check_missing, check_pretrain
 from unirep.methods.network import Network
 from unirep.parallel import lockstep
@@ -95,11 +97,16 @@ def run(
   manager = checkpoint.open_manager(
     workdir / workdirs.CHECKPOINTS, config.checkpoints_kept
   )
-  state, resumed = start(job, config.seed, manager)
+  state, how = start(job, config, manager)
   began_at, began = int(state.step), time.perf_counter()
-  if resumed:
-    console.print(f"resuming {workdir} after step {began_at}", soft_wrap=True)
-  with open_log(workdir, config.steps, began_at, console) as to:
+  if began_at > config.steps:
+    raise InputError(
+      f"{workdir} is after step {began_at} already; steps={config.steps} must "
+      "not lie before it"
+    )
+  if how:
+    console.print(f"{workdir}: {how}", soft_wrap=True)
+  with open_log(workdir, config.steps, began_at, console, job.settings) as to:
     state = train(config, job, state, to, manager, workdir)
   summary = {
     "steps": int(state.step),
@@ -156,31 +163,40 @@ def prepare(config: Config) -> Job:
   )
 
 
-def start(job: Job, seed: int, manager: Any) -> tuple[TrainState, bool]:
+def start(job: Job, config: Config, manager: Any) -> tuple[TrainState, str]:
   """The newest checkpoint's state and place in the data, or a first state.
 
   Returns:
-    The state, and whether it was restored.
+    The state, and where it is from if it is no fresh one.
 
   Raises:
     InputError: if there are checkpoints, but none can be read.
   """
   restored = checkpoint.restore(manager, job.shapes, job.sharding)
-  if restored is None:
-    init = jax.jit(job.init, out_shardings=job.sharding)
-    return init(jax.random.key(seed)), False
-  state, place = restored
-  job.batches.set_state(place)
-  return state, True
+  if restored is not None:
+    state, place = restored
+    job.batches.set_state(place)
+    return state, f"resuming after step {int(state.step)}"
+  state = starts.fresh(job.init, config.seed, job.sharding)
+  if not config.init_from:
+    return state, ""
+  path = pathlib.Path(config.init_from)
+  state, anew = starts.from_run(state, path, job.sharding)
+  without = f", which lacks {', '.join(anew)}" if anew else ""
+  return state, f"starts from {path}{without}"
 
 
 def open_log(
-  workdir: pathlib.Path, steps: int, start: int, console: Console
+  workdir: pathlib.Path,
+  steps: int,
+  start: int,
+  console: Console,
+  settings: Mapping[str, Any],
 ) -> log.Log | log.Silent:
   """Of several processes, one keeps the log."""
   if jax.process_index():
     return log.Silent()
-  return log.Log(workdir, steps, start, console)
+  return log.Log(workdir, steps, start, console, settings)
 
 
 def train(
@@ -205,16 +221,18 @@ def train(
       return False
     return True
 
-  step_fn = step.build(
+  program = step.build(
     job.training,
     job.mesh,
-    seed=config.seed,
     sharding=job.sharding if config.mesh.model > 1 else None,
+  )
+  span = jax.device_put(
+    states.span(config.seed, config.steps), meshes.replicated(job.mesh)
   )
   try:
     with lockstep.watched():
       return loop.run(
-        step_fn,
+        lambda state, batch: program(state, batch, span),
         state,
         on_devices(job.batches, job.mesh),
         steps=config.steps,

@@ -83,7 +83,7 @@ def _load(path, tokenizer, missing):
         f"holds {', '.join(source.features)}, and none of the model's "
         f"{', '.join(tokenizer.modalities)}"
       )
-    tokenizer.check(**known)
+    tokenizer.check(known)
   except InputError as error:
     raise InputError(f"{path}: {error}") from error
   return source, known
@@ -92,7 +92,7 @@ def _load(path, tokenizer, missing):
 def _one(path, target, tokenizer, missing) -> int:
   source, known = _load(path, tokenizer, missing)
   lengths: Any = {m: n for m, n in source.lengths.items() if m in known}
-  codes = tokenizer.encode(lengths, **known)
+  codes = tokenizer.encode(known, lengths)
   for m in {*codes} & {*source.present}:
     codes[m][~source.present[m]] = -1
   labels = {f"label/{name}": x for name, x in source.labels.items()}

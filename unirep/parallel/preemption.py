@@ -1,10 +1,12 @@
 """Ends a run in good order when the machine is taken away.
 
-Schedulers and clouds send SIGTERM some seconds before they end a process. The
-run then saves its state after the step that is under way and exits with 75
-(EX_TEMPFAIL: try again), and the same command goes on from there.
+Schedulers and clouds send SIGTERM some seconds before they end a process, and a
+user presses Ctrl-C (SIGINT). The run then saves its state after the step that
+is under way and exits with 75 (EX_TEMPFAIL: try again), and the same command
+goes on from there. A second Ctrl-C ends it at once.
 """
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -20,36 +22,41 @@ class PreemptedError(Exception):
 
   exit_code = files.AGAIN
 
-  def __init__(self, step: int, saved: bool = True):
+  def __init__(self, step: int, saved: bool = True, name: str = "SIGTERM"):
     how = f"saved after step {step}" if saved else "the state is NOT saved"
     where = "there" if saved else "the checkpoint before"
     super().__init__(
-      f"asked to end (SIGTERM); {how}, the same command goes on from {where}"
+      f"asked to end ({name}); {how}, the same command goes on from {where}"
     )
 
 
 class Notice:
-  """Within its context, SIGTERM is remembered instead of obeyed.
+  """Within its context, SIGTERM and SIGINT are remembered instead of obeyed.
 
-  Of several processes, all learn of it at the same step, through the
+  Of several processes, all learn of SIGTERM at the same step, through the
   coordination service, if any one gets the signal.
+
+  Attributes:
+    name: of the signal that was given.
   """
 
   def __init__(self):
+    self.name = "SIGTERM"
     self._given = False
-    self._before = None
+    self._before = {}
 
   def __enter__(self) -> "Notice":
     # Python takes signals in its main thread alone. With several processes JAX
     # has a handler of its own.
     main = threading.current_thread() is threading.main_thread()
     if main and jax.process_count() == 1:
-      self._before = signal.signal(signal.SIGTERM, self._take)
+      for number in (signal.SIGTERM, signal.SIGINT):
+        self._before[number] = signal.signal(number, self._take)
     return self
 
   def __exit__(self, *_: object) -> None:
-    if self._before is not None:
-      signal.signal(signal.SIGTERM, self._before)
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
 
   def given(self, step: int) -> bool:
     """Whether to end after `step`; the same answer in all processes."""
@@ -58,5 +65,9 @@ class Notice:
     return self._given
 
   def _take(self, number: int, frame: FrameType | None) -> None:
-    del number, frame
-    self._given = True
+    del frame
+    self._given, self.name = True, signal.Signals(number).name
+    if number == signal.SIGINT:
+      # The next one is not Python's, which waits for what is being compiled.
+      signal.signal(signal.SIGINT, signal.SIG_DFL)
+      os.write(2, b"\nsaving after this step; Ctrl-C again ends at once\n")

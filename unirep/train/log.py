@@ -1,13 +1,13 @@
 """The log of a run: JSON lines, TensorBoard and a progress bar."""
 
 import json
-import math
 import pathlib
 import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+import jax
 from absl import logging
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +15,7 @@ from rich.progress import (
   MofNCompleteColumn,
   Progress,
   TextColumn,
+  TimeElapsedColumn,
   TimeRemainingColumn,
 )
 from tensorboardX import summary
@@ -53,28 +54,39 @@ class Log:
   """
 
   def __init__(
-    self, directory: pathlib.Path, steps: int, start: int, console: Console
+    self,
+    directory: pathlib.Path,
+    steps: int,
+    start: int,
+    console: Console,
+    settings: Mapping[str, Any] | None = None,
   ):
     self._lines = _Lines(directory / METRICS, start)
-    self._board = _Board(directory / BOARD, start)
+    self._board = _Board(directory / BOARD, start, settings or {})
     self._console = console
     self._steps = steps
     self._progress = Progress(
-      TextColumn("training"),
+      TextColumn("{task.description}"),
       BarColumn(),
       MofNCompleteColumn(),
-      TextColumn("loss {task.fields[loss]:.3f}"),
-      TextColumn("{task.fields[speed]:.2f} steps/s"),
+      TextColumn("{task.fields[status]}"),
+      TimeElapsedColumn(),
+      TextColumn("left"),
       TimeRemainingColumn(),
       console=console,
       disable=not console.is_terminal,
     )
+    # Nothing is computed until the step is compiled.
     self._task = self._progress.add_task(
-      "training", total=steps, completed=start, loss=math.nan, speed=0.0
+      "compiling", total=steps, completed=start, status=""
     )
+    self._began: float | None = None
 
   def __enter__(self) -> "Log":
+    self._began = time.perf_counter()
     self._progress.start()
+    if not self._console.is_terminal:
+      self._console.print("compiling the step ...")
     return self
 
   def __exit__(
@@ -89,7 +101,14 @@ class Log:
 
   def show(self, step: int, loss: float, speed: float) -> None:
     """Moves the progress bar."""
-    self._progress.update(self._task, completed=step, loss=loss, speed=speed)
+    if self._began is not None and not self._console.is_terminal:
+      seconds = time.perf_counter() - self._began
+      self._console.print(f"compiled after {seconds:.0f} s")
+    self._began = None
+    status = f"loss {loss:.3f}" + (f", {speed:.2f} steps/s" if speed else "")
+    self._progress.update(
+      self._task, completed=step, status=status, description="training"
+    )
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Keeps the metrics of one step."""
@@ -143,7 +162,9 @@ class _Lines:
 class _Board:
   """TensorBoard's curves, written at once: no thread that can die or block."""
 
-  def __init__(self, directory: pathlib.Path, start: int):
+  def __init__(
+    self, directory: pathlib.Path, start: int, settings: Mapping[str, Any]
+  ):
     self._directory = directory
     self._writer = None
     try:
@@ -153,6 +174,9 @@ class _Board:
       self._writer.write_event(  # hides what was written of later steps
         EVENTS.Event(step=start + 1, session_log=begin)
       )
+      if settings:
+        for part in summary.hparams(_leaves(settings), {"loss": 0.0}):
+          self._writer.write_event(EVENTS.Event(summary=part))
       self._writer.flush()
     except OSError as error:
       self._end(error)
@@ -182,6 +206,19 @@ class _Board:
       METRICS,
     )
     self._writer = None
+
+
+def _leaves(settings: Any) -> dict[str, Any]:
+  """As TensorBoard takes hyperparameters: dotted name -> number or text."""
+  flat = jax.tree_util.tree_leaves_with_path(
+    settings, is_leaf=lambda x: isinstance(x, list)
+  )
+  return {
+    jax.tree_util.keystr(keys, simple=True, separator="."): (
+      str(value) if isinstance(value, list) else value
+    )
+    for keys, value in flat
+  }
 
 
 def read(path: pathlib.Path) -> list[dict[str, float]]:

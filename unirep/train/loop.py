@@ -58,7 +58,8 @@ def run(
 
   Raises:
     NonFiniteError: naming the step and the first metric that is not finite.
-    PreemptedError: after SIGTERM, once the state is saved or can't be.
+    PreemptedError: after SIGTERM or Ctrl-C, once the state is saved or no place
+      can be found for it.
   """
   first = int(state.step)
   pending: tuple[int, Metrics] | None = None
@@ -75,7 +76,7 @@ def run(
         pending = None
         saved = save(state)
         if ends:
-          raise preemption.PreemptedError(step, saved)
+          raise preemption.PreemptedError(step, saved, notice.name)
   return state
 
 

@@ -1,10 +1,15 @@
 """Optax chains for the main parameters and for the CLUB networks."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from unirep.errors import pick
+
+Rate = Callable[[jax.Array | int, jax.Array | int], jax.Array]
 
 
 def clip_by_module_norm(max_norm: float) -> optax.GradientTransformation:
@@ -25,36 +30,63 @@ def clip_by_module_norm(max_norm: float) -> optax.GradientTransformation:
   return optax.GradientTransformation(optax.init_empty_state, update)
 
 
-def schedule(
-  learning_rate: float, *, steps: int, warmup: int, decay: str
-) -> optax.Schedule:
-  """Linear warm-up, then "constant" or "cosine" (to a tenth) over `steps`."""
+def schedule(learning_rate: float, *, warmup: int, decay: str) -> Rate:
+  """Linear warm-up, then "constant" or "cosine" (to a tenth) to the last step.
+
+  Returns:
+    (step, steps of the run) -> learning rate.
+  """
   ramp = optax.linear_schedule(
     learning_rate / (warmup + 1), learning_rate, warmup
   )
-  then = pick(DECAYS, "decay", decay)(learning_rate, max(steps - warmup, 1))
-  return optax.join_schedules([ramp, then], [warmup])
+  share = pick(DECAYS, "decay", decay)
+
+  def rate(step, steps):
+    done = jnp.asarray(step - warmup, float) / jnp.maximum(steps - warmup, 1)
+    later = learning_rate * share(jnp.clip(done, 0, 1))
+    return jnp.where(step < warmup, ramp(step), later)
+
+  return rate
 
 
-DECAYS = {
-  "cosine": lambda rate, steps: optax.cosine_decay_schedule(
-    rate, steps, alpha=0.1
-  ),
-  "constant": lambda rate, steps: optax.constant_schedule(rate),
+DECAYS = {  # share of the run that is done -> share of the rate
+  "cosine": lambda done: 0.1 + 0.9 * (1 + jnp.cos(jnp.pi * done)) / 2,
+  "constant": lambda done: jnp.ones_like(done),
 }
 
 
+def scale_by_rate(rate: Rate) -> optax.GradientTransformationExtraArgs:
+  """Descends by a rate that knows how long the run is.
+
+  As `optax.scale_by_learning_rate`, but the number of steps is an argument of
+  its update, so that another one needs no other program.
+  """
+
+  def init(params):
+    del params
+    return optax.ScaleByScheduleState(count=jnp.zeros([], jnp.int32))
+
+  def update(updates, state, params=None, **others: Any):
+    del params
+    size = -rate(state.count, others["steps"])
+    updates = jax.tree.map(lambda u: size.astype(u.dtype) * u, updates)
+    count: Any = optax.safe_increment(state.count)
+    return updates, optax.ScaleByScheduleState(count=count)
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
 def adam(
-  learning_rate: optax.ScalarOrSchedule,
+  rate: Rate,
   *,
   clip: float,
   per_module: bool,
   epsilon: float = 1e-8,
 ) -> optax.GradientTransformation:
-  """Clipping, then Adam.
+  """Clipping, then Adam; its update takes the `steps` of the run.
 
   Args:
-    learning_rate: a number or a schedule over steps.
+    rate: (step, steps) -> learning rate, see `schedule`.
     clip: largest gradient norm.
     per_module: clips encoder, decoder and CPC each on its own instead of all
       of them together.
@@ -64,4 +96,6 @@ def adam(
     clipping = clip_by_module_norm(clip)
   else:
     clipping = optax.clip_by_global_norm(clip)
-  return optax.chain(clipping, optax.adam(learning_rate, eps=epsilon))
+  # Nested as optax.adam is, so that states of older runs fit.
+  adam = optax.chain(optax.scale_by_adam(eps=epsilon), scale_by_rate(rate))
+  return optax.chain(clipping, adam)

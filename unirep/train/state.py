@@ -18,13 +18,28 @@ class Training(NamedTuple):
 
   Attributes:
     method: init, draw, loss and update.
-    optimizer: of the parameters.
-    steps: of the whole run; a method may do other things late than early.
+    optimizer: of the parameters; its update may ask for the `steps` of the run.
   """
 
   method: Method
   optimizer: optax.GradientTransformation
-  steps: int
+
+
+class Span(NamedTuple):
+  """What a run may change without compiling its step anew.
+
+  Attributes:
+    seed: of all keys, uint32.
+    steps: of the whole run, int32; rates and methods are other late than early.
+  """
+
+  seed: jax.Array
+  steps: jax.Array
+
+
+def span(seed: int, steps: int) -> Span:
+  """As the step takes them."""
+  return Span(jnp.uint32(seed), jnp.int32(steps))
 
 
 class TrainState(NamedTuple):

@@ -1,4 +1,4 @@
-"""One training step: (state, batch) -> (state, metrics).
+"""One training step: (state, batch, span) -> (state, metrics).
 
 The step is a pure function of the global batch. `build` runs it in one
 `jax.shard_map` over the device axis: each device sees its rows, the losses
@@ -18,7 +18,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from unirep.parallel import collectives
 from unirep.parallel import mesh as meshes
-from unirep.train.state import Batch, Training, TrainState
+from unirep.train.state import Batch, Span, Training, TrainState
 
 Metrics = dict[str, jax.Array]
 
@@ -27,22 +27,21 @@ def build(
   training: Training,
   mesh: Mesh,
   *,
-  seed: int,
   sharding: TrainState | None = None,
 ) -> Callable:
-  """Compiles `train_step` over `mesh`: (state, batch) -> (state, metrics).
+  """Compiles `train_step`: (state, batch, span) -> (state, metrics).
 
-  The state is donated, and equal along the mesh's data axis, over which the
+  The state is donated, and equal along the data axis of `mesh`, over which the
   batch is spread. Along its model axis it lies as `sharding` says (default:
   equal everywhere), and XLA splits the work accordingly. Keys are derived from
-  `seed` and the step, so that a step can be repeated.
+  the span's seed and the step, so that a step can be repeated.
   """
   shards = mesh.shape[meshes.AXIS]
   # With the whole batch in one place there is nothing to map over.
   axis = meshes.AXIS if shards > 1 or sharding is None else None
 
-  def local_step(state: TrainState, batch: Batch):
-    key = jax.random.fold_in(jax.random.key(seed), state.step)
+  def local_step(state: TrainState, batch: Batch, span: Span):
+    key = jax.random.fold_in(jax.random.key(span.seed), state.step)
     # What pairs samples or picks time steps is drawn from the key that all
     # devices have; only dropout knows which sample it is for.
     draw_key, dropout_key = jax.random.split(key)
@@ -51,7 +50,13 @@ def build(
     row_B = collectives.local_rows(rows, axis)
     keys_B = jax.vmap(jax.random.fold_in, (None, 0))(dropout_key, row_B)
     return train_step(
-      state, batch, draws, keys_B, training=training, axis_name=axis
+      state,
+      batch,
+      draws,
+      keys_B,
+      span.steps,
+      training=training,
+      axis_name=axis,
     )
 
   everywhere, spread = PartitionSpec(), PartitionSpec(meshes.AXIS)
@@ -60,7 +65,7 @@ def build(
     step = jax.shard_map(
       local_step,
       mesh=mesh,
-      in_specs=(everywhere, spread),
+      in_specs=(everywhere, spread, everywhere),
       out_specs=(everywhere, everywhere),
       # An axis that isn't named here is XLA's.
       axis_names={axis} if sharding else set(mesh.axis_names),
@@ -76,6 +81,7 @@ def train_step(
   batch: Batch,
   draws: Any,
   keys_B: jax.Array | None,
+  steps: jax.Array | int,
   *,
   training: Training,
   axis_name: str | None = None,
@@ -88,6 +94,7 @@ def train_step(
       and maybe {"present": modality -> (B,)}, see `data.sample`.
     draws: the step's random choices, see `Method.draw`.
     keys_B: one dropout key a sample, or None for no dropout.
+    steps: of the whole run.
     training: what to train and how.
     axis_name: the device axis inside shard_map, or None on one device.
   """
@@ -106,8 +113,9 @@ def train_step(
     )
 
   grads, aux = jax.grad(loss_fn, has_aux=True)(state.params)
-  updates, opt_state = training.optimizer.update(
-    grads, state.opt_state, state.params
+  optimizer = optax.with_extra_args_support(training.optimizer)
+  updates, opt_state = optimizer.update(
+    grads, state.opt_state, state.params, steps=steps
   )
   params: Any = optax.apply_updates(state.params, updates)
   # Codes move by averages of what was seen, not by gradients.
@@ -115,7 +123,7 @@ def train_step(
     state.codebook,
     jax.lax.stop_gradient(aux.places),
     draws,
-    state.step / training.steps,
+    state.step / steps,
     axis_name=axis_name,
   )
   norms = {"grad_norm": optax.tree.norm(grads)}

@@ -19,6 +19,7 @@ import optax
 
 STATIC = ("task", "optimizer", "steps", "evaluations", "batch_size", "chunk")
 CPU_CHUNK = 10  # measured by benchmarks/probe.py
+SCORED = 1024  # samples scored at once
 
 Params = dict[str, Any]
 Scores = dict[str, jax.Array]
@@ -108,6 +109,19 @@ def segment(
   """The segment probe, (N, T, C): Linear, Linear, for every time step."""
   y_KxD = _linear(params["hidden"], code_KxD)
   return _linear(params["outputs"], y_KxD)[idx_NxT]
+
+
+def logits(
+  task: Task, params: Params, code_KxD: jax.Array, idx_NxT: jax.Array
+) -> jax.Array:
+  """What the head says of all samples, some at a time: memory is bounded."""
+  if len(idx_NxT) <= SCORED:
+    return task.head(params, code_KxD, idx_NxT)
+
+  def one(idx_T):
+    return task.head(params, code_KxD, idx_T[None])[0]
+
+  return jax.lax.map(one, idx_NxT, batch_size=SCORED)
 
 
 def _linear(layer, x):
@@ -226,7 +240,7 @@ def fit(
   def stretch(carry, keys):
     carry, _ = jax.lax.scan(step, carry, keys)
     scores = {
-      name: task.score(task.head(carry[0], code_KxD, x.idx_NxT), x.label)
+      name: task.score(logits(task, carry[0], code_KxD, x.idx_NxT), x.label)
       for name, x in tests.items()
     }
     return carry, scores

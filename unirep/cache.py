@@ -1,0 +1,40 @@
+"""The cache of compiled programs, which makes a second start a warm one."""
+
+import hashlib
+import os
+import pathlib
+
+import jax
+
+
+def open_default() -> None:
+  """Keeps compiled programs in the user's cache directory.
+
+  Where JAX is told of a cache (`JAX_COMPILATION_CACHE_DIR`) that one is used,
+  and none with `JAX_ENABLE_COMPILATION_CACHE=false`. Programs for several CPU
+  devices are not kept: they do not come back as they were.
+  """
+  if jax.config.values["jax_compilation_cache_dir"] or (
+    jax.default_backend() == "cpu" and jax.device_count() > 1
+  ):
+    return
+  jax.config.update("jax_compilation_cache_dir", str(directory()))
+  # Small programs too: there are dozens, and they add up.
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def directory() -> pathlib.Path:
+  """Where: one for each kind of processor, since homes may be shared."""
+  root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+  kind = hashlib.sha256(_processor().encode()).hexdigest()[:8]
+  return pathlib.Path(root).expanduser() / "unirep" / f"programs-{kind}"
+
+
+def _processor() -> str:
+  try:
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+  except OSError:
+    return " ".join(os.uname())
+  kind = {x for x in lines if x.startswith(("flags", "model name", "Features"))}
+  return "\n".join(sorted(kind))

@@ -1,0 +1,72 @@
+"""Codes of whole sources: made once, by all processes, and kept on the way."""
+
+import hashlib
+import json
+import pathlib
+import shutil
+from typing import Any
+
+import jax
+
+from unirep import codes as coded
+from unirep.codes import Codes
+from unirep.data.pipeline import Window
+from unirep.data.sample import Source
+from unirep.parallel import lockstep
+from unirep.tokenizer import Tokenizer
+
+CHUNK = 4096  # samples of a file, before all are one
+DAY = 24 * 3600  # a lost process is noticed sooner, by its heartbeat
+
+
+def stamp(tokenizer: Tokenizer, *rest: Any) -> str:
+  """Names what codes depend on: the model, the layout of files, and `rest`."""
+  what = [coded.LAYOUT, tokenizer.settings, *rest]
+  digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
+  digest.update(tokenizer.codebook.tobytes())
+  return digest.hexdigest()[:12]
+
+
+def encoded(
+  tokenizer: Tokenizer,
+  source: Source,
+  path: pathlib.Path,
+  *,
+  dropout: jax.Array | None = None,
+  passes: int = 1,
+) -> Codes:
+  """The codes of every sample, from `path` if they are there.
+
+  All processes call it, and each encodes some of the chunks. What was finished
+  before a process was killed is not made again, and whoever makes a chunk, the
+  codes are the same.
+
+  Args:
+    tokenizer: the frozen model.
+    source: N samples.
+    path: an .npz file in a folder that all processes see; its name must say
+      what the codes depend on, see `stamp`.
+    dropout: see `Tokenizer.codes`.
+    passes: likewise.
+
+  Returns:
+    Codes of passes * N samples, pass after pass.
+  """
+  if lockstep.same(int(path.exists())):
+    return coded.read(path)
+  parts = path.with_suffix(".parts")
+  first_samples = range(0, len(source), CHUNK)
+  names = [parts / f"{first:09d}.npz" for first in first_samples]
+  for i, (first, name) in enumerate(zip(first_samples, names, strict=True)):
+    if i % jax.process_count() == jax.process_index() and not name.exists():
+      window = Window(source, first, first + CHUNK)
+      found = tokenizer.codes(
+        window, dropout=dropout, passes=passes, first=first
+      )
+      coded.write(name, found)
+  lockstep.wait(f"encoded {path.name}", DAY)
+  if jax.process_index() == 0:
+    coded.write(path, coded.join_passes(map(coded.read, names), passes))
+    shutil.rmtree(parts)
+  lockstep.wait(f"joined {path.name}", DAY)
+  return coded.read(path)
