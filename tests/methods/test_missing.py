@@ -40,6 +40,7 @@ FAST_TO_COMPILE = {
   "xla_backend_optimization_level": 0,
   "xla_llvm_disable_expensive_passes": True,
 }
+DCID_TOO = pytest.param("dcid", marks=pytest.mark.slow)
 
 
 def always_matched(view):
@@ -206,9 +207,9 @@ def close(ours, theirs, tolerance):
   assert ours.keys() == theirs.keys()
   for key, x in theirs.items():
     scale = max(np.abs(x).max(), 1.0)
-    np.testing.assert_allclose(
-      ours[key], x, rtol=0, atol=tolerance * scale, err_msg=key
-    )
+    kind = np.result_type(ours[key], np.float16)  # shares are float32
+    limit = scale * max(tolerance, np.finfo(kind).eps)
+    np.testing.assert_allclose(ours[key], x, rtol=0, atol=limit, err_msg=key)
 
 
 def garbage(batch):
@@ -221,7 +222,7 @@ def garbage(batch):
   return {**batch, "features": features}
 
 
-@pytest.mark.parametrize("name", ["fcid", "dcid"])
+@pytest.mark.parametrize("name", ["fcid", DCID_TOO])
 def test_what_is_missing_may_hold_anything(name, x64):
   batch = batch_of() | {"present": some_missing()}
   first, second = (stepped(name, x) for x in (batch, garbage(batch)))
@@ -234,7 +235,8 @@ def test_what_is_missing_may_hold_anything(name, x64):
 
 
 @pytest.mark.parametrize(
-  ("name", "devices"), [("fcid", 1), ("fcid", 8), ("dcid", 1)]
+  ("name", "devices"),
+  [("fcid", 1), ("fcid", 8), pytest.param("dcid", 1, marks=pytest.mark.slow)],
 )
 def test_samples_without_anything_are_no_samples(name, devices, x64):
   """The first half of a batch by itself, and with another half that lacks all.
