@@ -364,7 +364,7 @@ def restored(known):
     if m != "text":
       pair = out.fine_reconstruction[m][h], out.fine_target[m][h]
       kept = known.mask[m][h] if m in known.mask else None
-      loss = restoring.reconstruction(*pair, mask=kept)
+      loss = restoring.reconstruction(*pair, mask_BxT=kept)
       yield f"fine_reconstruction/{m}", loss
     total = 0
     for i in np.flatnonzero(h):
