@@ -30,8 +30,10 @@ ROOMS = {
   "growth.py": ("growth", "shared_codes"),
   "mm_ema.py": ("mm_ema", "dcid", "golden"),
   "toc.py": ("toc", "wiring"),
-  "losses": ("losses", "contrast", "wiring", "dcid", "model", "golden"),
-  "methods": ("model", "wiring", "dcid"),
+  "losses": (
+    *("losses", "contrast", "wiring", "dcid", "model", "missing", "golden"),
+  ),
+  "methods": ("model", "wiring", "dcid", "missing"),
   "train/step.py": ("model", "wiring"),
   "tasks/probing": ("probe", "scores", "criteria", "golden_tasks", "wiring"),
   "tasks": ("tasks", "shared_codes", "wiring"),

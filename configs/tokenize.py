@@ -19,4 +19,5 @@ def get_config(arg: str = "") -> ConfigDict:
   config.job = "tokenize"
   config.checkpoint = ""  # work directory of a pretraining run
   config.features = ""  # a .npz file, or a folder of .npz files
+  config.missing = False  # True: a sample's features all NaN are missing
   return config

@@ -115,3 +115,26 @@ def test_files_hold_all_of_it(parts, tmp_path):
     assert part.keys() == other.keys()
     for name in part:
       np.testing.assert_array_equal(part[name], other[name])
+
+
+class Lacking(Padded):
+  """Every other sample lacks the left, and holds something else there."""
+
+  def __getitem__(self, index, /):
+    item = super().__getitem__(index)
+    if index % 2:
+      item["features"]["left"] = np.zeros_like(item["features"]["left"])
+    return item | {"present": {"left": np.array(index % 2 == 0)}}
+
+
+def test_what_is_missing_has_no_code(parts):
+  found, padded = encoder(parts, 4)(Lacking()), encoder(parts, 4)(Padded())
+  assert (found.idx["left"][1::2] == -1).all()
+  assert (found.clip["left"][1::2] == -1).all()
+  for ours, theirs in ((found.idx, padded.idx), (found.clip, padded.clip)):
+    np.testing.assert_array_equal(ours["left"][::2], theirs["left"][::2])
+    np.testing.assert_array_equal(ours["right"], theirs["right"])
+    assert ours["left"].dtype == np.int32
+  np.testing.assert_array_equal(codes.has(found.idx["left"]), [1, 0] * 3)
+  passes = encoder(parts, 4)(Lacking(), dropout=jax.random.key(1), passes=2)
+  np.testing.assert_array_equal(codes.has(passes.idx["left"]), [1, 0] * 6)

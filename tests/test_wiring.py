@@ -382,6 +382,7 @@ def test_clips_without_time_are_aligned_by_the_mean_of_what_is_there():
       fine=("a", "b"),
       groups={},
       mask=mask,
+      present={},
       contrast=contrasts.dense,
       axis_name=None,
     )

@@ -46,8 +46,8 @@ class Near(NamedTuple):
     each_MxR: inner product of each modality's row with its nearest code.
     sum_R: that of the sum of the rows with the code nearest to it.
 
-  Of a modality that is missing at a place, see `Rows.present`, the first is
-  larger than any could be, and the second knows nothing.
+  Where a modality is missing, see `Rows.present`, its part of the first is as
+  large as can be, and the second is of the others.
   """
 
   each_MxR: jax.Array
@@ -242,8 +242,7 @@ def score(rows: Rows, near: Near) -> jax.Array:
   on the sphere, so that squares of both are D. Of two modalities or more.
   """
   M, sum_RxD = rows.modalities(), _sum(rows)
-  if rows.present:
-    M = jnp.maximum(M, 2)  # `_weight` leaves places with fewer out
+  M = jnp.maximum(M, 2) if rows.present else M  # fewer: see `_weight`
   D = sum_RxD.shape[1]
   awake_R = near.sum_R > -codebooks.FAR / 4
   near_R = jnp.where(awake_R, near.sum_R, 0)

@@ -31,7 +31,7 @@ ADDED: dict[str, Any] = {
   **{"model.sphere": False, "model.steps": False},
   "loss.step_infonce": lambda settings: settings["loss"].get("infonce"),
   "loss.infonce.grouped": False,
-  "data.missing": False,
+  **{"data.missing": False, "missing": False},
   "data.holdout_seed": lambda settings: settings.get("seed"),
   "method": "fcid",
   "init_from": "",

@@ -40,6 +40,7 @@ FAST_TO_COMPILE = {
   "xla_backend_optimization_level": 0,
   "xla_llvm_disable_expensive_passes": True,
 }
+DCID_TOO = pytest.param("dcid", marks=pytest.mark.slow)
 
 
 def always_matched(view):
@@ -149,7 +150,7 @@ def draws_of(name, rows=B):
 def start(name, **changes):
   """The training and a first state."""
   recipe = recipe_of(name, **changes)
-  training = state_lib.Training(recipes.method(recipe), optax.sgd(1.0), steps=9)
+  training = state_lib.Training(recipes.method(recipe), optax.sgd(1.0))
   init = functools.partial(state_lib.init, training, batch=batch_of())
   return recipe, training, jax.jit(init)(jax.random.key(0))
 
@@ -169,7 +170,7 @@ def program(name, rows, masked, devices=1):
 
   def local(state, batch, draws):
     return step_lib.train_step(
-      state, batch, draws, None, training=training, axis_name=axis
+      state, batch, draws, None, 9, training=training, axis_name=axis
     )
 
   step, same = local, PartitionSpec()
@@ -206,9 +207,9 @@ def close(ours, theirs, tolerance):
   assert ours.keys() == theirs.keys()
   for key, x in theirs.items():
     scale = max(np.abs(x).max(), 1.0)
-    np.testing.assert_allclose(
-      ours[key], x, rtol=0, atol=tolerance * scale, err_msg=key
-    )
+    kind = np.result_type(ours[key], np.float16)  # shares are float32
+    limit = scale * max(tolerance, np.finfo(kind).eps)
+    np.testing.assert_allclose(ours[key], x, rtol=0, atol=limit, err_msg=key)
 
 
 def garbage(batch):
@@ -221,7 +222,7 @@ def garbage(batch):
   return {**batch, "features": features}
 
 
-@pytest.mark.parametrize("name", ["fcid", "dcid"])
+@pytest.mark.parametrize("name", ["fcid", DCID_TOO])
 def test_what_is_missing_may_hold_anything(name, x64):
   batch = batch_of() | {"present": some_missing()}
   first, second = (stepped(name, x) for x in (batch, garbage(batch)))
@@ -234,7 +235,8 @@ def test_what_is_missing_may_hold_anything(name, x64):
 
 
 @pytest.mark.parametrize(
-  ("name", "devices"), [("fcid", 1), ("fcid", 8), ("dcid", 1)]
+  ("name", "devices"),
+  [("fcid", 1), ("fcid", 8), pytest.param("dcid", 1, marks=pytest.mark.slow)],
 )
 def test_samples_without_anything_are_no_samples(name, devices, x64):
   """The first half of a batch by itself, and with another half that lacks all.
@@ -300,7 +302,7 @@ def without_text(state, batch):
     name: {m: x for m, x in values.items() if m != "text"}
     for name, values in batch.items()
   }
-  step = functools.partial(step_lib.train_step, training=training)
+  step = functools.partial(step_lib.train_step, training=training, steps=9)
   args = own, batch, draws_of("without text"), None
   step = jax.jit(step).lower(*args).compile(compiler_options=FAST_TO_COMPILE)
   return jax.device_get((own, *step(*args)))
@@ -362,7 +364,7 @@ def restored(known):
     if m != "text":
       pair = out.fine_reconstruction[m][h], out.fine_target[m][h]
       kept = known.mask[m][h] if m in known.mask else None
-      loss = restoring.reconstruction(*pair, mask=kept)
+      loss = restoring.reconstruction(*pair, mask_BxT=kept)
       yield f"fine_reconstruction/{m}", loss
     total = 0
     for i in np.flatnonzero(h):
@@ -410,7 +412,7 @@ def contrasted(known):
     loss_B, right_B = contrasts.dense(future, guess)
     weight = 0.1 if m == n else 1.0
     total, weights = total + weight * loss_B.mean(), weights + weight
-    yield f"cpc_accuracy/{m}->{n}", right_B.mean()
+    yield f"cpc_accuracy/{m}->{n}", np.asarray(right_B).mean()
   yield "cpc/left+right+motion", total / weights
 
 

@@ -517,3 +517,63 @@ def test_drawing_of_unused_codes(axes):
   charts.code_by_class(axes, {"audio": nothing, "video": nothing})
   charts.code_by_modality(axes[0], {"audio": nothing.sum(1)})
   axes[0].figure.canvas.draw()
+
+
+def without(split, name, gone_N):
+  """The samples, some of which lack a modality."""
+  idx = {m: x.copy() for m, x in split.idx.items()}
+  clip = {m: x.copy() for m, x in split.clip.items()}
+  idx[name][gone_N] = -1
+  clip[name][gone_N] = -1
+  return Codes(idx, clip, split.labels)
+
+
+def test_what_is_missing_counts_nowhere():
+  rng = np.random.default_rng(5)
+  train, test = noisy(world(), 0), noisy(world(seed=1), 1)
+  test = Codes(  # a sample with no code at all would be missing
+    {m: np.where((x < 0).all(1)[:, None], 0, x) for m, x in test.idx.items()},
+    test.clip,
+    test.labels,
+  )
+  learn_N, ask_N = rng.random(N) < 0.5, rng.random(N) < 0.5
+  ours = measure(
+    without(train, "audio", ~learn_N), without(test, "audio", ~ask_N)
+  )
+
+  def part(split, rows):
+    idx = {m: x[rows] for m, x in split.idx.items()}
+    clip = {m: x[rows] for m, x in split.clip.items()}
+    return Codes(idx, clip, {n: x[rows] for n, x in split.labels.items()})
+
+  both = measure(part(train, learn_N), part(test, ask_N))
+  for name in ("agreement", "agreement_chance", "nmi", "recall"):
+    assert ours["clip"][name] == both["clip"][name], name
+  assert ours["step"]["agreement"] == both["step"]["agreement"]
+  for name in ("nmi_class", "purity"):
+    assert ours["clip"][name]["audio"] == both["clip"][name]["audio"]
+    assert ours["clip"][name]["video"] != both["clip"][name]["video"]
+  assert ours["codes"]["used"]["audio"] == both["codes"]["used"]["audio"]
+  # Fit where there is audio and tested on all video, and the other way.
+  learned = measure(part(train, learn_N), test)["transfer"]
+  asked = measure(train, part(test, ask_N))["transfer"]
+  expected = {
+    "audio->video": learned["audio->video"]["accuracy"],
+    "video->audio": asked["video->audio"]["accuracy"],
+  }
+  assert {p: x["accuracy"] for p, x in ours["transfer"].items()} == expected
+  assert (
+    ours["transfer"]["audio->video"]["chance"]
+    == (learned["audio->video"]["chance"])
+  )
+  assert (
+    ours["transfer"]["video->audio"]["chance"]
+    == (asked["video->audio"]["chance"])
+  )
+
+
+def test_transfer_says_nothing_of_what_nobody_has():
+  train, test = world(), world(seed=1)
+  nobody = np.ones(N, bool)
+  assert measure(without(train, "audio", nobody), test)["transfer"] == {}
+  assert measure(train, without(test, "audio", nobody))["transfer"] == {}

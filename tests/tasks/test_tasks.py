@@ -286,3 +286,68 @@ def test_who_chooses_the_evaluation():
   assert (fair["f1"].item(), fair["recall"].item()) == (0.3, 3.0)  # the latest
   best = protocol.released(history, "test", "f1")
   assert (best["f1"].item(), best["recall"].item()) == (0.8, 1.0)
+
+
+# Samples that lack a modality.
+
+
+def lacking(codes, gone_N, labels=None):
+  """Without "a" in some samples, which are called something else there."""
+  idx = {**codes.idx, "a": np.where(gone_N[:, None], -1, codes.idx["a"])}
+  wrong = {
+    n: np.where(gone_N.reshape(-1, *[1] * (x.ndim - 1)), (x + 1) % C, x)
+    for n, x in codes.labels.items()
+  }
+  return codes._replace(idx=idx, labels=wrong if labels is None else labels)
+
+
+def half(count):
+  return np.arange(count) % 8 >= 4  # of all classes alike
+
+
+def test_probes_neither_learn_from_nor_are_asked_what_is_missing():
+  """Else half of what they are told would be wrong."""
+  splits = [clips(160, 1), clips(40, 2), clips(200, 3)]
+  splits = [lacking(x, half(len(x.idx["a"]))) for x in splits]
+  # Where "b" is there as well: it learns from all of the labels.
+  wrong = [x._replace(idx={**x.idx, "a": x.idx["b"]}) for x in splits]
+  for x, right in ((splits, True), (wrong, False)):
+    scores = measured(classification.problem(*x), targets=("a",))
+    accuracy = scores["a", "a"]["accuracy"]
+    assert ((accuracy > 0.95) if right else (accuracy < 0.7)).all()
+
+
+def test_localization_leaves_out_what_is_missing():
+  splits = [segments(99, 0), segments(20, 1), segments(50, 2)]
+  splits = [lacking(x, half(len(x.idx["a"]))) for x in splits]
+  problem = localization.problem(*splits)
+  assert (measured(problem, targets=("a",))["a", "a"]["f1"] > 0.95).all()
+
+
+def test_chance_is_of_the_samples_that_have_the_modality():
+  train, test = clips(160, 1), clips(200, 2)
+  gone_N = test.labels["class"] > 1
+  problem = classification.problem(
+    train, train, lacking(test, gone_N, test.labels)
+  )
+  assert problem.chance == {"a": 0.5, "b": 0.25}
+
+
+def test_transfer_where_the_first_sample_lacks_a_modality():
+  gone_N = np.arange(160) < 80
+  train = lacking(clips(160, 1), gone_N, clips(160, 1).labels)
+  scores = classification.transfer(
+    code_matrix(), train, clips(200, 2), seed=0, seeds=1, **OPTIONS
+  )
+  assert all(x["accuracy"] > 0.99 for x in scores.values())
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_split_without_the_modality_is_refused(at):
+  splits = [clips(16, i) for i in range(3)]
+  splits[at] = lacking(splits[at], np.ones(16, bool))
+  name = ("train", "validation", "test")[at]
+  with pytest.raises(
+    InputError, match=f"no sample of the {name} split has 'a'"
+  ):
+    measured(classification.problem(*splits))

@@ -48,7 +48,7 @@ class Arrays:
     self.labels = {
       k: _integers(f"labels[{k!r}]", v) for k, v in (labels or {}).items()
     }
-    self.present = dict(present or {})
+    self.present = {k: np.asarray(v) for k, v in (present or {}).items()}
     for part in ("features", "lengths", "labels", "present"):
       for name, value in getattr(self, part).items():
         if len(value) != self._size:
@@ -160,6 +160,8 @@ def absent(
   features: Mapping[str, np.ndarray], lengths: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
   """Takes features of a sample that are all NaN for a modality that it lacks.
+
+  Other NaN stay, for `Arrays` to refuse.
 
   Args:
     features: per modality (N, ...).

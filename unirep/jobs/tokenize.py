@@ -19,8 +19,9 @@ def run(
 ) -> dict[str, Any]:
   """Writes `codes/NAME.npz` into `workdir` for every NAME.npz of features.
 
-  Each holds modality -> int32 (N, T), -1 at padding, and the labels that came
-  with the features. A file that is there is not made again.
+  Each holds modality -> int32 (N, T), -1 at padding and for what a sample
+  lacks, and the labels that came with the features. A file that is there is not
+  made again.
 
   Args:
     config: as `configs/tokenize.py` gives it.
@@ -36,7 +37,8 @@ def run(
     raise InputError("checkpoint is empty; name the work directory of a run")
   paths = find(config.features)
   tokenizer = load(config.checkpoint)
-  _load(paths[0], tokenizer)  # before anything is written
+  missing = config.missing
+  _load(paths[0], tokenizer, missing)  # before anything is written
   workdirs.claim(workdir, build.as_json(config))
   folder = workdir / "codes"
   folder.mkdir(exist_ok=True)
@@ -45,7 +47,7 @@ def run(
     console.print(f"{len(paths) - len(waiting)} files are done already")
   samples = 0
   for path in track(waiting, "encoding", console=console, transient=True):
-    samples += _one(path, folder / path.name, tokenizer)
+    samples += _one(path, folder / path.name, tokenizer, missing)
   console.print(
     f"{samples} samples of {len(waiting)} files; codes are in {folder}",
     soft_wrap=True,
@@ -69,9 +71,9 @@ def find(features: str) -> list[pathlib.Path]:
   return paths
 
 
-def _load(path, tokenizer):
+def _load(path, tokenizer, missing):
   """A file's samples, once they are known to fit the model."""
-  source = arrays.load_npz(path)
+  source = arrays.load_npz(path, missing=missing)
   known = {
     m: x for m, x in source.features.items() if m in tokenizer.modalities
   }
@@ -87,10 +89,12 @@ def _load(path, tokenizer):
   return source, known
 
 
-def _one(path, target, tokenizer) -> int:
-  source, known = _load(path, tokenizer)
+def _one(path, target, tokenizer, missing) -> int:
+  source, known = _load(path, tokenizer, missing)
   lengths: Any = {m: n for m, n in source.lengths.items() if m in known}
   codes = tokenizer.encode(known, lengths)
+  for m in {*codes} & {*source.present}:
+    codes[m][~source.present[m]] = -1
   labels = {f"label/{name}": x for name, x in source.labels.items()}
   arrays.save_npz(target, {**codes, **labels})
   return len(source)

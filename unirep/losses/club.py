@@ -41,7 +41,7 @@ class Pair(NamedTuple):
 
 
 def relate(x: tuple, y: tuple, mask: tuple) -> Pair:
-  """A `Pair` whose masks are None for the parts of which all counts."""
+  """A `Pair` of parts, whose mask is None where all of a part counts."""
   if all(part is None for part in mask):
     return Pair(x, y)
   whole = [jnp.ones_like(rows[..., 0], bool) for rows in y]

@@ -111,7 +111,7 @@ def cpc(
       valid_B &= at(mask[m], start + 1)
   total, weights, accuracy, present = jnp.zeros(()), 0.0, {}, present or {}
   for source, target in itertools.product(modalities, modalities):
-    both_B = together(present, {source, target}, valid_B)
+    both_B = together(present, (source, target), valid_B)
     loss_B, right_B = contrast(
       future[target], guess[source], valid_B=both_B, axis_name=axis_name
     )

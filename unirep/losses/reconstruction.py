@@ -18,7 +18,7 @@ def reconstruction(
   *,
   normalize: bool = True,
   stop_target: bool = True,
-  mask: jax.Array | None = None,
+  mask_BxT: jax.Array | None = None,
   axis_name: str | None = None,
 ) -> jax.Array:
   """Mean squared error, by default in units of the target's variance.
@@ -31,8 +31,8 @@ def reconstruction(
       a perfect decoder, whatever the features' scale.
     stop_target: no gradient into the target, which would otherwise learn to be
       easy to predict.
-    mask: False for what does not count: (B,) samples, or (B, T) time steps,
-      which need a time axis in the second place.
+    mask_BxT: False at padding; needs a time axis in the second place. Or (B,),
+      False for samples that do not count.
     axis_name: the device axis over which the batch is spread.
   """
   if prediction.shape != target.shape:
@@ -40,8 +40,9 @@ def reconstruction(
   if stop_target:
     target = jax.lax.stop_gradient(target)
   weight = jnp.ones((), prediction.dtype)
-  if mask is not None:
-    weight = mask.reshape(mask.shape + (1,) * (target.ndim - mask.ndim))
+  if mask_BxT is not None:
+    tail = (1,) * (target.ndim - mask_BxT.ndim)
+    weight = mask_BxT.reshape(mask_BxT.shape + tail)
   error = collectives.masked_mean((prediction - target) ** 2, weight, axis_name)
   if not normalize:
     return error
@@ -109,7 +110,7 @@ def fine(view: View, **keywords) -> Loss:
     parts[m] = reconstruction(
       prediction,
       outputs.fine_target[m].astype(prediction.dtype),
-      mask=counted(view.mask.get(m), view.present.get(m)),
+      mask_BxT=counted(view.mask.get(m), view.present.get(m)),
       axis_name=view.axis_name,
       **keywords,
     )
@@ -124,7 +125,7 @@ def coarse(view: View, **keywords) -> Loss:
       m: reconstruction(
         prediction,
         outputs.coarse[m],
-        mask=view.present.get(m),
+        mask_BxT=view.present.get(m),
         axis_name=view.axis_name,
         **keywords,
       )
