@@ -1,4 +1,4 @@
-"""Your own features: arrays in memory or one npz file.
+"""Your own features: arrays in memory or on disk.
 
 Shapes: N samples, T time, F feature width, H/W grid.
 """
@@ -6,13 +6,18 @@ Shapes: N samples, T time, F feature width, H/W grid.
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from unirep import files
-from unirep.data.sample import Sample
+from unirep.data import formats
+from unirep.data.columns import CHUNK, Column
+from unirep.data.pipeline import Subset
+from unirep.data.sample import Sample, Source
 from unirep.errors import InputError
+
+Values = np.ndarray | Column
 
 _LENGTH, _LABEL = "length/", "label/"
 
@@ -20,12 +25,16 @@ _LENGTH, _LABEL = "length/", "label/"
 class Arrays:
   """A source over arrays whose first axis is the sample.
 
+  Features keep their type, or become float32 if theirs is wider; each sample is
+  float32. Arrays in memory are looked at as a whole. Of columns on disk that is
+  true up to `formats.CHECKED` bytes in all; of larger ones, what is not finite
+  is found when it is read, and a sample of it raises an InputError.
+
   Args:
     features: per modality (N, F) vectors, (N, T, F) sequences or (N, T, H, W,
-      F) grids of real numbers; vectors become sequences of one step. Kept as
-      float32, without a copy where they already are.
+      F) grids of real numbers; vectors become sequences of one step.
     lengths: per modality (N,) integers in 1..T; the steps beyond are padding.
-    labels: per name (N, ...) integers.
+    labels: per name (N, ...) integers. Like lengths they are held in memory.
 
   Raises:
     InputError: for a wrong rank or dtype, unequal N, NaN or infinity, or a
@@ -34,9 +43,9 @@ class Arrays:
 
   def __init__(
     self,
-    features: Mapping[str, np.ndarray],
-    lengths: Mapping[str, np.ndarray] | None = None,
-    labels: Mapping[str, np.ndarray] | None = None,
+    features: Mapping[str, Values],
+    lengths: Mapping[str, Values] | None = None,
+    labels: Mapping[str, Values] | None = None,
   ):
     if not features:
       raise InputError("features is empty; give at least one modality")
@@ -53,6 +62,12 @@ class Arrays:
             f"{part}[{name!r}] has {len(value)} samples, but"
             f" {next(iter(self.features))!r} has {self._size}"
           )
+    stored = {k: v for k, v in self.features.items() if isinstance(v, Column)}
+    large = sum(v.nbytes for v in stored.values()) > formats.CHECKED
+    self._unchecked = frozenset(stored) if large else frozenset()
+    for name, value in self.features.items():
+      if name not in self._unchecked:
+        _check_all(name, value)
 
   def __len__(self) -> int:
     return self._size
@@ -60,28 +75,28 @@ class Arrays:
   def __getitem__(self, index: int, /) -> Sample:
     index = range(self._size)[index]
     return {
-      "features": {k: v[index] for k, v in self.features.items()},
+      "features": {k: self._row(k, index) for k in self.features},
       "lengths": {k: v[index] for k, v in self.lengths.items()},
       "labels": {k: v[index] for k, v in self.labels.items()},
     }
 
-  def take(self, indices: np.ndarray) -> "Arrays":
-    """A new source of the samples at `indices`, copied."""
-    return Arrays(
-      *(
-        {k: v[indices] for k, v in part.items()}
-        for part in (self.features, self.lengths, self.labels)
-      )
-    )
+  def _row(self, name: str, index: int) -> np.ndarray:
+    """One sample's features, float32 (T, ...)."""
+    column = self.features[name]
+    x = _float32(column[index])
+    if name in self._unchecked and isinstance(column, Column):
+      _check_finite(name, x[None], index, f"{column.place(index)}: ")
+    return x if x.ndim > 1 else x[None]
 
-  def _length(self, name: str, value: np.ndarray) -> np.ndarray:
+  def _length(self, name: str, value: Values) -> np.ndarray:
     if name not in self.features:
       raise InputError(
         f"lengths[{name!r}] has no modality of that name; features are"
         f" {', '.join(self.features)}"
       )
     value = _integers(f"lengths[{name!r}]", value)
-    time = self.features[name].shape[1]
+    shape = self.features[name].shape
+    time = shape[1] if len(shape) > 2 else 1
     if value.ndim != 1:
       raise InputError(f"lengths[{name!r}] must be (N,), got {value.shape}")
     bad = value[(value < 1) | (value > time)]
@@ -90,10 +105,28 @@ class Arrays:
     return value
 
 
+def load(
+  path: str | os.PathLike[str], *, modalities: Sequence[str] | None = None
+) -> Arrays:
+  """Opens features of any size where they lie; see `formats` for what may be.
+
+  Only lengths and labels are read into memory.
+
+  Args:
+    path: a file or a folder.
+    modalities: the ones to read, in this order; all of them if None.
+
+  Raises:
+    InputError: if it is missing or broken, lacks a modality or holds what
+      `Arrays` refuses.
+  """
+  return _assemble(path, formats.read(path), modalities)
+
+
 def load_npz(
   path: str | os.PathLike[str], *, modalities: Sequence[str] | None = None
 ) -> Arrays:
-  """Reads an npz file written with `np.savez`.
+  """Reads an npz file written with `np.savez` into memory.
 
   Its keys are `<modality>`, `length/<modality>` and `label/<name>`; the arrays
   are as in `Arrays`. Pickled objects are refused.
@@ -106,7 +139,43 @@ def load_npz(
     InputError: if the file is missing or broken, lacks a modality or holds
       what `Arrays` refuses.
   """
-  contents = _read_npz(path)
+  return _assemble(path, _read_npz(path), modalities)
+
+
+def save_npz(
+  path: os.PathLike[str], contents: Mapping[str, np.ndarray]
+) -> None:
+  """Writes a compressed npz file: a whole one or none."""
+  with files.whole(path) as part, part.open("wb") as file:
+    np.savez_compressed(file, allow_pickle=False, **contents)
+
+
+def split(source: Source, holdout: float, seed: int) -> tuple[Subset, Subset]:
+  """Splits at random into disjoint (train, test), at least one sample each.
+
+  Args:
+    source: two samples or more; they are not copied.
+    holdout: the share of the test part, between 0 and 1.
+    seed: of the permutation.
+
+  Raises:
+    InputError: for fewer than two samples, or a share not inside (0, 1).
+  """
+  if not 0 < holdout < 1:
+    raise InputError(f"holdout must lie between 0 and 1, got {holdout}")
+  size = len(source)
+  if size < 2:
+    raise InputError(f"a split needs 2 samples or more, got {size}")
+  if seed < 0:
+    raise InputError(f"seed must not be negative, got {seed}")
+  count = min(max(round(holdout * size), 1), size - 1)
+  order = np.random.default_rng(seed).permutation(size)
+  train, test = np.sort(order[count:]), np.sort(order[:count])
+  return Subset(source, train), Subset(source, test)
+
+
+def _assemble(path, contents: Mapping[str, Values], modalities) -> Arrays:
+  """Arrays of what a file holds under its keys."""
   keys = [k for k in contents if not k.startswith((_LENGTH, _LABEL))]
   unknown = [k for k in keys if "/" in k]
   if unknown:
@@ -121,54 +190,20 @@ def load_npz(
         f"{path}: no modality {name!r}; it has {', '.join(keys) or 'none'}"
       )
   dropped = {_LENGTH + k for k in keys if k not in chosen}
+
+  def below(prefix):
+    return {
+      k.removeprefix(prefix): v
+      for k, v in contents.items()
+      if k.startswith(prefix) and k not in dropped
+    }
+
   try:
     return Arrays(
-      {k: contents[k] for k in chosen},
-      {
-        k.removeprefix(_LENGTH): v
-        for k, v in contents.items()
-        if k.startswith(_LENGTH) and k not in dropped
-      },
-      {
-        k.removeprefix(_LABEL): v
-        for k, v in contents.items()
-        if k.startswith(_LABEL)
-      },
+      {k: contents[k] for k in chosen}, below(_LENGTH), below(_LABEL)
     )
   except InputError as error:
     raise InputError(f"{path}: {error}") from error
-
-
-def save_npz(
-  path: os.PathLike[str], contents: Mapping[str, np.ndarray]
-) -> None:
-  """Writes a compressed npz file: a whole one or none."""
-  with files.whole(path) as part, part.open("wb") as file:
-    np.savez_compressed(file, allow_pickle=False, **contents)
-
-
-def split(arrays: Arrays, holdout: float, seed: int) -> tuple[Arrays, Arrays]:
-  """Splits at random into disjoint (train, test), at least one sample each.
-
-  Args:
-    arrays: two samples or more.
-    holdout: the share of the test part, between 0 and 1.
-    seed: of the permutation.
-
-  Raises:
-    InputError: for fewer than two samples, or a share not inside (0, 1).
-  """
-  if not 0 < holdout < 1:
-    raise InputError(f"holdout must lie between 0 and 1, got {holdout}")
-  if len(arrays) < 2:
-    raise InputError(f"a split needs 2 samples or more, got {len(arrays)}")
-  if seed < 0:
-    raise InputError(f"seed must not be negative, got {seed}")
-  count = min(max(round(holdout * len(arrays)), 1), len(arrays) - 1)
-  order = np.random.default_rng(seed).permutation(len(arrays))
-  return arrays.take(np.sort(order[count:])), arrays.take(
-    np.sort(order[:count])
-  )
 
 
 def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -194,8 +229,8 @@ def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
   return contents
 
 
-def _feature(name: str, value: np.ndarray) -> np.ndarray:
-  value = np.asarray(value)
+def _feature(name: str, value: Values) -> Values:
+  value = value if isinstance(value, Column) else np.asarray(value)
   if value.dtype.kind not in "fiub":
     raise InputError(
       f"features[{name!r}] must hold real numbers, got {value.dtype}"
@@ -205,24 +240,50 @@ def _feature(name: str, value: np.ndarray) -> np.ndarray:
       f"features[{name!r}] must be a non-empty (N, F), (N, T, F), (N, T, H, W,"
       f" F) or the like, got {value.shape}"
     )
-  with np.errstate(over="ignore"):  # the check below names the key
-    value = value.astype(np.float32, copy=False)
-  bad = np.argwhere(~np.isfinite(value))
-  if len(bad):
+  if isinstance(value, np.ndarray) and value.dtype.itemsize > 4:
+    return _float32(value)
+  return value
+
+
+def _check_all(name: str, value: Values) -> None:
+  first = 0
+  for x in value.chunks() if isinstance(value, Column) else _chunks(value):
+    _check_finite(name, _float32(x), first)
+    first += len(x)
+
+
+def _chunks(value: np.ndarray) -> Iterator[np.ndarray]:
+  step = max(1, CHUNK * len(value) // value.nbytes)
+  for start in range(0, len(value), step):
+    yield value[start : start + step]
+
+
+def _check_finite(
+  name: str, x: np.ndarray, first: int, where: str = ""
+) -> None:
+  """Raises InputError where x, from sample `first` on, is not finite."""
+  bad_N = ~np.isfinite(x)
+  if bad_N.any():
+    at, *rest = np.argwhere(bad_N)[0].tolist()
     raise InputError(
-      f"features[{name!r}] holds NaN or infinity (as float32), first at"
-      f" {tuple(bad[0].tolist())}; clean or clip it"
+      f"{where}features[{name!r}] holds NaN or infinity (as float32), first at"
+      f" {(first + at, *rest)}; clean or clip it"
     )
-  return value[:, None] if value.ndim == 2 else value
 
 
-def _integers(what: str, value: np.ndarray) -> np.ndarray:
-  value = np.asarray(value)
+def _float32(x: np.ndarray) -> np.ndarray:
+  with np.errstate(over="ignore"):  # a later check finds infinity
+    return x.astype(np.float32, copy=False)
+
+
+def _integers(what: str, value: Values) -> np.ndarray:
+  value = value if isinstance(value, Column) else np.asarray(value)
   if value.dtype.kind not in "iub" or value.ndim < 1:
     raise InputError(
       f"{what} must hold one integer or more per sample, got {value.dtype} of"
       f" shape {value.shape}"
     )
+  value = np.asarray(value)
   if value.size and (value.max() >= 2**31 or value.min() < -(2**31)):
     raise InputError(f"{what} must fit in 32 bits, got {value.max()}")
   return value.astype(np.int32, copy=False)

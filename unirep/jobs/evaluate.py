@@ -253,7 +253,8 @@ def _encode(config, tokenizer, workdir, console, kind, split) -> Codes:
   if path.exists():
     return coded.read(path)
   console.print(f"encoding {kind}, {split}", soft_wrap=True)
-  source = sources.source(config.data, kind, split)
+  fine = tokenizer.settings["fine"]
+  source = sources.source(config.data, kind, split, fine)
   dropout = jax.random.key(config.seed) if split == "train" else None
   result = tokenizer.codes(source, dropout=dropout, passes=passes)
   coded.write(path, result)
