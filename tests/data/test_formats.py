@@ -1,6 +1,8 @@
 """Features on disk: all formats are the same source, and faults one line."""
 
+import os
 import pickle
+import shutil
 import zipfile
 
 import h5py
@@ -243,6 +245,11 @@ def loop(path):
   (path / "audio.npy").symlink_to("audio.npy")
 
 
+def pipe(path):
+  (path / "audio.npy").unlink()
+  os.mkfifo(path / "audio.npy")
+
+
 def hostile_header(path):
   header = "{'descr': '<f4', 'fortran_order': False, 'shape': (-3, 2)}\n"
   data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
@@ -273,6 +280,7 @@ def outer(path):
     (write_bytes("audio.npy", b""), r"audio\.npy: cannot read"),
     (write_bytes("audio.npy", b"\x93NUMPY\x09\x00"), r"audio\.npy"),
     (write_bytes("audio.npy", b"nonsense" * 9), r"audio\.npy.*magic"),
+    (pipe, r"audio\.npy.*no file"),
     (hostile_header, r"shape is \(-3, 2\)"),
     (loop, r"audio\.npy.*[Ss]ymbolic links"),
     (outer, r"both audio\.npy and npz\.npz"),
@@ -406,6 +414,27 @@ def test_a_damaged_small_npz_is_found_beforehand(tmp_path):
   path = npz(tmp_path / "mine", {"audio": np.ones((500, 2))})
   path.write_bytes(path.read_bytes().replace(b"\xf0?", b"\xf1?"))
   refused(path, "'audio' is damaged")
+
+
+def test_a_zipped_folder_is_an_npz(tmp_path):
+  path = folder(tmp_path / "mine", contents())
+  zipped = shutil.make_archive(str(tmp_path / "zip"), "zip", path)
+  assert_same_sources(arrays.load(zipped), arrays.load(path))
+
+
+def test_only_numbers_from_0_or_1_are_counted(tmp_path):
+  for names in (("20240131", "20240201"), ("a3", "b9"), ("07", "09")):
+    path = tmp_path / names[0]
+    for name in names:
+      folder(path / name, {"a": np.ones((2, 3))})
+    assert len(arrays.load(path)) == 4
+
+
+def test_vectors_in_memory_are_sequences_of_one_step():
+  """Whoever takes all of an array finds the shape that samples have."""
+  x = np.arange(6, dtype=np.float16).reshape(2, 3)
+  kept = arrays.Arrays({"a": x}).features["a"]
+  assert (kept.shape, kept.dtype) == ((2, 1, 3), np.float16)
 
 
 @pytest.mark.parametrize("name", ["npy", "hdf5", "compressed"])

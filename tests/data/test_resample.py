@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from configs import evaluate, pretrain
+from unirep import build, files, workdir
 from unirep.data import arrays, resample, sources
 from unirep.errors import InputError
 from unirep.jobs import pretrain as job
@@ -126,6 +127,17 @@ def test_a_run_asks_for_it(tmp_path):
   later.test, later.resample = config.data.path, "nearest"
   source = sources.source(later, "clips", "test", ("video", "audio"))
   assert len(source[0]["features"]["video"]) == 10
+
+
+def test_runs_from_before_it_go_on(tmp_path):
+  config = pretrain.get_config("data=arrays")
+  old = build.as_json(config)
+  del old["data"]["resample"], old["data"]["steps"]
+  files.write_json(tmp_path / workdir.CONFIG, old)
+  workdir.check(tmp_path, build.as_json(config))
+  config.data.resample = "mean"
+  with pytest.raises(InputError, match=r"data\.resample"):
+    workdir.check(tmp_path, build.as_json(config))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ Shapes: N samples, T time, F feature width, H/W grid.
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -65,9 +65,9 @@ class Arrays:
     stored = {k: v for k, v in self.features.items() if isinstance(v, Column)}
     large = sum(v.nbytes for v in stored.values()) > formats.CHECKED
     self._unchecked = frozenset(stored) if large else frozenset()
-    for name, value in self.features.items():
-      if name not in self._unchecked:
-        _check_all(name, value)
+    if not large:
+      for name, column in stored.items():
+        _check_all(name, column.chunks())
 
   def __len__(self) -> int:
     return self._size
@@ -240,14 +240,17 @@ def _feature(name: str, value: Values) -> Values:
       f"features[{name!r}] must be a non-empty (N, F), (N, T, F), (N, T, H, W,"
       f" F) or the like, got {value.shape}"
     )
-  if isinstance(value, np.ndarray) and value.dtype.itemsize > 4:
-    return _float32(value)
-  return value
+  if isinstance(value, Column):
+    return value
+  if value.dtype.itemsize > 4:
+    value = _float32(value)
+  _check_all(name, _chunks(value))
+  return value[:, None] if value.ndim == 2 else value
 
 
-def _check_all(name: str, value: Values) -> None:
+def _check_all(name: str, chunks: Iterable[np.ndarray]) -> None:
   first = 0
-  for x in value.chunks() if isinstance(value, Column) else _chunks(value):
+  for x in chunks:
     _check_finite(name, _float32(x), first)
     first += len(x)
 

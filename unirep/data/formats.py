@@ -13,6 +13,7 @@ What it is decides its content, not its name.
 import os
 import pathlib
 import re
+import stat
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -35,7 +36,11 @@ def read(path: str | os.PathLike[str]) -> dict[str, Column]:
       in C order; if shards differ in keys or shapes, or one is missing.
   """
   path = pathlib.Path(path)
-  if not _guarded(path, path.is_dir):
+  return _guarded(path, lambda: _read(path))
+
+
+def _read(path: pathlib.Path) -> dict[str, Column]:
+  if not path.is_dir():
     return {key: Column([part]) for key, part in _file(path).items()}
   names = sorted(n for n in os.listdir(path) if not n.startswith("."))
   flat = [name for name in names if name.endswith(".npy")]
@@ -81,7 +86,7 @@ def _file(path: pathlib.Path) -> dict[str, Part]:
 
 def _folder(path: pathlib.Path) -> dict[str, Part]:
   found: dict[str, Part] = {}
-  for folder, below, names in os.walk(path):
+  for folder, below, names in os.walk(path, onerror=_raise):
     below[:] = sorted(n for n in below if not n.startswith("."))
     for name in sorted(names):
       file = pathlib.Path(folder, name)
@@ -93,7 +98,13 @@ def _folder(path: pathlib.Path) -> dict[str, Part]:
   return found
 
 
+def _raise(error):
+  raise error
+
+
 def _npy(path: pathlib.Path) -> Part:
+  if not stat.S_ISREG(path.stat().st_mode):
+    raise ValueError("it is no file")
   with path.open("rb") as file:
     dtype, shape, fortran = _header(file)
     if fortran:
@@ -108,7 +119,7 @@ def _npy(path: pathlib.Path) -> Part:
 def _npz(path: pathlib.Path) -> dict[str, Part]:
   found: dict[str, Part] = {}
   with zipfile.ZipFile(path) as archive, path.open("rb") as raw:
-    members = archive.infolist()
+    members = [m for m in archive.infolist() if not m.is_dir()]
     if sum(m.file_size for m in members) <= CHECKED:
       broken = archive.testzip()
       if broken:
@@ -195,16 +206,17 @@ def _datasets(
 
 
 def _check_numbers(path, names):
-  """Where shards are numbered, none may be missing."""
+  """Where shards are numbered from 0 or 1 on, none may be missing."""
   found = [re.fullmatch(r"(\D*)(\d+)(\D.*)?", name) for name in names]
   if len({m and (m[1], m[3]) for m in found}) > 1 or not all(found):
     return
   numbers = {int(m[2]) for m in found if m}
-  missing = {*range(min(numbers), max(numbers))} - numbers
-  if missing:
+  low, high = min(numbers), max(numbers)
+  missing = next((n for n in range(low, high) if n not in numbers), None)
+  if low <= 1 and missing is not None:  # others are dates, and the like
     raise InputError(
-      f"{path}: shard {min(missing)} is missing between {names[0]} and"
-      f" {names[-1]}; add it, or rename the others"
+      f"{path}: shard {missing} is missing between {names[0]} and {names[-1]};"
+      " add it, or rename the others"
     )
 
 
