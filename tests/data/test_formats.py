@@ -422,6 +422,13 @@ def test_a_zipped_folder_is_an_npz(tmp_path):
   assert_same_sources(arrays.load(zipped), arrays.load(path))
 
 
+def test_a_run_may_lie_beside_the_features(tmp_path):
+  path = folder(tmp_path / "mine", contents())
+  (path / "run").mkdir()
+  (path / "run" / "config.json").write_text("{}")
+  assert len(arrays.load(path)) == SIZE
+
+
 def test_only_numbers_from_0_or_1_are_counted(tmp_path):
   for names in (("20240131", "20240201"), ("a3", "b9"), ("07", "09")):
     path = tmp_path / names[0]

@@ -265,9 +265,9 @@ def _check_finite(
   name: str, x: np.ndarray, first: int, where: str = ""
 ) -> None:
   """Raises InputError where x, from sample `first` on, is not finite."""
-  bad_N = ~np.isfinite(x)
-  if bad_N.any():
-    at, *rest = np.argwhere(bad_N)[0].tolist()
+  finite = np.isfinite(x)
+  if not finite.all():
+    at, *rest = np.argwhere(~finite)[0].tolist()
     raise InputError(
       f"{where}features[{name!r}] holds NaN or infinity (as float32), first at"
       f" {(first + at, *rest)}; clean or clip it"

@@ -45,10 +45,11 @@ def _read(path: pathlib.Path) -> dict[str, Column]:
   names = sorted(n for n in os.listdir(path) if not n.startswith("."))
   flat = [name for name in names if name.endswith(".npy")]
   shards = [path / name for name in names if _is_shard(path / name)]
-  if flat and shards:
+  files = [shard.name for shard in shards if not shard.is_dir()]
+  if flat and files:
     raise InputError(
-      f"{path} holds both {flat[0]} and {shards[0].name}; it may be a folder of"
-      " .npy files, or of shards"
+      f"{path} holds both {flat[0]} and {files[0]}; it may be a folder of .npy"
+      " files, or of shards"
     )
   if flat:
     return {key: Column([part]) for key, part in _folder(path).items()}
