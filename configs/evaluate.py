@@ -127,7 +127,7 @@ def ave(config: Any) -> None:
 
 
 def arrays(config: Any) -> None:
-  """Your own features in .npz files, see `unirep.data.arrays`.
+  """Your own features, each split a path as in pretraining: docs/data.md.
 
   With `label/class` (N,) for classification, and `label/segments/NAME` (N, T)
   or `label/events/NAME` (N, T, C) for localization in the modality NAME.
@@ -140,6 +140,8 @@ def arrays(config: Any) -> None:
     "test": "",
     "other": "",  # clips of a second data set, for cross_classification
     "missing": False,  # True: a sample's features that are all NaN are missing
+    "resample": "none",  # as in pretraining
+    "steps": 0,
   }
 
 

@@ -225,11 +225,13 @@ def digits(config: Any) -> None:
 
 
 def arrays(config: Any) -> None:
-  """Your own features in one .npz, see `unirep.data.arrays`."""
+  """Your own features, or a source that a file of yours makes: docs/data.md."""
   config.data = {
     "source": "arrays",
-    "path": "",
+    "path": "",  # .npz, HDF5, folder of .npy or of shards, FILE.py:FUNCTION
     "missing": False,  # True: a sample's features that are all NaN are missing
+    "resample": "none",  # nearest, mean or linear: `fine` to one time axis ...
+    "steps": 0,  # ... of that many steps; 0: the fewest that one of them has
     "holdout": 0.1,  # share of the samples that training never sees ...
     "holdout_seed": 0,  # ... the same whatever the seed of training
   }

@@ -28,6 +28,7 @@ FREE = (
 ADDED: dict[str, Any] = {
   **{"data.classes": 10, "data.variation": 0.4},
   **{"data.nuisance": 0.5, "data.private": 0},
+  **{"data.resample": "none", "data.steps": 0},
   **{"model.sphere": False, "model.steps": False},
   "loss.step_infonce": lambda settings: settings["loss"].get("infonce"),
   "loss.infonce.grouped": False,

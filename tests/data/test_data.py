@@ -809,7 +809,8 @@ def test_split_is_seeded_and_disjoint():
 
   def parts(holdout, seed):
     return [
-      p.labels["class"].tolist() for p in arrays.split(source, holdout, seed)
+      [int(sample["labels"]["class"]) for sample in part]
+      for part in arrays.split(source, holdout, seed)
     ]
 
   train, test = parts(0.3, 0)

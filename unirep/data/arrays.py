@@ -1,4 +1,4 @@
-"""Your own features: arrays in memory or one npz file.
+"""Your own features: arrays in memory or on disk.
 
 Shapes: N samples, T time, F feature width, H/W grid.
 """
@@ -11,7 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from unirep import files
-from unirep.data.sample import PRESENT, Sample
+from unirep.data import formats, presence, values
+from unirep.data.columns import Column
+from unirep.data.pipeline import Subset
+from unirep.data.sample import PRESENT, Sample, Source
 from unirep.errors import InputError
 
 _LENGTH, _LABEL = "length/", "label/"
@@ -20,13 +23,19 @@ _LENGTH, _LABEL = "length/", "label/"
 class Arrays:
   """A source over arrays whose first axis is the sample.
 
+  Features keep their type, or become float32 if theirs is wider; each sample is
+  float32. Arrays in memory are looked at as a whole. Of columns on disk that is
+  true up to `formats.CHECKED` bytes in all; of larger ones, what is not finite
+  is found when it is read, and a sample of it raises an InputError.
+
   Args:
     features: per modality (N, F) vectors, (N, T, F) sequences or (N, T, H, W,
-      F) grids of real numbers; vectors become sequences of one step. Kept as
-      float32, without a copy where they already are.
+      F) grids of real numbers; vectors become sequences of one step.
     lengths: per modality (N,) integers in 1..T; the steps beyond are padding.
-    labels: per name (N, ...) integers.
-    present: per modality that samples lack (N,) bool, see `absent`.
+    labels: per name (N, ...) integers. Like lengths they are held in memory.
+    present: per modality that samples lack (N,) bool, see `presence.absent`.
+    missing: whether rows on disk that are all NaN are missing, too many to look
+      for beforehand: they are found when they are read.
 
   Raises:
     InputError: for a wrong rank or dtype, unequal N, NaN or infinity, or a
@@ -35,18 +44,20 @@ class Arrays:
 
   def __init__(
     self,
-    features: Mapping[str, np.ndarray],
-    lengths: Mapping[str, np.ndarray] | None = None,
-    labels: Mapping[str, np.ndarray] | None = None,
+    features: Mapping[str, values.Values],
+    lengths: Mapping[str, values.Values] | None = None,
+    labels: Mapping[str, values.Values] | None = None,
     present: Mapping[str, np.ndarray] | None = None,
+    *,
+    missing: bool = False,
   ):
     if not features:
       raise InputError("features is empty; give at least one modality")
-    self.features = {k: _feature(k, v) for k, v in features.items()}
+    self.features = {k: values.feature(k, v) for k, v in features.items()}
     self._size = len(next(iter(self.features.values())))
     self.lengths = {k: self._length(k, v) for k, v in (lengths or {}).items()}
     self.labels = {
-      k: _integers(f"labels[{k!r}]", v) for k, v in (labels or {}).items()
+      k: values.integers(f"labels[{k!r}]", v) for k, v in (labels or {}).items()
     }
     self.present = {k: np.asarray(v) for k, v in (present or {}).items()}
     for part in ("features", "lengths", "labels", "present"):
@@ -56,39 +67,57 @@ class Arrays:
             f"{part}[{name!r}] has {len(value)} samples, but"
             f" {next(iter(self.features))!r} has {self._size}"
           )
-    _check_present(self.features, self.present)
+    presence.check(self.features, self.present)
+    stored = {k: v for k, v in self.features.items() if isinstance(v, Column)}
+    large = formats.large(stored)
+    self._unchecked = frozenset(stored) if large else frozenset()
+    self._missing = missing
+    if not large:
+      for name, column in stored.items():
+        values.check_all(name, column.chunks())
 
   def __len__(self) -> int:
     return self._size
 
   def __getitem__(self, index: int, /) -> Sample:
     index = range(self._size)[index]
+    present = {k: v[index] for k, v in self.present.items()}
+    features = {}
+    for name in self.features:
+      features[name], here = self._row(name, index)
+      if here is not None:
+        present[name] = np.array(here)
+    if present.keys() >= features.keys() and not any(present.values()):
+      raise InputError(f"sample {index} lacks every modality")
     item: Sample = {
-      "features": {k: v[index] for k, v in self.features.items()},
+      "features": features,
       "lengths": {k: v[index] for k, v in self.lengths.items()},
       "labels": {k: v[index] for k, v in self.labels.items()},
     }
-    if self.present:
-      item[PRESENT] = {k: v[index] for k, v in self.present.items()}
+    if present:
+      item[PRESENT] = present
     return item
 
-  def take(self, indices: np.ndarray) -> "Arrays":
-    """A new source of the samples at `indices`, copied."""
-    return Arrays(
-      *(
-        {k: v[indices] for k, v in part.items()}
-        for part in (self.features, self.lengths, self.labels, self.present)
-      )
-    )
+  def _row(self, name: str, index: int) -> tuple[np.ndarray, bool | None]:
+    """One sample's features, float32 (T, ...), and whether they are there."""
+    column, here = self.features[name], None
+    x = values.float32(column[index])
+    if name in self._unchecked and isinstance(column, Column):
+      if self._missing:
+        here = not np.isnan(x).all()
+        x = x if here else np.zeros_like(x)
+      values.check_finite(name, x[None], index, f"{column.place(index)}: ")
+    return (x if x.ndim > 1 else x[None]), here
 
-  def _length(self, name: str, value: np.ndarray) -> np.ndarray:
+  def _length(self, name: str, value: values.Values) -> np.ndarray:
     if name not in self.features:
       raise InputError(
         f"lengths[{name!r}] has no modality of that name; features are"
         f" {', '.join(self.features)}"
       )
-    value = _integers(f"lengths[{name!r}]", value)
-    time = self.features[name].shape[1]
+    value = values.integers(f"lengths[{name!r}]", value)
+    shape = self.features[name].shape
+    time = shape[1] if len(shape) > 2 else 1
     if value.ndim != 1:
       raise InputError(f"lengths[{name!r}] must be (N,), got {value.shape}")
     bad = value[(value < 1) | (value > time)]
@@ -97,13 +126,35 @@ class Arrays:
     return value
 
 
+def load(
+  path: str | os.PathLike[str],
+  *,
+  modalities: Sequence[str] | None = None,
+  missing: bool = False,
+) -> Arrays:
+  """Opens features of any size where they lie; see `formats` for what may be.
+
+  Only lengths and labels are read into memory.
+
+  Args:
+    path: a file or a folder.
+    modalities: the ones to read, in this order; all of them if None.
+    missing: whether samples may lack modalities, see `presence.absent`.
+
+  Raises:
+    InputError: if it is missing or broken, lacks a modality or holds what
+      `Arrays` refuses.
+  """
+  return _assemble(path, formats.read(path), modalities, missing)
+
+
 def load_npz(
   path: str | os.PathLike[str],
   *,
   modalities: Sequence[str] | None = None,
   missing: bool = False,
 ) -> Arrays:
-  """Reads an npz file written with `np.savez`.
+  """Reads an npz file written with `np.savez` into memory.
 
   Its keys are `<modality>`, `length/<modality>` and `label/<name>`; the arrays
   are as in `Arrays`. Pickled objects are refused.
@@ -111,13 +162,51 @@ def load_npz(
   Args:
     path: the file.
     modalities: the ones to read, in this order; all of them if None.
-    missing: whether samples may lack modalities, see `absent`.
+    missing: whether samples may lack modalities, see `presence.absent`.
 
   Raises:
     InputError: if the file is missing or broken, lacks a modality or holds
       what `Arrays` refuses.
   """
-  contents = _read_npz(path)
+  return _assemble(path, _read_npz(path), modalities, missing)
+
+
+def save_npz(
+  path: os.PathLike[str], contents: Mapping[str, np.ndarray]
+) -> None:
+  """Writes a compressed npz file: a whole one or none."""
+  with files.whole(path) as part, part.open("wb") as file:
+    np.savez_compressed(file, allow_pickle=False, **contents)
+
+
+def split(source: Source, holdout: float, seed: int) -> tuple[Subset, Subset]:
+  """Splits at random into disjoint (train, test), at least one sample each.
+
+  Args:
+    source: two samples or more; they are not copied.
+    holdout: the share of the test part, between 0 and 1.
+    seed: of the permutation.
+
+  Raises:
+    InputError: for fewer than two samples, or a share not inside (0, 1).
+  """
+  if not 0 < holdout < 1:
+    raise InputError(f"holdout must lie between 0 and 1, got {holdout}")
+  size = len(source)
+  if size < 2:
+    raise InputError(f"a split needs 2 samples or more, got {size}")
+  if seed < 0:
+    raise InputError(f"seed must not be negative, got {seed}")
+  count = min(max(round(holdout * size), 1), size - 1)
+  order = np.random.default_rng(seed).permutation(size)
+  train, test = np.sort(order[count:]), np.sort(order[:count])
+  return Subset(source, train), Subset(source, test)
+
+
+def _assemble(
+  path, contents: Mapping[str, values.Values], modalities, missing
+) -> Arrays:
+  """Arrays of what a file holds under its keys."""
   keys = [k for k in contents if not k.startswith((_LENGTH, _LABEL))]
   unknown = [k for k in keys if "/" in k]
   if unknown:
@@ -132,112 +221,24 @@ def load_npz(
         f"{path}: no modality {name!r}; it has {', '.join(keys) or 'none'}"
       )
   dropped = {_LENGTH + k for k in keys if k not in chosen}
-  features = {k: contents[k] for k in chosen}
-  lengths = {
-    k.removeprefix(_LENGTH): v
-    for k, v in contents.items()
-    if k.startswith(_LENGTH) and k not in dropped
-  }
+
+  def below(prefix):
+    return {
+      k.removeprefix(prefix): v
+      for k, v in contents.items()
+      if k.startswith(prefix) and k not in dropped
+    }
+
+  features, lengths = {k: contents[k] for k in chosen}, below(_LENGTH)
   present: dict[str, np.ndarray] = {}
   try:
-    if missing:
-      features, lengths, present = absent(features, lengths)
-    return Arrays(
-      features,
-      lengths,
-      {
-        k.removeprefix(_LABEL): v
-        for k, v in contents.items()
-        if k.startswith(_LABEL)
-      },
-      present,
-    )
+    if missing and not formats.large(features):
+      whole = {k: np.asarray(v) for k, v in features.items()}
+      known = {k: np.asarray(v) for k, v in lengths.items()}
+      features, lengths, present = presence.absent(whole, known)
+    return Arrays(features, lengths, below(_LABEL), present, missing=missing)
   except InputError as error:
     raise InputError(f"{path}: {error}") from error
-
-
-def absent(
-  features: Mapping[str, np.ndarray], lengths: Mapping[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
-  """Takes features of a sample that are all NaN for a modality that it lacks.
-
-  Other NaN stay, for `Arrays` to refuse.
-
-  Args:
-    features: per modality (N, ...).
-    lengths: per modality (N,), of any value where the modality is missing.
-
-  Returns:
-    Features with zeros in their place, lengths with 1, and per modality that a
-    sample lacks (N,) bool, False there.
-  """
-  features, lengths, present = dict(features), dict(lengths), {}
-  for m, x in features.items():
-    if x.dtype.kind != "f" or x.ndim < 2 or not x.size:
-      continue  # nothing is missing, or `Arrays` refuses it
-    here_N = ~np.isnan(x.reshape(len(x), -1)[:, 0])
-    maybe = np.flatnonzero(~here_N)  # few, so that few are read as wholes
-    here_N[maybe] = [not np.isnan(x[i]).all() for i in maybe]
-    if here_N.all():
-      continue
-    present[m] = here_N
-    features[m] = x.copy()
-    features[m][~here_N] = 0
-    if m in lengths and np.shape(lengths[m]) == here_N.shape:
-      lengths[m] = np.where(here_N, lengths[m], 1)
-  return features, lengths, present
-
-
-def save_npz(
-  path: os.PathLike[str], contents: Mapping[str, np.ndarray]
-) -> None:
-  """Writes a compressed npz file: a whole one or none."""
-  with files.whole(path) as part, part.open("wb") as file:
-    np.savez_compressed(file, allow_pickle=False, **contents)
-
-
-def split(arrays: Arrays, holdout: float, seed: int) -> tuple[Arrays, Arrays]:
-  """Splits at random into disjoint (train, test), at least one sample each.
-
-  Args:
-    arrays: two samples or more.
-    holdout: the share of the test part, between 0 and 1.
-    seed: of the permutation.
-
-  Raises:
-    InputError: for fewer than two samples, or a share not inside (0, 1).
-  """
-  if not 0 < holdout < 1:
-    raise InputError(f"holdout must lie between 0 and 1, got {holdout}")
-  if len(arrays) < 2:
-    raise InputError(f"a split needs 2 samples or more, got {len(arrays)}")
-  if seed < 0:
-    raise InputError(f"seed must not be negative, got {seed}")
-  count = min(max(round(holdout * len(arrays)), 1), len(arrays) - 1)
-  order = np.random.default_rng(seed).permutation(len(arrays))
-  return arrays.take(np.sort(order[count:])), arrays.take(
-    np.sort(order[:count])
-  )
-
-
-def _check_present(features, present):
-  """Raises InputError for a modality or a sample that there is not."""
-  for m, here_N in present.items():
-    if m not in features:
-      raise InputError(f"present[{m!r}] has no modality of that name")
-    if here_N.dtype != bool or here_N.ndim != 1:
-      raise InputError(
-        f"present[{m!r}] must be (N,) bool, got {here_N.dtype} of shape"
-        f" {here_N.shape}"
-      )
-    if not here_N.any():
-      raise InputError(
-        f"features[{m!r}] is missing from all {len(here_N)} samples"
-      )
-  if present and present.keys() >= features.keys():
-    none_N = ~np.any([*present.values()], 0)
-    if none_N.any():
-      raise InputError(f"sample {none_N.argmax()} lacks every modality")
 
 
 def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -261,37 +262,3 @@ def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
       " np.savez"
     ) from e
   return contents
-
-
-def _feature(name: str, value: np.ndarray) -> np.ndarray:
-  value = np.asarray(value)
-  if value.dtype.kind not in "fiub":
-    raise InputError(
-      f"features[{name!r}] must hold real numbers, got {value.dtype}"
-    )
-  if value.ndim < 2 or 0 in value.shape:
-    raise InputError(
-      f"features[{name!r}] must be a non-empty (N, F), (N, T, F), (N, T, H, W,"
-      f" F) or the like, got {value.shape}"
-    )
-  with np.errstate(over="ignore"):  # the check below names the key
-    value = value.astype(np.float32, copy=False)
-  bad = np.argwhere(~np.isfinite(value))
-  if len(bad):
-    raise InputError(
-      f"features[{name!r}] holds NaN or infinity (as float32), first at"
-      f" {tuple(bad[0].tolist())}; clean or clip it"
-    )
-  return value[:, None] if value.ndim == 2 else value
-
-
-def _integers(what: str, value: np.ndarray) -> np.ndarray:
-  value = np.asarray(value)
-  if value.dtype.kind not in "iub" or value.ndim < 1:
-    raise InputError(
-      f"{what} must hold one integer or more per sample, got {value.dtype} of"
-      f" shape {value.shape}"
-    )
-  if value.size and (value.max() >= 2**31 or value.min() < -(2**31)):
-    raise InputError(f"{what} must fit in 32 bits, got {value.max()}")
-  return value.astype(np.int32, copy=False)

@@ -199,14 +199,14 @@ def _in_order(source: Source, batch_size: int) -> Iterator[tuple[Batch, int]]:
     yield stack(samples), stop - start
 
 
-class Window:
-  """The samples `start` to `stop` of a source, as a source."""
+class Subset:
+  """Samples of a source by their indices, as a source; nothing is copied."""
 
-  def __init__(self, source: Source, start: int, stop: int):
-    self._source, self._range = source, range(len(source))[start:stop]
+  def __init__(self, source: Source, indices: Sequence[int] | np.ndarray):
+    self._source, self._indices = source, indices
 
   def __len__(self) -> int:
-    return len(self._range)
+    return len(self._indices)
 
   def __getitem__(self, index: int, /) -> Sample:
-    return self._source[self._range[index]]
+    return self._source[int(self._indices[index])]

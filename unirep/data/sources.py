@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from unirep.data import arrays, pipeline, sample
+from unirep.data import arrays, pipeline, resample, sample, scripts
 from unirep.data.sample import Source
 from unirep.errors import InputError, pick
 
@@ -28,35 +28,46 @@ class Uses(NamedTuple):
 
 
 def pair(
-  data: Mapping[str, Any], modalities: Sequence[str]
+  data: Mapping[str, Any], modalities: Sequence[str], fine: Sequence[str] = ()
 ) -> tuple[Source, Source]:
   """Training and held-out samples of a pretraining run.
 
   Args:
     data: `source` and its options.
     modalities: those that are wanted.
+    fine: those of them that share a time axis, for `data.resample`.
 
   Raises:
     InputError: if the data is missing or broken.
   """
   options = dict(data)
   name = options.pop("source")
-  make = _use(name, "pretraining")
-  both = make(options, modalities)
+  fit = _resampling(options, fine)
+  train, test = _use(name, "pretraining")(options, modalities)
+  both = fit(train), fit(test)
   for source, split in zip(both, ("train", "test"), strict=True):
     sample.check_source(source, f"data.source={name}, {split} split")
   return both
 
 
-def source(data: Mapping[str, Any], kind: str, split: str) -> Source:
+def source(
+  data: Mapping[str, Any], kind: str, split: str, fine: Sequence[str] = ()
+) -> Source:
   """The samples of one split of one kind, for downstream tasks.
+
+  Args:
+    data: `source` and its options.
+    kind: see this module.
+    split: likewise.
+    fine: modalities that share a time axis, for `data.resample`.
 
   Raises:
     InputError: if the data is missing or broken.
   """
   options = dict(data)
   make = _use(options.pop("source"), "downstream")
-  return make(options, kind, "train" if split == "seen" else split)
+  fit = _resampling(options, fine)
+  return fit(make(options, kind, "train" if split == "seen" else split))
 
 
 def check(data: Mapping[str, Any], kinds: Iterable[str]) -> None:
@@ -66,15 +77,33 @@ def check(data: Mapping[str, Any], kinds: Iterable[str]) -> None:
   """
   if data["source"] == "arrays":
     for name in ("train", "validation", "test", *({*kinds} & {"other"})):
-      if not data[name] or not pathlib.Path(data[name]).exists():
-        what = f"{data[name]} does not exist" if data[name] else "is empty"
-        raise InputError(f"data.{name}: {what}; name an .npz file of features")
+      path, *_ = scripts.find(data[name]) or (pathlib.Path(data[name]),)
+      if not data[name] or not path.exists():
+        what = f"{path} does not exist" if data[name] else "is empty"
+        raise InputError(
+          f"data.{name}: {what}; name a file or folder of features"
+        )
   source(data, "clips", "train")
 
 
 def _use(name, use):
   able = {n: uses for n, uses in SOURCES.items() if getattr(uses, use)}
   return getattr(pick(able, "data.source", name), use)
+
+
+def _resampling(options, fine):
+  """Source -> source of one time axis, by options that are taken out."""
+  if "resample" not in options:
+    return lambda source: source
+  rule, steps = options.pop("resample"), options.pop("steps")
+  if rule == "none":
+    if steps:
+      raise InputError(
+        f"data.steps={steps} needs a rule: data.resample is one of"
+        f" {tuple(resample.RULES)}"
+      )
+    return lambda source: source
+  return lambda source: resample.Resampled(source, fine, rule=rule, steps=steps)
 
 
 def _generated(make):
@@ -98,8 +127,8 @@ def _generated(make):
     if split == "validation":
       start, size = sizes["train"], sizes["train"] + sizes["validation"]
     side = "test" if split == "test" else "train"
-    return pipeline.Window(
-      make(kind, split=side, size=size, **options), start, size
+    return pipeline.Subset(
+      make(kind, split=side, size=size, **options), range(start, size)
     )
 
   return Uses(pretraining, downstream)
@@ -133,16 +162,21 @@ def _ave(options, kind, split):
 
 def _arrays_pair(options, modalities):
   if not options["path"]:
-    raise InputError("data.path is empty; name an .npz file of features")
-  whole = arrays.load_npz(
-    options["path"], modalities=modalities, missing=options["missing"]
-  )
+    raise InputError("data.path is empty; name a file or folder of features")
+  whole = _opened(options["path"], options["missing"], modalities)
   return arrays.split(whole, options["holdout"], options["holdout_seed"])
 
 
 def _arrays(options, kind, split):
   path = options["other" if kind == "other" else split]
-  return arrays.load_npz(path, missing=options["missing"])
+  return _opened(path, options["missing"])
+
+
+def _opened(path, missing, modalities=None):
+  """The source of a path: a Python file makes one, others are features."""
+  if scripts.find(path):
+    return scripts.source(path)
+  return arrays.load(path, modalities=modalities, missing=missing)
 
 
 SOURCES = {

@@ -7,10 +7,11 @@ import shutil
 from typing import Any
 
 import jax
+import numpy as np
 
 from unirep import codes as coded
 from unirep.codes import Codes
-from unirep.data.pipeline import Window
+from unirep.data.pipeline import Subset
 from unirep.data.sample import Source
 from unirep.parallel import lockstep
 from unirep.tokenizer import Tokenizer
@@ -59,7 +60,8 @@ def encoded(
   names = [parts / f"{first:09d}.npz" for first in first_samples]
   for i, (first, name) in enumerate(zip(first_samples, names, strict=True)):
     if i % jax.process_count() == jax.process_index() and not name.exists():
-      window = Window(source, first, first + CHUNK)
+      last = min(first + CHUNK, len(source))
+      window = Subset(source, np.arange(first, last))
       found = tokenizer.codes(
         window, dropout=dropout, passes=passes, first=first
       )

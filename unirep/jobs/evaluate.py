@@ -208,7 +208,8 @@ def _encode(config, tokenizer, workdir, console, kind, split) -> Codes:
   if path.exists():
     return coded.read(path)
   console.print(f"encoding {kind}, {split}", soft_wrap=True)
-  source = sources.source(config.data, kind, split)
+  fine = tokenizer.settings["fine"]
+  source = sources.source(config.data, kind, split, fine)
   dropout = jax.random.key(config.seed) if train else None
   return encoding.encoded(
     tokenizer, source, path, dropout=dropout, passes=passes

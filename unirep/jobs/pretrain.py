@@ -129,7 +129,7 @@ def prepare(config: Config) -> Job:
   """
   check_pretrain(config)
   mesh = meshes.make(config.batch_size, model=config.mesh.model)
-  train, test = sources.pair(config.data, config.modalities)
+  train, test = sources.pair(config.data, config.modalities, config.fine)
   network, training = build.network(config), build.training(config)
   sample = pipeline.stack([train[0]])
   network.check(sample["features"])

@@ -104,7 +104,10 @@ class Network:
         )
     times = {m: features[m].shape[1] for m in self.fine}
     if len(set(times.values())) > 1:
-      raise InputError(f"fine-aligned modalities differ in time steps: {times}")
+      raise InputError(
+        f"fine-aligned modalities differ in time steps: {times}; with features"
+        " of your own data.resample=mean (or nearest, linear) makes them agree"
+      )
 
   def width(self, params: Params, modality: str) -> int:
     """Raw feature width F that a trained encoder takes."""

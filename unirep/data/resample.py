@@ -1,0 +1,107 @@
+"""Modalities of different numbers of time steps, brought to one.
+
+Dimensions: T time steps as they are, S as they shall be, L valid ones of T.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from unirep.data.sample import Sample, Source
+from unirep.errors import InputError, pick
+
+
+class Resampled:
+  """A source whose `fine` modalities have the same number of time steps.
+
+  Step s of S stands for the time from s * T / S to (s + 1) * T / S. Of T steps
+  the valid ones alone count; ceil(length * S / T) are valid then, and the rest
+  are zero. Labels stay as they are.
+
+  Args:
+    source: samples.
+    fine: modalities that shall share a time axis; others are left alone.
+    rule: "nearest", "mean" or "linear".
+    steps: S, or 0 for the smallest T among them.
+
+  Raises:
+    InputError: for an unknown rule, or steps below zero.
+  """
+
+  def __init__(
+    self, source: Source, fine: Iterable[str], *, rule: str, steps: int = 0
+  ):
+    pick(RULES, "data.resample", rule)
+    if steps < 0:
+      raise InputError(f"data.steps={steps} must not be negative")
+    features = source[0]["features"]
+    times = {m: len(features[m]) for m in fine if m in features}
+    self._source, self._rule = source, rule
+    self._steps = steps or min(times.values(), default=0)
+    self._change = [m for m, time in times.items() if time != self._steps]
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: int, /) -> Sample:
+    sample = self._source[index]
+    features, lengths = dict(sample["features"]), dict(sample["lengths"])
+    for m in self._change:
+      x, steps = features[m], self._steps
+      length = int(lengths[m]) if m in lengths else len(x)
+      features[m] = resample(x, steps, self._rule, length)
+      if m in lengths:
+        lengths[m] = np.array(_scaled(length, len(x), steps), np.int32)
+    return {**sample, "features": features, "lengths": lengths}
+
+
+def resample(x: np.ndarray, steps: int, rule: str, length: int) -> np.ndarray:
+  """(T, ...) -> (S, ...) float32, of the first `length` steps of T."""
+  weight_SxT = _weights(rule, len(x), steps, length)
+  flat = weight_SxT[:, :length] @ x[:length].reshape(length, -1)
+  return flat.reshape(steps, *x.shape[1:])
+
+
+def _scaled(length: int, time: int, steps: int) -> int:
+  """ceil(length * steps / time)."""
+  return -(-length * steps // time)
+
+
+@functools.lru_cache(maxsize=1024)
+def _weights(rule: str, time: int, steps: int, length: int) -> np.ndarray:
+  """How much of each step goes into each new one, float32 (S, T)."""
+  weight_SxT = np.zeros((steps, time), np.float32)
+  valid = _scaled(length, time, steps)
+  weight_SxT[:valid] = RULES[rule](time, steps, length)[:valid]
+  return weight_SxT
+
+
+def _nearest(time: int, steps: int, length: int) -> np.ndarray:
+  """The step that the middle of the new one lies in."""
+  at_S = (2 * np.arange(steps) + 1) * time // (2 * steps)
+  return np.eye(time)[np.minimum(at_S, length - 1)]
+
+
+def _linear(time: int, steps: int, length: int) -> np.ndarray:
+  """Between the two steps whose middles are next to its middle."""
+  at_S = (np.arange(steps) + 0.5) * time / steps - 0.5
+  at_S = at_S.clip(0, length - 1)
+  return np.maximum(1 - abs(at_S[:, None] - np.arange(time)), 0)
+
+
+def _mean(time: int, steps: int, length: int) -> np.ndarray:
+  """All that it overlaps, by how much."""
+  edge_S = np.arange(steps + 1) * time / steps
+  step_T = np.arange(time)
+  low = np.maximum(edge_S[:-1, None], step_T)
+  high = np.minimum(edge_S[1:, None], np.minimum(step_T + 1, length))
+  weight_SxT = np.maximum(high - low, 0)
+  return weight_SxT / np.maximum(weight_SxT.sum(1, keepdims=True), 1e-9)
+
+
+RULES: Mapping[str, Callable[[int, int, int], np.ndarray]] = {
+  "nearest": _nearest,
+  "mean": _mean,
+  "linear": _linear,
+}

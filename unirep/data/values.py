@@ -1,0 +1,86 @@
+"""Checks of what arrays hold: real numbers, finite, or integers.
+
+Shapes: N samples, T time, F feature width, H/W grid.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from unirep.data.columns import CHUNK, Column
+from unirep.errors import InputError
+
+Values = np.ndarray | Column
+
+
+def feature(name: str, value: Values) -> Values:
+  """Features of N samples, as they are or as float32.
+
+  Raises:
+    InputError: for a wrong rank or type, and, in memory, NaN or infinity.
+  """
+  value = value if isinstance(value, Column) else np.asarray(value)
+  if value.dtype.kind not in "fiub":
+    raise InputError(
+      f"features[{name!r}] must hold real numbers, got {value.dtype}"
+    )
+  if value.ndim < 2 or 0 in value.shape:
+    raise InputError(
+      f"features[{name!r}] must be a non-empty (N, F), (N, T, F), (N, T, H, W,"
+      f" F) or the like, got {value.shape}"
+    )
+  if isinstance(value, Column):
+    return value
+  if value.dtype.itemsize > 4:
+    value = float32(value)
+  check_all(name, _chunks(value))
+  return value[:, None] if value.ndim == 2 else value
+
+
+def check_all(name: str, chunks: Iterable[np.ndarray]) -> None:
+  """Raises InputError for what is not finite in any chunk."""
+  first = 0
+  for x in chunks:
+    check_finite(name, float32(x), first)
+    first += len(x)
+
+
+def _chunks(value: np.ndarray) -> Iterator[np.ndarray]:
+  step = max(1, CHUNK * len(value) // value.nbytes)
+  for start in range(0, len(value), step):
+    yield value[start : start + step]
+
+
+def check_finite(name: str, x: np.ndarray, first: int, where: str = "") -> None:
+  """Raises InputError where x, from sample `first` on, is not finite."""
+  finite = np.isfinite(x)
+  if not finite.all():
+    at, *rest = np.argwhere(~finite)[0].tolist()
+    raise InputError(
+      f"{where}features[{name!r}] holds NaN or infinity (as float32), first at"
+      f" {(first + at, *rest)}; clean or clip it"
+    )
+
+
+def float32(x: np.ndarray) -> np.ndarray:
+  """As float32; what is too large becomes infinity."""
+  with np.errstate(over="ignore"):  # a later check finds infinity
+    return x.astype(np.float32, copy=False)
+
+
+def integers(what: str, value: Values) -> np.ndarray:
+  """As int32.
+
+  Raises:
+    InputError: for other types, or what does not fit.
+  """
+  value = value if isinstance(value, Column) else np.asarray(value)
+  if value.dtype.kind not in "iub" or value.ndim < 1:
+    raise InputError(
+      f"{what} must hold one integer or more per sample, got {value.dtype} of"
+      f" shape {value.shape}"
+    )
+  value = np.asarray(value)
+  if value.size and (value.max() >= 2**31 or value.min() < -(2**31)):
+    raise InputError(f"{what} must fit in 32 bits, got {value.max()}")
+  return value.astype(np.int32, copy=False)
