@@ -63,9 +63,8 @@ def run(
   rows = []
   for name in config.tasks:
     started = time.perf_counter()
-    found = [
-      *TASKS[name].rows(_setting(config, name, tokenizer, keep_M, encode))
-    ]
+    setting = _setting(config, name, tokenizer, keep_M, encode)
+    found = [*TASKS[name].rows(setting)]
     seconds = time.perf_counter() - started
     rows += [row._asdict() for row in found]
     console.print(f"{name}: {len(found)} rows in {seconds:.0f} s")

@@ -97,8 +97,7 @@ def cpc(
     axis_name: the device axis over which the batch is spread.
 
   Returns:
-    The loss and, for each "context->future" pair, the share of rows whose
-    highest score is the right one.
+    The loss and, of each "context->future" pair, how often the best is right.
   """
   steps = max(z[m].shape[1] for m in modalities) - 1
   guess, future = {}, {}
@@ -106,9 +105,8 @@ def cpc(
     guess[m] = at(predict(params[m], z[m][:, :steps]), start)
     future[m] = at(z[m], start + 1)
   valid_B = jnp.ones_like(future[modalities[0]][:, 0], bool)
-  for m in modalities:
-    if mask and m in mask:
-      valid_B &= at(mask[m], start + 1)
+  for m in [m for m in modalities if mask and m in mask]:
+    valid_B &= at(mask[m], start + 1)
   total, weights, accuracy, present = jnp.zeros(()), 0.0, {}, present or {}
   for source, target in itertools.product(modalities, modalities):
     both_B = together(present, (source, target), valid_B)

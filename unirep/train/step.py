@@ -126,9 +126,8 @@ def train_step(
     state.step / steps,
     axis_name=axis_name,
   )
-  norms = {"grad_norm": optax.tree.norm(grads)}
-  for name, module in grads.items():
-    norms[f"grad_norm/{name}"] = optax.tree.norm(module)
+  norms = {f"grad_norm/{name}": optax.tree.norm(x) for name, x in grads.items()}
+  norms["grad_norm"] = optax.tree.norm(grads)
   state = TrainState(
     step=state.step + 1,
     params=params,
