@@ -105,8 +105,8 @@ def cpc(
     guess[m] = at(predict(params[m], z[m][:, :steps]), start)
     future[m] = at(z[m], start + 1)
   valid_B = jnp.ones_like(future[modalities[0]][:, 0], bool)
-  for m in [m for m in modalities if mask and m in mask]:
-    valid_B &= at(mask[m], start + 1)
+  for mask_BxT in [x for m, x in (mask or {}).items() if m in modalities]:
+    valid_B &= at(mask_BxT, start + 1)
   total, weights, accuracy, present = jnp.zeros(()), 0.0, {}, present or {}
   for source, target in itertools.product(modalities, modalities):
     both_B = together(present, (source, target), valid_B)
