@@ -19,7 +19,7 @@ AGAIN = 75  # a run that ends with it should be started again
 def watch(children: list[subprocess.Popen]) -> int:
   """Waits for all, and returns how the first one failed, or 0."""
   code, end, codes = 0, float("inf"), [None]
-  while None in codes:
+  while children and None in codes:
     time.sleep(0.1)
     codes = [x.poll() for x in children]
     for i, failed in enumerate(codes):
@@ -31,29 +31,61 @@ def watch(children: list[subprocess.Popen]) -> int:
   return code
 
 
-def main() -> int:
-  """Starts the processes and waits for them."""
+def commands(args: argparse.Namespace) -> list[tuple[str, str, list[str]]]:
+  """Of each process: a variable of its environment, its value, and its line."""
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    where = f"--coordinator=127.0.0.1:{free.getsockname()[1]}"
+  main = [sys.executable, "-m", args.module, *args.arguments, where]
+  name = "CUDA_VISIBLE_DEVICES" if args.gpus else "JAX_PLATFORMS"
+  return [
+    (
+      name,
+      str(i) if args.gpus else "cpu",
+      [*main, f"--num_processes={args.processes}", f"--process_id={i}"],
+    )
+    for i in range(args.processes)
+  ]
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Starts the processes, again as long as they ask for it, and waits."""
   parser = argparse.ArgumentParser(description="Several processes of one run.")
   parser.add_argument("--processes", type=int, default=2)
   parser.add_argument("--gpus", action="store_true", help="GPU i for process i")
   parser.add_argument("--dry_run", action="store_true", help="only print")
-  parser.add_argument("arguments", nargs="*", help="of unirep.main, after --")
-  args = parser.parse_args()
-  with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    where = f"--coordinator=127.0.0.1:{free.getsockname()[1]}"
-  main = [sys.executable, "-m", "unirep.main", *args.arguments, where]
-  name, children = "CUDA_VISIBLE_DEVICES" if args.gpus else "JAX_PLATFORMS", []
-  for i in range(args.processes):
-    value = str(i) if args.gpus else "cpu"
-    line = [*main, f"--num_processes={args.processes}", f"--process_id={i}"]
-    if args.dry_run:
-      print(f"{name}={value}", shlex.join(line))
-      continue
-    children.append(subprocess.Popen(line, env=os.environ | {name: value}))
+  parser.add_argument("--starts", type=int, default=100, help="at most")
+  parser.add_argument("--module", default="unirep.main", help="what to run")
+  parser.add_argument("arguments", nargs="*", help="of the module, after --")
+  args = parser.parse_args(argv)
+  if args.processes < 1 or args.starts < 1:
+    parser.error("--processes and --starts must be at least 1")
+  children: list[subprocess.Popen] = []
+  asked = False  # to end, by whoever started this
+
+  def end(number, _):
+    nonlocal asked
+    asked = True
+    for child in children:
+      child.send_signal(number)
+
   for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, lambda n, _: [x.send_signal(n) for x in children])
-  return watch(children)
+    signal.signal(number, end)
+  code = 0
+  for start in range(args.starts):
+    if start:
+      sys.stderr.write(f"launch: start {start + 1}\n")
+    children.clear()
+    for name, value, line in commands(args):
+      if args.dry_run:
+        print(f"{name}={value}", shlex.join(line))
+      else:
+        environment = os.environ | {name: value}
+        children.append(subprocess.Popen(line, env=environment))
+    code = watch(children)
+    if code != AGAIN or asked:
+      break
+  return code
 
 
 if __name__ == "__main__":
