@@ -14,7 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.pretrain import parse
+from unirep.configs.pretrain import parse
 
 TASKS = (
   "classification",

@@ -1,6 +1,6 @@
 """Several processes of one run on this machine: on CPU, or one a GPU.
 
-python -m launch.local --processes=2 -- --config=configs/pretrain.py
+python -m unirep.launch.local --processes=2 -- --config=configs/pretrain.py
 """
 
 import argparse

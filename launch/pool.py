@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple
 
-from launch.grid import Run
 from unirep import files
 from unirep.errors import InputError
+from unirep.launch.grid import Run
 
 MOST_STARTS = 20  # of one run, by one launcher
 LOCK = "lock"

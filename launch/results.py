@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from launch import pool
-from launch.grid import Run
 from unirep import files
+from unirep.launch import pool
+from unirep.launch.grid import Run
 
 TABLE = "table.md"
 WIDTH_OF_FILES = 200  # in characters, where no terminal says how many

@@ -1,6 +1,7 @@
 r"""A collection of runs: started, skipped where finished, in one table.
 
-python -m launch.sweep --sweep=launch/sweeps/example.py --workdir=runs/sweep
+python -m unirep.launch.sweep --sweep=launch/sweeps/example.py \
+  --workdir=runs/sweep
 
 `--how=local` starts them here, `--jobs` at a time; `slurm` submits them as an
 array job; `print` prints one command a line; `table` shows what there is. The
@@ -17,9 +18,9 @@ import subprocess
 import sys
 from typing import NoReturn
 
-from launch import grid, pool, results
 from unirep import files
 from unirep.errors import InputError
+from unirep.launch import grid, pool, results
 
 MAIN = (sys.executable, "-m", "unirep.main")
 BATCH = pathlib.Path(__file__).with_name("slurm.sbatch")
@@ -110,7 +111,7 @@ def submit(args: argparse.Namespace, indices: list[int]) -> int:
     return 0
   command = [
     *("sbatch", f"--array={','.join(map(str, indices))}%{args.jobs}"),
-    *("--nodes=1", "--ntasks=1", "--export=ALL,MODULE=launch.sweep"),
+    *("--nodes=1", "--ntasks=1", "--export=ALL,MODULE=unirep.launch.sweep"),
     f"--output={args.workdir}/slurm-%a.log",
     *shlex.split(args.sbatch),
     *(str(BATCH), f"--sweep={args.sweep}", f"--workdir={args.workdir}"),

@@ -10,9 +10,9 @@ import pytest
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from configs import evaluate, pretrain
 from unirep import build, files
 from unirep import workdir as workdir_lib
+from unirep.configs import evaluate, pretrain
 from unirep.data import sources
 from unirep.data.generated.synthetic import SyntheticEvents
 from unirep.errors import InputError

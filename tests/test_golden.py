@@ -15,9 +15,9 @@ import numpy as np
 import optax
 import pytest
 
-from configs import pretrain
 from unirep import build, mm_ema
 from unirep import codebook as codebook_lib
+from unirep.configs import pretrain
 from unirep.interop import official
 from unirep.losses import club, cmcm, cpc, infonce, reconstruction
 from unirep.losses.view import Draws

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from launch import local
+from unirep.launch import local
 
 # Counts its starts in a file, and asks for another one until there were three.
 PROGRAM = """
@@ -53,7 +53,7 @@ def test_who_is_asked_to_end_does_not_start_again(tmp_path, monkeypatch):
     "pathlib.Path(sys.argv[1]).write_text('here')\n"
     "time.sleep(60)\n"
   )
-  line = [sys.executable, "-m", "launch.local", "--processes=1"]
+  line = [sys.executable, "-m", "unirep.launch.local", "--processes=1"]
   launcher = subprocess.Popen(
     [*line, "--module=waiting", "--", str(tmp_path / "here")],
     env=os.environ | {"PYTHONPATH": f"{tmp_path}:{os.getcwd()}"},

@@ -19,7 +19,7 @@ import orbax.checkpoint as ocp
 import pytest
 from rich.console import Console
 
-from configs import pretrain
+from unirep.configs import pretrain
 from unirep.errors import InputError
 from unirep.jobs import dispatch
 

@@ -55,7 +55,7 @@ def test_your_data_in_ten_lines(tmp_path, monkeypatch, one_device):
   exec(code, {})
   command = next(c for c in blocks("sh") if "data=arrays" in c)
   flags = dict(f[2:].split("=", 1) for f in shlex.split(command)[3:])
-  from configs import pretrain
+  from unirep.configs import pretrain
 
   config = pretrain.get_config(flags["config"].split(":", 1)[1])
   config.data.path = flags["config.data.path"]
@@ -102,7 +102,7 @@ def test_every_config_in_a_command_loads():
 
 def test_a_trained_model_in_six_lines(tmp_path, monkeypatch, one_device):
   monkeypatch.chdir(tmp_path)
-  from configs import pretrain
+  from unirep.configs import pretrain
 
   config = pretrain.get_config("size=tiny")
   config.data.train_size, config.data.test_size = 24, 16

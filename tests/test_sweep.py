@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from launch import grid, sweep
+from unirep.launch import grid, sweep
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Stands in for unirep.main; the seed says how it behaves.
@@ -41,7 +41,7 @@ summary = {"cross_modal": {"a->b": pair}, "codebook": book, "seconds": 1.2}
 """
 DRIVER = """
 import sys
-from launch import sweep
+from unirep.launch import sweep
 fake, *arguments = sys.argv[1:]
 sweep.MAIN = (sys.executable, fake)
 sys.exit(sweep.main(arguments))
@@ -318,7 +318,7 @@ def test_prints_what_would_run(tmp_path):
 
 
 TINY = """
-from launch.grid import grid
+from unirep.launch.grid import grid
 
 def get_sweep():
   base = {"config": "configs/pretrain.py:size=tiny", "steps": %d}
@@ -330,7 +330,7 @@ def get_sweep():
 
 def launcher(file, workdir, *arguments):
   return [
-    *(sys.executable, "-m", "launch.sweep", f"--sweep={file}"),
+    *(sys.executable, "-m", "unirep.launch.sweep", f"--sweep={file}"),
     *(f"--workdir={workdir}", *arguments),
   ]
 

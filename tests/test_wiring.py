@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import evaluate as evaluate_config
-from configs import pretrain as pretrain_config
-from configs import toc as toc_config
 from unirep import build, toc
 from unirep.codes import Codes
+from unirep.configs import evaluate as evaluate_config
+from unirep.configs import pretrain as pretrain_config
+from unirep.configs import toc as toc_config
 from unirep.data import sources
 from unirep.jobs import evaluate, evaluation, pretrain
 from unirep.jobs import toc as toc_job

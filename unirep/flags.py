@@ -6,10 +6,13 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from unirep import overview
 from unirep.errors import InputError
 
 CONFIG = config_flags.DEFINE_config_file(
-  "config", "configs/pretrain.py", "A file with get_config(), maybe :variant."
+  "config",
+  overview.packaged("configs/pretrain.py"),
+  "A file with get_config(), maybe :variant.",
 )
 WORKDIR = flags.DEFINE_string(
   "workdir", "", "Where results go; by default runs/ and a name per config."
@@ -47,7 +50,7 @@ def resolve(values: flags.FlagValues, argv: list[str]) -> list[str]:
     InputError: for what absl or ml_collections refuse, in one line.
   """
   try:
-    rest = values(argv)
+    rest = values(overview.located(argv))
     config: Any = values["config"].value
     if config is None:
       raise InputError("no configuration; name one with --config")

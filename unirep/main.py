@@ -10,12 +10,10 @@ import pathlib
 import signal
 import sys
 
-import absl.logging
 import jax
-from absl import app
 from rich.console import Console
 
-from unirep import cache, flags
+from unirep import cache, command, flags
 from unirep.errors import InputError
 from unirep.jobs import dispatch
 from unirep.parallel import cluster, lockstep
@@ -77,5 +75,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-  absl.logging.set_verbosity(absl.logging.WARNING)
-  app.run(main, flags_parser=flags.parse)
+  command.main()

@@ -1,1 +1,1 @@
-"""Collections of configurations, for `launch.sweep`."""
+"""Collections of configurations, for `unirep.launch.sweep`."""

@@ -1,9 +1,9 @@
 """Six short runs on procedural data: two sizes of codebook, three seeds.
 
-python -m launch.sweep --sweep=launch/sweeps/example.py --workdir=runs/sweep
+python -m unirep.launch.sweep --sweep=launch/sweeps/example.py --workdir=DIR
 """
 
-from launch.grid import grid
+from unirep.launch.grid import grid
 
 
 def get_sweep():

@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from configs import evaluate, pretrain
 from unirep import build, files, workdir
+from unirep.configs import evaluate, pretrain
 from unirep.data import arrays, resample, sources
 from unirep.errors import InputError
 from unirep.jobs import pretrain as job

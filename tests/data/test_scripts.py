@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from configs import evaluate, pretrain
+from unirep.configs import evaluate, pretrain
 from unirep.data import pipeline, scripts, sources
 from unirep.errors import InputError
 from unirep.jobs import pretrain as job

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from configs import pretrain
 from unirep.codes import Codes
+from unirep.configs import pretrain
 from unirep.jobs import evaluation, report
 
 C, N, T, D = 4, 160, 6, 8

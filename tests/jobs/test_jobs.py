@@ -12,9 +12,9 @@ from rich.console import Console
 from test_configs import Watched, leaves
 
 import unirep
-from configs import evaluate, pretrain, toc, tokenize
 from unirep import build
 from unirep import codes as coded
+from unirep.configs import evaluate, pretrain, toc, tokenize
 from unirep.data.generated.synthetic import SyntheticEvents
 from unirep.errors import InputError
 from unirep.jobs import dispatch, report

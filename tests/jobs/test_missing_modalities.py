@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 import unirep
-from configs import evaluate, pretrain, tokenize
+from unirep.configs import evaluate, pretrain, tokenize
 from unirep.data import arrays
 from unirep.errors import InputError
 from unirep.jobs import dispatch

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import pretrain
 from unirep import build, mm_ema
+from unirep.configs import pretrain
 from unirep.data import pipeline
 from unirep.data.generated.synthetic import SyntheticEvents
 from unirep.losses import cpc

@@ -16,7 +16,7 @@ FINE = {  # a step of each: two grids, a sequence, a vector
   "motion": (12,),
 }
 CONFIG = """
-from configs import pretrain
+from unirep.configs import pretrain
 
 def get_config():
   config = pretrain.get_config("data=arrays")

@@ -8,8 +8,8 @@ import threading
 import jax
 import pytest
 
-from launch import local
 from unirep.errors import InputError
+from unirep.launch import local
 from unirep.parallel import cluster, lockstep
 from unirep.parallel.cluster import Cluster
 
@@ -161,7 +161,13 @@ def test_a_killed_process_asks_to_start_again(capfd, monkeypatch):
 def test_dry_run():
   done = subprocess.run(
     [
-      *(sys.executable, "-m", "launch.local", "--processes=3", "--dry_run"),
+      *(
+        sys.executable,
+        "-m",
+        "unirep.launch.local",
+        "--processes=3",
+        "--dry_run",
+      ),
       *("--gpus", "--", "--config=configs/pretrain.py", "--workdir=a b"),
     ],
     capture_output=True,

@@ -23,7 +23,7 @@ ARGUMENTS = (
 
 def launch(processes, *arguments):
   """Command of a run of so many processes with a device each."""
-  head = ("launch.local", f"--processes={processes}", "--")
+  head = ("unirep.launch.local", f"--processes={processes}", "--")
   if processes == 1:
     head = ("unirep.main",)
   return [sys.executable, "-m", *head, *ARGUMENTS, *arguments]

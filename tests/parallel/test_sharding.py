@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from configs import pretrain
 from unirep import build
+from unirep.configs import pretrain
 from unirep.losses import cmcm, matching
 from unirep.methods import recipe as recipes
 from unirep.parallel import mesh as mesh_lib

@@ -92,14 +92,14 @@ grep -m1 "saved after step" "$place/cancelled.log"
 
 say "a sweep as an array job"
 cat >"$place/sweep.py" <<'PY'
-from launch.grid import grid
+from unirep.launch.grid import grid
 
 def get_sweep():
   base = {"config": "configs/pretrain.py:size=tiny"}
   base |= {"data.train_size": 32, "data.test_size": 16}
   return [base | x for x in grid(seed=[0, 1])]
 PY
-sweep=(python -m launch.sweep --sweep="$place/sweep.py" --workdir="$place/sweep")
+sweep=(python -m unirep.launch.sweep --sweep="$place/sweep.py" --workdir="$place/sweep")
 "${sweep[@]}" --how=slurm --jobs=2
 while [ -n "$(squeue --noheader 2>/dev/null)" ]; do sleep 1; done
 "${sweep[@]}" --how=table

@@ -1,0 +1,61 @@
+"""The door of the command line: what can be said without importing jax."""
+
+import os
+import sys
+
+LEAST = (3, 11)
+NEEDS = (
+  "jax",
+  "flax",
+  "grain",
+  "h5py",
+  "matplotlib",
+  "ml_collections",
+  "optax",
+  "orbax.checkpoint",
+  "rich",
+  "scipy",
+  "sklearn",
+  "tensorboardX",
+)
+
+
+def main() -> None:
+  """Runs the command line, as `python -m unirep.main` does."""
+  sys.exit(run(sys.argv))
+
+
+def run(argv: list[str]) -> int:
+  """The exit code; 2 where something is missing that the user can install."""
+  if sys.version_info < LEAST:
+    return _refuse(
+      f"needs Python {'.'.join(map(str, LEAST))} or newer, this is "
+      f"{sys.version.split()[0]}; make a virtual environment with a newer one"
+    )
+  if any(x in ("-h", "--help", "--helpfull") for x in argv[1:]):
+    from unirep import overview
+
+    sys.stdout.write(overview.text(argv[1:]))
+    return 0
+  try:
+    import absl.app
+    import absl.logging
+
+    from unirep import flags
+    from unirep import main as module
+  except ImportError as error:
+    name = (error.name or "").split(".")[0]
+    if name not in {x.split(".")[0] for x in NEEDS} | {"absl"}:
+      raise
+    return _refuse(
+      f"the package {name!r} is missing ({error}); install unirep again: "
+      "pip install -e . in its clone, or pip install unirep"
+    )
+  absl.logging.set_verbosity(absl.logging.WARNING)
+  absl.app.run(module.main, argv=argv, flags_parser=flags.parse)
+  return 0
+
+
+def _refuse(line: str) -> int:
+  sys.stderr.write(f"unirep: {line}{os.linesep}")
+  return 2
