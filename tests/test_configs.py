@@ -16,8 +16,7 @@ from unirep.configs import evaluate, pretrain
 from unirep.data import sources
 from unirep.data.generated.synthetic import SyntheticEvents
 from unirep.errors import InputError
-from unirep.jobs import checks, dispatch
-from unirep.jobs import pretrain as jobs_pretrain
+from unirep.jobs import checks, dispatch, preparation
 from unirep.train import state as states
 from unirep.train import step
 
@@ -130,7 +129,7 @@ def test_a_step_is_built_and_no_key_unread(
 ):
   """The same without compiling anything."""
   watched = watched_variant(method, data, preset, tmp_path, monkeypatch)
-  job = jobs_pretrain.prepare(watched)
+  job = preparation.prepare(watched)
   function = step.build(job.training, job.mesh)
   batch = next(job.batches)
   inputs = {part: batch[part] for part in ("features", "lengths")}

@@ -1,16 +1,20 @@
 """What the README shows works."""
 
 import importlib
+import os
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from unirep.jobs import dispatch
+from unirep.configs import pretrain
+from unirep.jobs import dispatch, preparation
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -36,16 +40,11 @@ def one_device(monkeypatch):
   monkeypatch.setattr(jax, "devices", lambda: devices)
 
 
-def shrink(config):
-  """Two quick steps of whatever is configured."""
-  config.update({"steps": 2, "batch_size": 8, "log_every": 1})
-  config.model.update({"dim": 16, "heads": 2, "hidden": 16})
-  config.cpc.width = config.club.hidden = 8
-  config.codebook.size = 16
-  config.probe.steps = 2
-  for encoder in config.encoders.values():
-    encoder.specific = 8
-  return config
+def prepared(config):
+  """All of a run but the training."""
+  made = preparation.prepare(config)
+  made.batches.close()
+  return made, preparation.describe(made)
 
 
 def test_your_data_in_ten_lines(tmp_path, monkeypatch, one_device):
@@ -55,14 +54,11 @@ def test_your_data_in_ten_lines(tmp_path, monkeypatch, one_device):
   exec(code, {})
   command = next(c for c in blocks("sh") if "data=arrays" in c)
   flags = dict(f[2:].split("=", 1) for f in shlex.split(command)[3:])
-  from unirep.configs import pretrain
-
   config = pretrain.get_config(flags["config"].split(":", 1)[1])
   config.data.path = flags["config.data.path"]
-  summary = dispatch.run(
-    shrink(config), pathlib.Path(flags["workdir"]), Console(quiet=True)
-  )
-  assert summary["cross_modal"]["audio->video"]["chance"] > 0
+  made, text = prepared(config)
+  assert len(made.train) == made.batch_size == 58
+  assert "a batch has 58 samples instead of 80" in text
 
 
 def test_modalities_of_your_own(tmp_path, monkeypatch, one_device):
@@ -76,10 +72,48 @@ def test_modalities_of_your_own(tmp_path, monkeypatch, one_device):
   )
   names = {}
   exec(blocks("python")[1], names)
-  config = shrink(names["get_config"]())
-  summary = dispatch.run(config, tmp_path / "run", Console(quiet=True))
-  assert summary["steps"] == 2
-  assert summary["cross_modal"] == {}  # no labels, no evaluation
+  made, _ = prepared(names["get_config"]())
+  assert made.network.order == ("lidar", "radar", "note")
+  assert made.network.fine == ("lidar", "radar")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md"])
+def test_all_of_it_runs_in_its_order_as_printed(page, tmp_path):
+  """In an empty directory; only the installation is replaced."""
+  recordings = ROOT.parent / "shared/data/fsdd/fsdd_recordings.zip"
+  if recordings.exists():
+    shutil.copy(recordings, tmp_path / "recordings.zip")
+  environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+  environment.pop("XLA_FLAGS", None)
+  done = []
+  text = (ROOT / page).read_text()
+  for language, code in re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL):
+    if language == "python":
+      (tmp_path / "snippet.py").write_text(code)
+      lines = ["python snippet.py"]
+    else:
+      lines = code.replace("\\\n", " ").strip().splitlines()
+    for line in lines:
+      command = line.split("&&")[-1].strip().removeprefix(".venv/bin/")
+      if "check.sh" in command:
+        continue  # of the clone
+      if "recordings.zip" in command and not recordings.exists():
+        continue
+      assert command.startswith("python "), command
+      command = command.replace("python", sys.executable, 1)
+      run = subprocess.run(
+        command,
+        shell=True,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+      )
+      assert run.returncode == 0, f"{command}\n{run.stdout}\n{run.stderr}"
+      done.append(command)
+  assert len(done) >= 6
 
 
 def test_every_config_in_a_command_loads():
@@ -102,8 +136,6 @@ def test_every_config_in_a_command_loads():
 
 def test_a_trained_model_in_six_lines(tmp_path, monkeypatch, one_device):
   monkeypatch.chdir(tmp_path)
-  from unirep.configs import pretrain
-
   config = pretrain.get_config("size=tiny")
   config.data.train_size, config.data.test_size = 24, 16
   dispatch.run(config, pathlib.Path("runs/first"), Console(quiet=True))

@@ -21,7 +21,8 @@ from unirep.configs import evaluate as evaluate_config
 from unirep.configs import pretrain as pretrain_config
 from unirep.configs import toc as toc_config
 from unirep.data import sources
-from unirep.jobs import evaluate, evaluation, pretrain
+from unirep.errors import InputError
+from unirep.jobs import evaluate, evaluation, preparation, pretrain
 from unirep.jobs import toc as toc_job
 from unirep.losses import contrast as contrasts
 from unirep.losses import infonce
@@ -42,7 +43,7 @@ def job():
   config.data.update({"train_size": 16, "test_size": 8})
   config.batch_size = 8
   config.workers = 0
-  made = pretrain.prepare(config)
+  made = preparation.prepare(config)
   mesh = meshes.make(config.batch_size, jax.devices()[:1])
   batch = meshes.put_batch(mesh, next(made.batches))
   span = states.span(0, 2)
@@ -126,7 +127,7 @@ def test_the_step_is_told_its_run(tmp_path, monkeypatch):
   config.update({"seed": 7, "steps": 60})
   monkeypatch.setattr(pretrain.loop, "run", lambda step, *_, **__: step)
   monkeypatch.setattr(pretrain.step, "build", lambda *_, **__: lambda *x: x[-1])
-  made = pretrain.prepare(config)
+  made = preparation.prepare(config)
   step: Any = pretrain.train(config, made, None, None, None, tmp_path)
   assert jax.device_get(step(None, None)) == (7, 60)
 
@@ -391,3 +392,23 @@ def test_clips_without_time_are_aligned_by_the_mean_of_what_is_there():
   spoiled = {**tokens, "a": np.where(mask["a"][..., None], tokens["a"], 5.0)}
   assert loss(tokens, mask) == pytest.approx(float(loss(spoiled, mask)))
   assert loss(tokens, {}) != pytest.approx(float(loss(spoiled, {})))
+
+
+@pytest.mark.parametrize(("samples", "batch"), [(33, 32), (70, 64)])
+def test_a_batch_is_no_larger_than_the_data(samples, batch):
+  config = pretrain_config.get_config("size=tiny")
+  config.data.update({"train_size": samples, "test_size": 8})
+  config.batch_size = 64
+  made = preparation.prepare(config)
+  text = preparation.describe(made)
+  assert made.batch_size == batch
+  assert (f"instead of 64: there are {samples}" in text) == (batch < 64)
+  assert made.settings["batch_size"] == 64  # as the user gave it
+  assert len(next(made.batches)["features"]["audio"]) == batch
+
+
+def test_a_sample_a_device_is_the_least():
+  config = pretrain_config.get_config("size=tiny")
+  config.data.update({"train_size": 7, "test_size": 8})
+  with pytest.raises(InputError, match=r"7 samples .* for 8 devices"):
+    preparation.prepare(config)

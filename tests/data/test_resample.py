@@ -10,7 +10,7 @@ from unirep import build, files, workdir
 from unirep.configs import evaluate, pretrain
 from unirep.data import arrays, resample, sources
 from unirep.errors import InputError
-from unirep.jobs import pretrain as job
+from unirep.jobs import preparation as job
 
 RULES = ("nearest", "mean", "linear")
 CASES = [

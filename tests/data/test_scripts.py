@@ -11,7 +11,7 @@ import pytest
 from unirep.configs import evaluate, pretrain
 from unirep.data import pipeline, scripts, sources
 from unirep.errors import InputError
-from unirep.jobs import pretrain as job
+from unirep.jobs import preparation as job
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CODE = re.findall(

@@ -1,10 +1,9 @@
 """Pretraining: trains, or goes on training, and evaluates."""
 
-import functools
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -12,52 +11,20 @@ from absl import logging
 from jax.sharding import Mesh
 from rich.console import Console
 
-from unirep import build, files
+from unirep import files
 from unirep import workdir as workdirs
 from unirep.build import Config
-from unirep.data import pipeline, sources
-from unirep.data.sample import PRESENT, Batch, Source
+from unirep.data import pipeline
 from unirep.errors import InputError
-from unirep.jobs import encoding, evaluation, report
+from unirep.jobs import encoding, evaluation, preparation, report
 from unirep.jobs import start as starts
-from unirep.jobs.checks import check_missing, check_pretrain
-from unirep.methods.network import Network
+from unirep.jobs.preparation import Job
 from unirep.parallel import lockstep
 from unirep.parallel import mesh as meshes
 from unirep.tokenizer import Tokenizer
 from unirep.train import checkpoint, log, loop, step
 from unirep.train import state as states
-from unirep.train.state import Training, TrainState
-
-
-class Job(NamedTuple):
-  """What a configuration stands for, on the devices at hand.
-
-  Attributes:
-    settings: the configuration as JSON values.
-    network: what is frozen in the end.
-    training: what to train and how.
-    train: samples to learn from.
-    test: held-out samples.
-    sample: a batch of one; it gives only shapes.
-    batches: this process's share of the stream of batches.
-    mesh: the devices.
-    init: key -> first state.
-    shapes: of the state.
-    sharding: where each leaf of the state lives.
-  """
-
-  settings: dict[str, Any]
-  network: Network
-  training: Training
-  train: Source
-  test: Source
-  sample: Batch
-  batches: pipeline.BatchIterator
-  mesh: Mesh
-  init: Callable[[jax.Array], TrainState]
-  shapes: TrainState
-  sharding: TrainState
+from unirep.train.state import TrainState
 
 
 def run(
@@ -86,12 +53,12 @@ def run(
   """
   console = console or Console()
   with lockstep.together():
-    job = prepare(config)
+    job = preparation.prepare(config)
     workdirs.check(workdir, job.settings)
   with lockstep.together():
     if jax.process_index() == 0:
       workdirs.claim(workdir, job.settings)
-  console.print(describe(job), soft_wrap=True)
+  console.print(preparation.describe(job), soft_wrap=True)
   manager = checkpoint.open_manager(
     workdir / workdirs.CHECKPOINTS, config.checkpoints_kept
   )
@@ -119,45 +86,6 @@ def run(
   summary |= finish(config, job, tokenizer, summary, workdir, console)
   lockstep.wait("evaluated", encoding.DAY)
   return summary
-
-
-def prepare(config: Config) -> Job:
-  """Builds everything that may be refused, before anything is written.
-
-  Raises:
-    InputError: for anything that the user can mend.
-  """
-  check_pretrain(config)
-  mesh = meshes.make(config.batch_size, model=config.mesh.model)
-  train, test = sources.pair(config.data, config.modalities, config.fine)
-  network, training = build.network(config), build.training(config)
-  sample = pipeline.stack([train[0]])
-  network.check(sample["features"])
-  if PRESENT in sample:
-    check_missing(config)
-  batches = pipeline.batches(
-    train,
-    batch_size=config.batch_size,
-    seed=config.seed,
-    num_workers=config.workers,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-  )
-  init = functools.partial(states.init, training, batch=sample)
-  shapes = jax.eval_shape(init, jax.random.key(config.seed))
-  return Job(
-    settings=build.as_json(config),
-    network=network,
-    training=training,
-    train=train,
-    test=test,
-    sample=sample,
-    batches=batches,
-    mesh=mesh,
-    init=init,
-    shapes=shapes,
-    sharding=meshes.state_sharding(mesh, shapes, params=config.mesh.params),
-  )
 
 
 def start(job: Job, config: Config, manager: Any) -> tuple[TrainState, str]:
@@ -288,17 +216,3 @@ def on_devices(batches: pipeline.BatchIterator, mesh: Mesh) -> Iterator[Any]:
   for batch in batches:
     inputs = {part: x for part, x in batch.items() if part != "labels"}
     yield meshes.put_batch(mesh, inputs)
-
-
-def describe(job: Job) -> str:
-  """One paragraph on what is about to be trained, and where."""
-  network, features, devices = job.network, job.sample["features"], job.mesh
-  shapes = ", ".join(f"{m} {features[m].shape[1:]}" for m in network.order)
-  kind = devices.devices.flat[0].device_kind
-  text = f"{shapes} on {devices.size} {kind} device(s)"
-  if len(network.fine) > 1 and not network.aligns_in_time(features):
-    text += (
-      f"\n{' and '.join(network.fine)} have fewer than 3 time steps: InfoNCE "
-      "aligns them in the place of CPC"
-    )
-  return text

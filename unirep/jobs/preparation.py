@@ -1,0 +1,119 @@
+"""What a pretraining run needs, and all that may be refused of it.
+
+Nothing is written here.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from unirep import build
+from unirep.build import Config
+from unirep.data import pipeline, sources
+from unirep.data.sample import PRESENT, Batch, Source
+from unirep.errors import InputError
+from unirep.jobs.checks import check_missing, check_pretrain
+from unirep.methods.network import Network
+from unirep.parallel import mesh as meshes
+from unirep.train import state as states
+from unirep.train.state import Training, TrainState
+
+
+class Job(NamedTuple):
+  """What a configuration stands for, on the devices at hand.
+
+  Attributes:
+    settings: the configuration as JSON values.
+    network: what is frozen in the end.
+    training: what to train and how.
+    train: samples to learn from.
+    test: held-out samples.
+    sample: a batch of one; it gives only shapes.
+    batch_size: of all processes; smaller than was asked for where the data are.
+    batches: this process's share of the stream of batches.
+    mesh: the devices.
+    init: key -> first state.
+    shapes: of the state.
+    sharding: where each leaf of the state lives.
+  """
+
+  settings: dict[str, Any]
+  network: Network
+  training: Training
+  train: Source
+  test: Source
+  sample: Batch
+  batch_size: int
+  batches: pipeline.BatchIterator
+  mesh: Mesh
+  init: Callable[[jax.Array], TrainState]
+  shapes: TrainState
+  sharding: TrainState
+
+
+def prepare(config: Config) -> Job:
+  """Builds everything that may be refused, before anything is written.
+
+  Raises:
+    InputError: for anything that the user can mend.
+  """
+  check_pretrain(config)
+  mesh = meshes.make(config.batch_size, model=config.mesh.model)
+  train, test = sources.pair(config.data, config.modalities, config.fine)
+  shards = mesh.shape[meshes.AXIS]
+  batch_size = min(config.batch_size, len(train) // shards * shards)
+  if not batch_size:
+    raise InputError(
+      f"{len(train)} samples to learn from are too few for {shards} devices"
+    )
+  network, training = build.network(config), build.training(config)
+  sample = pipeline.stack([train[0]])
+  network.check(sample["features"])
+  if PRESENT in sample:
+    check_missing(config)
+  batches = pipeline.batches(
+    train,
+    batch_size=batch_size,
+    seed=config.seed,
+    num_workers=config.workers,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+  )
+  init = functools.partial(states.init, training, batch=sample)
+  shapes = jax.eval_shape(init, jax.random.key(config.seed))
+  return Job(
+    settings=build.as_json(config),
+    network=network,
+    training=training,
+    train=train,
+    test=test,
+    sample=sample,
+    batch_size=batch_size,
+    batches=batches,
+    mesh=mesh,
+    init=init,
+    shapes=shapes,
+    sharding=meshes.state_sharding(mesh, shapes, params=config.mesh.params),
+  )
+
+
+def describe(job: Job) -> str:
+  """One paragraph on what is about to be trained, and where."""
+  network, features, devices = job.network, job.sample["features"], job.mesh
+  shapes = ", ".join(f"{m} {features[m].shape[1:]}" for m in network.order)
+  kind = devices.devices.flat[0].device_kind
+  text = f"{shapes} on {devices.size} {kind} device(s)"
+  if len(network.fine) > 1 and not network.aligns_in_time(features):
+    text += (
+      f"\n{' and '.join(network.fine)} have fewer than 3 time steps: InfoNCE "
+      "aligns them in the place of CPC"
+    )
+  if job.batch_size < job.settings["batch_size"]:
+    text += (
+      f"\na batch has {job.batch_size} samples instead of "
+      f"{job.settings['batch_size']}: there are {len(job.train)} to learn from"
+    )
+  return text
