@@ -208,3 +208,25 @@ def test_curves_look_different():
   looks = {(str(x.get_color()), str(x._dash_pattern)) for x in axis.lines}
   report.plt.close(figure)
   assert len(looks) == 20
+
+
+def test_no_band_goes_beyond_all(tmp_path, monkeypatch):
+  """Student's interval of a share near 1 does; a figure must not."""
+  drawn = []
+  monkeypatch.setattr(
+    report.charts, "save", lambda figure, _: drawn.append(figure)
+  )
+  row = {"task": "t", "source": "a", "target": "b", "metric": "accuracy"}
+  row |= {
+    "leads": True,
+    "chance": 0.1,
+    "value": 0.99,
+    "low": 0.97,
+    "high": 1.01,
+  }
+  rows = [row | {"keep": keep} for keep in (8, 16)]
+  report.accuracy_over_keep(tmp_path / "x.png", {"rows": rows})
+  (band,) = drawn[0].axes[0].collections
+  heights = band.get_paths()[0].vertices[:, 1]
+  assert heights.max() == 100
+  assert heights.min() == pytest.approx(97)

@@ -374,6 +374,7 @@ def test_tasks_end_in_intervals_and_a_verdict(trained, tmp_path, protocol):
   assert "regret" in text
   assert ("tested on the training sequences" in text) == (protocol != "heldout")
   assert (workdir / "results.png").stat().st_size > 10_000
+  assert (workdir / "results.pdf").read_bytes().startswith(b"%PDF")
   codes = list((workdir / "codes").iterdir())
   assert len(codes) == 4  # train, validation and test, and train as it is
   train, test = (

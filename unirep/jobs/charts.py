@@ -29,9 +29,11 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 
 
 def save(figure: Any, path: pathlib.Path) -> None:
-  """Writes and closes a figure."""
-  with files.whole(path) as part:
-    figure.savefig(part, dpi=120, format="png")
+  """Writes a figure as `path`, a PNG, and as a PDF beside it, and closes it."""
+  with plt.rc_context({"pdf.fonttype": 42}):  # letters stay letters
+    for form in ("png", "pdf"):
+      with files.whole(path.with_suffix(f".{form}")) as part:
+        figure.savefig(part, dpi=120, format=form)
   plt.close(figure)
 
 

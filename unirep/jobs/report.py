@@ -266,8 +266,9 @@ def accuracy_over_keep(path: pathlib.Path, results: Mapping[str, Any]) -> None:
   for axis, (name, table) in zip(axes.flat, tasks.items(), strict=False):
     for i, (pair, found) in enumerate(table.items()):
       keep = [row["keep"] for row in found]
-      mean, low, high = (
-        [100 * row[k] for row in found] for k in ("value", "low", "high")
+      mean, low, high = (  # no band beyond what a share can be
+        np.clip([100 * row[k] for row in found], 0, 100)
+        for k in ("value", "low", "high")
       )
       ceiling = found[0]["source"] == found[0]["target"]
       axis.plot(
