@@ -335,6 +335,7 @@ def launcher(file, workdir, *arguments):
   ]
 
 
+@pytest.mark.slow
 def test_a_real_run(tmp_path):
   file = write(tmp_path / "tiny.py", TINY % (2, [16], [3]))
   command = launcher(file, tmp_path / "sweep")

@@ -88,6 +88,7 @@ def run(workdir, *arguments):
   )
 
 
+@pytest.mark.slow
 def test_a_second_start_compiles_nothing(tmp_path):
   """Nor do other seeds, more steps or other weights to start from."""
 
