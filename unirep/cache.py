@@ -14,9 +14,8 @@ def open_default() -> None:
   and none with `JAX_ENABLE_COMPILATION_CACHE=false`. Programs for several CPU
   devices are not kept: they do not come back as they were.
   """
-  if jax.config.values["jax_compilation_cache_dir"] or (
-    jax.default_backend() == "cpu" and jax.device_count() > 1
-  ):
+  several = jax.default_backend() == "cpu" and jax.device_count() > 1
+  if jax.config.values["jax_compilation_cache_dir"] or several:
     return
   jax.config.update("jax_compilation_cache_dir", str(directory()))
   # Small programs too: there are dozens, and they add up.

@@ -44,6 +44,7 @@ def main(argv: list[str]) -> int:
     )
     who = cluster.join(found, flags.INIT_TIMEOUT.value)
     quiet = bool(who) and jax.process_index() > 0
+    _check_devices()
     cache.open_default()
     console = Console(highlight=False, quiet=quiet)
     if who:
@@ -72,6 +73,19 @@ def main(argv: list[str]) -> int:
     sys.stderr.write(f"unirep: cannot write to {place}: {error.strerror}\n")
     return 1
   return 0
+
+
+def _check_devices() -> None:
+  """Raises InputError where JAX has none of those that it was told to use."""
+  try:
+    jax.devices()
+  except (RuntimeError, AssertionError) as error:  # as JAX says it
+    line = " ".join(str(error).split("\n")[0].split()) or "it has no plugin"
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    raise InputError(
+      f"JAX_PLATFORMS={asked!r}: no such device ({line}); unset it, or install "
+      "unirep[cuda] or unirep[tpu]"
+    ) from error
 
 
 if __name__ == "__main__":
