@@ -271,12 +271,14 @@ def test_an_evaluation_takes_each_split_for_what_it_is(tmp_path):
     settings, codebook = {}, np.ones((4, 2))
 
     def codes(self, source, *, dropout=None, passes=1, first=0):
-      asked.append((source[0], dropout is not None, passes))
-      code_N = np.full(passes, source[0], np.int32)
+      (number,) = source[0]["features"]["a"]
+      asked.append((number, dropout is not None, passes))
+      code_N = np.full(passes, number, np.int32)
       return Codes({"a": code_N[:, None]}, {"a": code_N}, {"class": code_N})
 
   config = pretrain_config.get_config()
-  found = evaluation.encode(config, Model(), [1], [2], tmp_path)
+  train, test = ([{"features": {"a": np.array([i])}}] for i in (1, 2))
+  found = evaluation.encode(config, Model(), train, test, tmp_path)
   assert asked == [(1, False, 1), (2, False, 1), (1, True, 4)]
   rows = [codes.clip["a"].tolist() for codes in found]
   assert rows == [[1], [2], [1, 1, 1, 1]]

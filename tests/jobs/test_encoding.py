@@ -102,3 +102,14 @@ def test_passes_are_joined_pass_after_pass():
 
   found = coded.join_passes([part(0, 2), part(10, 1)], 2)
   assert found.clip["a"].tolist() == [0, 1, 10, 2, 3, 11]
+
+
+def test_data_that_were_replaced_look_different():
+  def source(value, size=5, at=0):
+    x = np.zeros((size, 2))
+    x[at] = value
+    return [{"features": {"a": row}} for row in x]
+
+  looks = [source(1), source(2), source(1, 6), source(1, at=4)]
+  assert len({encoding.glance(x) for x in looks}) == 4
+  assert encoding.glance(source(1)) == encoding.glance(source(1))

@@ -56,9 +56,9 @@ def encode(
   folder: pathlib.Path,
 ) -> Encoded:
   """What `evaluate` needs; all processes take part, see `encoding.encoded`."""
-  stamp = encoding.stamp(tokenizer)
 
   def codes(name, source, **options):
+    stamp = encoding.stamp(tokenizer, encoding.glance(source))
     path = folder / f"{name}-{stamp}.npz"
     return encoding.encoded(tokenizer, source, path, **options)
 
