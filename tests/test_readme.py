@@ -44,7 +44,7 @@ def prepared(config):
   """All of a run but the training."""
   made = preparation.prepare(config)
   made.batches.close()
-  return made, preparation.describe(made)
+  return made, preparation.describe(made, config.batch_size)
 
 
 def test_your_data_in_ten_lines(tmp_path, monkeypatch, one_device):

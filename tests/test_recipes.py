@@ -66,9 +66,11 @@ def features(path, count, seed):
 def test_the_recipes_work_as_printed(tmp_path):
   copy = tmp_path / "copy"
   for name in ("unirep", "configs", "launch", "pyproject.toml", "tests"):
-    where = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
     (copy / name).parent.mkdir(exist_ok=True)
-    where(ROOT / name, copy / name)
+    if (ROOT / name).is_dir():
+      shutil.copytree(ROOT / name, copy / name, symlinks=True)
+    else:
+      shutil.copy(ROOT / name, copy / name)
   written, changed = apply_all(copy)
   # A loss, a configuration and the layers of a kind; a source and a task.
   assert len(written) == 5

@@ -402,7 +402,7 @@ def test_a_batch_is_no_larger_than_the_data(samples, batch):
   config.data.update({"train_size": samples, "test_size": 8})
   config.batch_size = 64
   made = preparation.prepare(config)
-  text = preparation.describe(made)
+  text = preparation.describe(made, config.batch_size)
   assert made.batch_size == batch
   assert (f"instead of 64: there are {samples}" in text) == (batch < 64)
   assert made.settings["batch_size"] == 64  # as the user gave it

@@ -11,7 +11,7 @@ import unirep
 from unirep.configs import evaluate, pretrain, tokenize
 from unirep.data import arrays
 from unirep.errors import InputError
-from unirep.jobs import dispatch
+from unirep.jobs import dispatch, preparation
 
 N, T, CLASSES = 36, 10, 3
 SHAPES = {
@@ -122,6 +122,4 @@ def test_what_can_not_be_is_refused_before_anything_is_written(tmp_path):
   whole = features()
   whole["sound"] = np.zeros((N, *SHAPES["sound"]))
   np.savez(path, **whole)
-  released.steps = 1  # with nothing missing it goes as far as the device
-  released.batch_size = 10**6
-  refused("batch_size", workdir, released)
+  preparation.prepare(released).batches.close()  # with nothing missing

@@ -100,8 +100,13 @@ def prepare(config: Config) -> Job:
   )
 
 
-def describe(job: Job) -> str:
-  """One paragraph on what is about to be trained, and where."""
+def describe(job: Job, asked: int) -> str:
+  """One paragraph on what is about to be trained, and where.
+
+  Args:
+    job: from `prepare`.
+    asked: the batch size of the configuration.
+  """
   network, features, devices = job.network, job.sample["features"], job.mesh
   shapes = ", ".join(f"{m} {features[m].shape[1:]}" for m in network.order)
   kind = devices.devices.flat[0].device_kind
@@ -111,9 +116,9 @@ def describe(job: Job) -> str:
       f"\n{' and '.join(network.fine)} have fewer than 3 time steps: InfoNCE "
       "aligns them in the place of CPC"
     )
-  if job.batch_size < job.settings["batch_size"]:
+  if job.batch_size < asked:
     text += (
-      f"\na batch has {job.batch_size} samples instead of "
-      f"{job.settings['batch_size']}: there are {len(job.train)} to learn from"
+      f"\na batch has {job.batch_size} samples instead of {asked}: there are "
+      f"{len(job.train)} to learn from"
     )
   return text

@@ -58,7 +58,8 @@ def run(
   with lockstep.together():
     if jax.process_index() == 0:
       workdirs.claim(workdir, job.settings)
-  console.print(preparation.describe(job), soft_wrap=True)
+  text = preparation.describe(job, config.batch_size)
+  console.print(text, soft_wrap=True)
   manager = checkpoint.open_manager(
     workdir / workdirs.CHECKPOINTS, config.checkpoints_kept
   )
