@@ -23,7 +23,8 @@ ARGUMENTS = (
 
 def launch(processes, *arguments):
   """Command of a run of so many processes with a device each."""
-  head = ("unirep.launch.local", f"--processes={processes}", "--")
+  own = ("--starts=1", "--")  # who looks at how one start ends
+  head = ("unirep.launch.local", f"--processes={processes}", *own)
   if processes == 1:
     head = ("unirep.main",)
   return [sys.executable, "-m", *head, *ARGUMENTS, *arguments]
