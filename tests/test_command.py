@@ -97,6 +97,18 @@ def test_a_missing_package_is_named(tmp_path):
   assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+  ("code", "words"),
+  [("import nothing_there", "nothing_there"), ("def f(:", "invalid syntax")],
+)
+def test_a_configuration_that_is_broken_is_one_line(tmp_path, code, words):
+  (tmp_path / "mine.py").write_text(code)
+  done = run(tmp_path, "-m", "unirep", "--config=mine.py", code=2)
+  (line,) = [x for x in done.stderr.splitlines() if "unirep: " in x]
+  assert words in line
+  assert "Traceback" not in done.stderr
+
+
 def test_a_device_that_is_not_there_is_one_line(tmp_path, monkeypatch):
   monkeypatch.setenv("JAX_PLATFORMS", "cuda")
   done = run(tmp_path, "-m", "unirep", "--config=configs/toc.py", code=2)

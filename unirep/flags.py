@@ -58,6 +58,8 @@ def resolve(values: flags.FlagValues, argv: list[str]) -> list[str]:
     return rest
   except (flags.Error, ValueError, TypeError, OSError) as error:
     line = str(error).splitlines()[-1].strip()  # after any traceback
+  except (ImportError, SyntaxError) as error:
+    line = f"the configuration cannot be read: {str(error).splitlines()[0]}"
   except (AttributeError, KeyError) as error:  # how ml_collections says it
     line = f"the configuration has no key {str(error).strip(chr(34))}"
   raise InputError(line)
