@@ -23,6 +23,7 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "methods/method": set(),
   "train": {"methods/method", "parallel"},  # no loss and no network
   "interop": set(),
+  "extract": set(),  # raw media in, arrays out
   "codes": {"data"},
   "buckets": set(),
   "inputs": set(),

@@ -1,0 +1,27 @@
+"""Extractors by name: NAME, or NAME:ARGUMENT where one takes an argument."""
+
+from collections.abc import Callable
+
+from unirep.errors import InputError, pick
+from unirep.extract.extractor import Extractor
+
+EXTRACTORS: dict[str, Callable[..., Extractor]] = {}
+
+
+def extractor(key: str, name: str) -> Extractor:
+  """The extractor of a name.
+
+  Args:
+    key: the setting that names it, for the error.
+    name: an entry of `EXTRACTORS`, maybe with its argument after a colon.
+
+  Raises:
+    InputError: for an unknown name, or an argument that is wrong or missing.
+  """
+  kind, colon, argument = name.partition(":")
+  make = pick(EXTRACTORS, key, kind)
+  try:
+    return make(argument) if colon else make()
+  except TypeError as error:
+    need = "takes no argument" if colon else f"needs one: {kind}:ARGUMENT"
+    raise InputError(f"{key}={name!r}: {kind} {need}") from error
