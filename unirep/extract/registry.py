@@ -3,9 +3,15 @@
 from collections.abc import Callable
 
 from unirep.errors import InputError, pick
+from unirep.extract import logmel, pixels, sensor, words
 from unirep.extract.extractor import Extractor
 
-EXTRACTORS: dict[str, Callable[..., Extractor]] = {}
+EXTRACTORS: dict[str, Callable[..., Extractor]] = {
+  "logmel": logmel.extractor,
+  "pixels": pixels.extractor,
+  "sensor": sensor.extractor,
+  "words": words.extractor,
+}
 
 
 def extractor(key: str, name: str) -> Extractor:
