@@ -83,13 +83,12 @@ def log_mel(wave_NxS: np.ndarray, how: LogMel) -> np.ndarray:
       f"logmel: a segment has {wave_NxS.shape[-1]} samples, a frame {length}"
     )
   frame_NxFxS = np.lib.stride_tricks.sliding_window_view(wave_NxS, length, -1)
-  window_S = signal.get_window("hann", length).astype(np.float32)
+  # In float64: a quiet band beside a loud one is rounding noise otherwise.
+  window_S = signal.get_window("hann", length)
   size = 1 << (length - 1).bit_length()
-  magnitude_NxFxB = np.abs(
-    np.fft.rfft(frame_NxFxS[:, ::hop] * window_S, size).astype(np.complex64)
-  )
+  magnitude_NxFxB = np.abs(np.fft.rfft(frame_NxFxS[:, ::hop] * window_S, size))
   mel_NxFxM = magnitude_NxFxB @ _mel(how, size)
-  return np.log(mel_NxFxM + np.float32(how.offset))
+  return np.log(mel_NxFxM + how.offset).astype(np.float32)
 
 
 @functools.cache
@@ -106,4 +105,4 @@ def _mel(how: LogMel, size: int) -> np.ndarray:
   fall_BxM = (high_M - bin_Bx1) / (high_M - peak_M)
   weight_BxM = np.maximum(0, np.minimum(rise_BxM, fall_BxM))
   weight_BxM[0] = 0
-  return weight_BxM.astype(np.float32)
+  return weight_BxM

@@ -3,6 +3,8 @@
 Dimensions: N segments, S samples of a segment, F width.
 """
 
+import itertools
+
 import numpy as np
 
 from unirep.errors import InputError
@@ -15,10 +17,8 @@ def means(x_NxSxF: np.ndarray, parts: int, what: str) -> np.ndarray:
     InputError: for fewer samples than parts.
   """
   N, S, _ = x_NxSxF.shape
-  if S < parts:
+  if parts > S:
     raise InputError(f"{what}: a segment has {S} of them for parts={parts}")
   edges = np.arange(parts + 1) * S // parts
-  cut = [
-    x_NxSxF[:, a:b].mean(1) for a, b in zip(edges, edges[1:], strict=False)
-  ]
+  cut = [x_NxSxF[:, a:b].mean(1) for a, b in itertools.pairwise(edges)]
   return np.stack(cut, 1).reshape(N, -1)

@@ -1,5 +1,6 @@
 """Extractors by name: NAME, or NAME:ARGUMENT where one takes an argument."""
 
+import inspect
 from collections.abc import Callable
 
 from unirep.errors import InputError, pick
@@ -26,8 +27,10 @@ def extractor(key: str, name: str) -> Extractor:
   """
   kind, colon, argument = name.partition(":")
   make = pick(EXTRACTORS, key, kind)
+  arguments = (argument,) if colon else ()
   try:
-    return make(argument) if colon else make()
+    inspect.signature(make).bind(*arguments)
   except TypeError as error:
     need = "takes no argument" if colon else f"needs one: {kind}:ARGUMENT"
     raise InputError(f"{key}={name!r}: {kind} {need}") from error
+  return make(*arguments)

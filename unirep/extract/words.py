@@ -1,4 +1,4 @@
-"""Hashed word vectors: a word is the same vector everywhere, without training."""
+"""Hashed word vectors: a word has the same vector everywhere."""
 
 import functools
 import hashlib
@@ -7,6 +7,7 @@ import unicodedata
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 from unirep.extract import options
 from unirep.extract.extractor import Extractor, Loaded
@@ -55,6 +56,7 @@ def split(text: str) -> list[str]:
 @functools.lru_cache(maxsize=2**16)
 def vector(word: str, width: int) -> np.ndarray:
   """Normally distributed numbers that only the word decides."""
-  seed = hashlib.sha256(word.encode()).digest()
-  rng = np.random.Generator(np.random.PCG64(int.from_bytes(seed, "little")))
-  return rng.normal(size=width).astype(np.float32)
+  # Not a generator of NumPy's, whose numbers may change with its version.
+  digest = hashlib.shake_256(word.encode()).digest(4 * width)
+  uniform = (np.frombuffer(digest, "<u4") + 0.5) / 2**32
+  return special.ndtri(uniform).astype(np.float32)
