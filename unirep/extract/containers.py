@@ -87,20 +87,21 @@ def frames(
     found: list[np.ndarray] = []
     last, end = None, -math.inf
     step = float(1 / stream.average_rate) if stream.average_rate else 0.0
+    stretch = float(stream.sample_aspect_ratio or 1)
     for frame, time in _decoded(path, container, stream, times[0]):
       while last and len(found) < len(times) and time > times[len(found)]:
-        found.append(_upright(path, last, size))
+        found.append(_upright(path, last, stretch, size))
       if time >= stop:
-        end = time
+        last, end = last or frame, time
         break
       last, end = frame, time + _length(frame, step)
     else:
       _check_end(path, container, stream, end)
     if last is None:
       raise BrokenError(path, "no frame of it can be read")
-    while len(found) < len(times):
-      same = found and times[len(found) - 1] >= end
-      found.append(found[-1] if same else _upright(path, last, size))
+    if len(found) < len(times):
+      still = _upright(path, last, stretch, size)
+      found += [still] * (len(times) - len(found))
     return Track(np.stack(found), end)
 
 
@@ -125,7 +126,7 @@ def wave(path: str, start: float, stop: float, rate: int) -> Track | None:
     stream = _stream(container, "audio")
     if stream is None:
       return None
-    x_S, own, at, end = np.zeros(0, np.float32), 0, -1, -math.inf
+    x_S, own, at, end = np.zeros(0, np.float32), 0, None, -math.inf
     for frame, time in _decoded(path, container, stream, start):
       if not own:
         own = frame.sample_rate
@@ -136,7 +137,7 @@ def wave(path: str, start: float, stop: float, rate: int) -> Track | None:
         raise BrokenError(path, f"changes from {own} to {frame.sample_rate} Hz")
       stamp = round((time - start) * own)
       # Stamps are coarse in some containers: without a gap samples follow.
-      at = stamp if at < 0 or abs(stamp - at) > SLACK * own else at
+      at = stamp if at is None or abs(stamp - at) > SLACK * own else at
       samples = _mono(path, frame)
       into = slice(max(at, 0), max(at + len(samples), 0))
       room = len(x_S[into])
@@ -165,13 +166,16 @@ def _opened(path: str) -> Iterator[Any]:
   if suffix not in FORMATS:
     raise BrokenError(path, f"{suffix!r} is no suffix of a video or sound")
   allowed = {"format_whitelist": FORMATS[suffix], "protocol_whitelist": "file"}
+  name = str(pathlib.Path(path).absolute())  # no address of anything else
   try:
-    # An absolute path, which is no address of anything else.
-    name = str(pathlib.Path(path).absolute())
-    with av.open(name, options=allowed, metadata_errors="ignore") as container:
-      yield container
+    container = av.open(name, options=allowed, metadata_errors="ignore")
   except av.error.ArgumentError as error:
     raise BrokenError(path, f"does not hold what {suffix} says") from error
+  except av.error.FFmpegError as error:
+    raise BrokenError(path, f"cannot be opened: {error.strerror}") from error
+  try:
+    with container:
+      yield container
   except av.error.FFmpegError as error:
     what = one_line(error.strerror or str(error))
     raise BrokenError(path, f"cannot be read: {what}") from error
@@ -233,14 +237,14 @@ def _length(frame: Any, step: float) -> float:
   return float(frame.duration * frame.time_base) if frame.duration else step
 
 
-def _upright(path: str, frame: Any, size: tuple[int, int]) -> np.ndarray:
+def _upright(
+  path: str, frame: Any, stretch: float, size: tuple[int, int]
+) -> np.ndarray:
   """A frame as it is to be seen: phones write how they were held."""
   from PIL import Image
 
   images.check_size(path, frame.width, frame.height)
   image = Image.fromarray(frame.to_ndarray(format="rgb24"))
-  ratio = getattr(frame, "sample_aspect_ratio", None)
-  stretch = float(ratio) if ratio else 1.0
   turn = round(frame.rotation / 90) % 4
   if turn:
     image = image.transpose(
