@@ -19,7 +19,7 @@ NONFINITE = "nonfinite"
 # is still to come.
 FREE = (
   "steps",
-  *("log_every", "checkpoint_every", "checkpoints_kept", "workers"),
+  *("log_every", "checkpoint_every", "checkpoints_kept", "workers", "timeout"),
   *("checkpoints_required", "mesh.model", "mesh.params"),
 )
 # Leaves that older runs lack -> what says that these did the same; a function

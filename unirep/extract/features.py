@@ -3,7 +3,7 @@
 Dimensions: T segments or words, ... the shape of an extractor's output.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -126,7 +126,21 @@ def compute(made: Front, clip: Clip) -> dict[str, np.ndarray] | Failure:
   return found
 
 
-def length(made: Front, m: str) -> int:
-  """How many segments or words a row has, padding included."""
-  text = made.extractors[m].takes == "text"
-  return made.settings.words if text else made.settings.steps
+def stack(
+  made: Front, m: str, parts: Sequence[np.ndarray | None]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Features of one modality of N samples, (N, T, ...), and lengths (N,).
+
+  Zeros are padding; what a sample lacks is NaN, of length 1.
+  """
+  e, settings = made.extractors[m], made.settings
+  steps = settings.words if e.takes == "text" else settings.steps
+  x = np.zeros((len(parts), steps, *e.shape), settings.dtype)
+  length_N = np.ones(len(parts), np.int32)
+  for i, part in enumerate(parts):
+    if part is None:
+      x[i] = np.nan
+    else:
+      x[i, : len(part)] = part
+      length_N[i] = len(part)
+  return x, length_N

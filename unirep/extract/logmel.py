@@ -10,7 +10,7 @@ import numpy as np
 from scipy import signal
 
 from unirep.errors import InputError
-from unirep.extract import options, parts
+from unirep.extract import averages, options
 from unirep.extract.extractor import Extractor, Loaded
 
 _BREAK, _SCALE = 700.0, 1127.0  # Hz, and mels in e-folds: the HTK formula
@@ -52,7 +52,7 @@ def extractor(argument: str = "") -> Extractor:
     )
 
   def run(wave_NxS):
-    return parts.means(log_mel(wave_NxS, how), how.parts, "logmel frames")
+    return averages.means(log_mel(wave_NxS, how), how.parts, "logmel frames")
 
   return Extractor(
     name=f"logmel:{argument}" if argument else "logmel",

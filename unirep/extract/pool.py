@@ -1,6 +1,7 @@
 """Worker processes that may die, or hang, at what they are given."""
 
 import collections
+import contextlib
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -84,10 +85,8 @@ class _Worker:
 
   def give(self, number, item):
     self.number, self._since = number, time.monotonic()
-    try:
-      self.pipe.send(item)
-    except (BrokenPipeError, ConnectionResetError):
-      pass  # it has died: `take` says so
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+      self.pipe.send(item)  # if it has died, `take` says so
 
   def deadline(self):
     return self._since + self._timeout - time.monotonic()

@@ -221,7 +221,7 @@ def divide(
       s if s.split or s.problem else s._replace(problem="has no split")
       for s in samples
     ]
-  if min(shares.values()) < 0 or sum(shares.values()) >= 1:
+  if min(shares.values(), default=0) < 0 or sum(shares.values()) >= 1:
     raise InputError(f"shares={dict(shares)} must be 0 or more, below 1 in all")
   keys = [min(s.files.values(), default=s.id) for s in samples]
   ranked = sorted({*keys}, key=_digest)

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from unirep.errors import InputError
-from unirep.extract import options, parts
+from unirep.extract import averages, options
 from unirep.extract.extractor import Extractor, Loaded
 
 
@@ -32,7 +32,7 @@ def extractor(argument: str = "") -> Extractor:
   options.require("sensor", how, rate=1, channels=1, parts=1)
 
   def run(series_NxSxC):
-    return parts.means(series_NxSxC, how.parts, "sensor samples")
+    return averages.means(series_NxSxC, how.parts, "sensor samples")
 
   return Extractor(
     name=f"sensor:{argument}",
