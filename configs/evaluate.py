@@ -5,7 +5,7 @@ python -m unirep.main --config=configs/evaluate.py:data=digits \
 
 Variants, separated by commas after a colon:
   task=all|classification|localization|cross_classification|cross_localization
-  data=synthetic|digits|ave|arrays
+  data=synthetic|digits|ave|arrays|media
   protocol=heldout|released
   size=small|tiny             tiny: for tests
 """
@@ -24,7 +24,7 @@ TASKS = (
 )
 CHOICES = {
   "task": ("all", *TASKS),
-  "data": ("synthetic", "digits", "ave", "arrays"),
+  "data": ("synthetic", "digits", "ave", "arrays", "media"),
   "protocol": ("heldout", "released"),
   "size": ("small", "tiny"),
 }
@@ -61,7 +61,7 @@ def get_config(arg: str = "") -> ConfigDict:
   }
   {"heldout": heldout, "released": released}[config.protocol](config)
   sources = {"synthetic": synthetic, "digits": digits, "ave": ave}
-  {**sources, "arrays": arrays}[variant["data"]](config)
+  {**sources, "arrays": arrays, "media": media}[variant["data"]](config)
   {"small": small, "tiny": tiny}[variant["size"]](config)
   return config
 
@@ -142,6 +142,15 @@ def arrays(config: Any) -> None:
     "missing": False,  # True: a sample's features that are all NaN are missing
     "resample": "none",  # as in pretraining
     "steps": 0,
+  }
+
+
+def media(config: Any) -> None:
+  """What configs/extract.py wrote, with its splits and classes."""
+  config.tasks = ("classification",)
+  config.data = {
+    "source": "media",
+    "path": "",  # the work directory of an extraction
   }
 
 

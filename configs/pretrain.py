@@ -4,7 +4,7 @@ python -m unirep.main --config=configs/pretrain.py --workdir=runs/first
 
 Variants, separated by commas after a colon:
   method=fcid|dcid               the newer and the older method of the family
-  data=synthetic|digits|arrays   what to learn from (default synthetic)
+  data=synthetic|digits|arrays|media   what to learn from (default synthetic)
   preset=clean|released          the method mended, or as published
   size=small|paper|tiny          paper: the published widths; tiny: for tests
 For example `--config=configs/pretrain.py:data=digits,preset=released`. Every
@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 CHOICES = {
   "method": ("fcid", "dcid"),
-  "data": ("synthetic", "digits", "arrays"),
+  "data": ("synthetic", "digits", "arrays", "media"),
   "preset": ("clean", "released"),
   "size": ("small", "paper", "tiny"),
 }
@@ -81,9 +81,8 @@ def get_config(arg: str = "") -> ConfigDict:
   }
 
   {"clean": clean, "released": released}[variant["preset"]](config)
-  {"synthetic": synthetic, "digits": digits, "arrays": arrays}[variant["data"]](
-    config
-  )
+  sources = {"synthetic": synthetic, "digits": digits}
+  {**sources, "arrays": arrays, "media": media}[variant["data"]](config)
   {"small": small, "paper": paper, "tiny": tiny}[variant["size"]](config)
   {"fcid": fcid, "dcid": dcid}[variant["method"]](config, variant["preset"])
   return config
@@ -234,6 +233,16 @@ def arrays(config: Any) -> None:
     "steps": 0,  # ... of that many steps; 0: the fewest that one of them has
     "holdout": 0.1,  # share of the samples that training never sees ...
     "holdout_seed": 0,  # ... the same whatever the seed of training
+  }
+
+
+def media(config: Any) -> None:
+  """What configs/extract.py wrote: docs/media.md."""
+  config.data = {
+    "source": "media",
+    "path": "",  # the work directory of an extraction
+    "holdout": 0.1,  # share that is held out where no split is validation
+    "holdout_seed": 0,
   }
 
 

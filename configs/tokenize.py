@@ -3,8 +3,9 @@ r"""Features to codes: what a trained model makes of your data.
 python -m unirep.main --config=configs/tokenize.py \
   --config.checkpoint=runs/digits --config.features=features.npz
 
-`features` is one .npz, with arrays as in `unirep.data.arrays`, or a folder of
-them.
+`features` is one .npz, with arrays as in `unirep.data.arrays`, a folder of
+them, or one that configs/extract.py wrote. Or `media` names raw files, as there:
+a model that was trained on extracted features knows what to do with them.
 """
 
 from typing import Any
@@ -19,5 +20,8 @@ def get_config(arg: str = "") -> ConfigDict:
   config.job = "tokenize"
   config.checkpoint = ""  # work directory of a pretraining run
   config.features = ""  # a .npz file, or a folder of .npz files
+  config.media = ""  # or a folder or .csv file of raw media
+  config.workers = 1  # processes that read media; 0 reads in this one
+  config.timeout = 300.0  # seconds after which a worker gives a file up
   config.missing = False  # True: a sample's features all NaN are missing
   return config

@@ -28,9 +28,10 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "buckets": set(),
   "inputs": set(),
   "build": {"*"},
+  "media": {"extract"},  # of files to the features of a model
   "tokenizer": {
-    *("buckets", "build", "codebook", "codes", "data", "inputs", "methods"),
-    "train",
+    *("buckets", "build", "codebook", "codes", "data", "inputs", "media"),
+    *("methods", "train"),
   },
   "tasks": {"codes", "codebook", "toc"},
   "workdir": set(),

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from unirep import buckets, build, inputs
+from unirep import buckets, build, inputs, media
 from unirep import codes as coded
 from unirep.codebook import awake
 from unirep.codes import Codes
@@ -124,6 +124,10 @@ class Tokenizer:
       InputError: as `encode` does.
     """
     return self._each({**(features or {}), **named}, lengths, clip=True)
+
+  def encode_files(self, paths: Sequence[Any]) -> list[dict[str, np.ndarray]]:
+    """Codes of raw media: modality -> (T,) a file, see `media.encode`."""
+    return media.encode(self, paths)
 
   def check(self, features: Mapping[str, Any]) -> dict[str, Any]:
     """The features as float32; raises InputError where `encode` would."""

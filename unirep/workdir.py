@@ -35,6 +35,7 @@ ADDED: dict[str, Any] = {
   **{"data.missing": False, "missing": False},
   "data.holdout_seed": lambda settings: settings.get("seed"),
   "method": "fcid",
+  "media": "",
   "init_from": "",
 }
 

@@ -42,7 +42,7 @@ class LogMel(NamedTuple):
 
 def extractor(argument: str = "") -> Extractor:
   """The bands of each part of a segment, one behind the other."""
-  how = options.parse("logmel", argument, LogMel())
+  how: LogMel = options.parse("logmel", argument, LogMel())
   least = {"rate": 1000, "frame": 0.001, "hop": 0.001, "bands": 1, "parts": 1}
   options.require("logmel", how, **least, low=0, offset=1e-12)
   if not how.low < how.high <= how.rate / 2:

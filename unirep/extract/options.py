@@ -1,24 +1,22 @@
 """Options behind the colon of an extractor's name: NAME:KEY=VALUE,KEY=VALUE."""
 
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 from unirep.errors import InputError
 
-Options = TypeVar("Options", bound=NamedTuple)
 
-
-def parse(name: str, argument: str, defaults: Options) -> Options:
+def parse(name: str, argument: str, defaults: Any) -> Any:
   """Defaults with what an argument changes, in their types.
 
   Args:
     name: of the extractor, for errors.
     argument: "KEY=VALUE,KEY=VALUE", maybe empty.
-    defaults: numbers by name.
+    defaults: a NamedTuple of numbers.
 
   Raises:
     InputError: for an unknown key or no number.
   """
-  known: dict[str, Any] = defaults._asdict()
+  known = defaults._asdict()
   for part in argument.split(",") if argument else ():
     key, _, value = part.partition("=")
     if key not in known:
@@ -36,7 +34,7 @@ def parse(name: str, argument: str, defaults: Options) -> Options:
   return type(defaults)(**known)
 
 
-def require(name: str, options: NamedTuple, **least: float) -> None:
+def require(name: str, options: Any, **least: float) -> None:
   """Raises InputError for an option below the least that it may be."""
   for key, value in least.items():
     if not value <= getattr(options, key) < float("inf"):

@@ -20,7 +20,7 @@ class Size(NamedTuple):
 
 def extractor(argument: str = "") -> Extractor:
   """A grid of colours in 0..1."""
-  size = options.parse("pixels", argument, Size())
+  size: Size = options.parse("pixels", argument, Size())
   options.require("pixels", size, height=1, width=1)
 
   def run(image_NxHxWx3):

@@ -35,6 +35,7 @@ class Sample(NamedTuple):
     start: seconds from the beginning of its files.
     end: likewise; None is the end of the files.
     problem: why it can't be read, if that is known already.
+    group: what it shares with samples that must be in the same split.
   """
 
   id: str
@@ -45,6 +46,7 @@ class Sample(NamedTuple):
   start: float = 0.0
   end: float | None = None
   problem: str = ""
+  group: str = ""
 
 
 def find(media: str, columns: Iterable[str]) -> list[Sample]:
@@ -79,7 +81,8 @@ def walk(folder: pathlib.Path, columns: Iterable[str]) -> list[Sample]:
   Sub-folders named train, validation and test are splits where there are no
   others.
   """
-  wanted, groups = {*columns}, {}
+  groups: dict[pathlib.PurePath, dict[str, list[str]]] = {}
+  wanted = {*columns}
   for path in _files(folder):
     kind = KINDS.get(path.suffix.lower())
     if kind in wanted:
@@ -97,6 +100,7 @@ def walk(folder: pathlib.Path, columns: Iterable[str]) -> list[Sample]:
       else "",
       split=ALIASES.get(name.parts[0], name.parts[0]) if split else "",
       problem=_doubled(kinds),
+      group=name.as_posix(),
     )
     for name, kinds in sorted(groups.items())
   ]
@@ -198,6 +202,7 @@ def _row(folder, columns, number: int, row: Mapping) -> Sample:
     start=start,
     end=end,
     problem=problem,
+    group=min(cells[key] for key in files) if files else take["id"],
   )
 
 
@@ -223,22 +228,17 @@ def divide(
     ]
   if min(shares.values(), default=0) < 0 or sum(shares.values()) >= 1:
     raise InputError(f"shares={dict(shares)} must be 0 or more, below 1 in all")
-  keys = [min(s.files.values(), default=s.id) for s in samples]
-  ranked = sorted({*keys}, key=_digest)
+  ranked = sorted({s.group for s in samples}, key=_digest)
   split, first = dict.fromkeys(ranked, SPLITS[0]), 0
   for name, share in shares.items():
     left = len(ranked) - 1 - first  # but one
     count = min(max(round(share * len(ranked)), share > 0), left)
     split |= dict.fromkeys(ranked[first : first + count], name)
     first += count
-  return [
-    s._replace(split=split[key]) for s, key in zip(samples, keys, strict=True)
-  ]
+  return [s._replace(split=split[s.group]) for s in samples]
 
 
-def _digest(path: str) -> bytes:
-  """Of a file's own name, so that it doesn't matter where a folder lies."""
-  name = os.path.basename(path)
+def _digest(name: str) -> bytes:
   return hashlib.sha256(name.encode(errors="surrogateescape")).digest()
 
 

@@ -24,7 +24,7 @@ class Sensor(NamedTuple):
 
 def extractor(argument: str = "") -> Extractor:
   """The channels of each part of a segment, one behind the other."""
-  how = options.parse("sensor", argument, Sensor())
+  how: Sensor = options.parse("sensor", argument, Sensor())
   if not how.channels:
     raise InputError(
       "sensor: how many numbers has a sample? write sensor:rate=50,channels=6"

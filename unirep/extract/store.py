@@ -123,17 +123,16 @@ def _write_part(path: pathlib.Path, made: Front, given: Sequence) -> None:
   """
   rows, failed, computed = [], [], []
   for number, sample, answer in given:
-    found = answer
-    if isinstance(answer, pool.Lost):
-      found = Failure("", answer.reason)
-    elif isinstance(answer, clips.Clip):
+    if isinstance(answer, clips.Clip):
       found = features.compute(made, answer)
-    if isinstance(found, Failure):
-      file = found.file or next(iter(sample.files.values()), "")
-      failed.append([sample.id, file, found.reason])
-    else:
-      rows.append(Row(number, answer.steps, answer.longer))
-      computed.append(found)
+      if not isinstance(found, Failure):
+        rows.append(Row(number, answer.steps, answer.longer))
+        computed.append(found)
+        continue
+      answer = found
+    file = next(iter(sample.files.values()), "")
+    file = answer.file if isinstance(answer, Failure) and answer.file else file
+    failed.append([sample.id, file, answer.reason])
   note = json.dumps({"rows": rows, "failed": failed}).encode()
   arrays = {"note": np.frombuffer(note, np.uint8)}
   for m in made.extractors:

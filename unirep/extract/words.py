@@ -21,7 +21,7 @@ class Words(NamedTuple):
 
 def extractor(argument: str = "") -> Extractor:
   """A vector a word; of a text without any, none."""
-  how = options.parse("words", argument, Words())
+  how: Words = options.parse("words", argument, Words())
   options.require("words", how, width=2)
 
   def run(texts):

@@ -16,6 +16,7 @@ from unirep.build import Config
 from unirep.codebook import awake
 from unirep.codes import Codes
 from unirep.data import sources
+from unirep.data.datasets import media
 from unirep.errors import InputError, pick
 from unirep.jobs import encoding, evaluation, report
 from unirep.tasks import sharing
@@ -53,6 +54,12 @@ def run(
     )
   kinds = {kind for name in config.tasks for kind in TASKS[name].kinds}
   sources.check(config.data, kinds)
+  media.check(
+    tokenizer.settings.get("extraction"),
+    media.made(config.data),
+    tokenizer.modalities,
+    f"data.source={config.data.source}",
+  )
   workdirs.claim(workdir, build.as_json(config))
   encode = functools.lru_cache(
     functools.partial(_encode, config, tokenizer, workdir, console)
@@ -93,7 +100,7 @@ def check(config: Config) -> None:
     raise InputError("checkpoint is empty; name the work directory of a run")
   for name in config.tasks:
     second = len({*pick(TASKS, "tasks", name).kinds}) > 1
-    if second and config.data.source in ("synthetic", "ave"):
+    if second and config.data.source in ("synthetic", "ave", "media"):
       raise InputError(
         f"tasks: {name} needs a second data set; {config.data.source} is one"
       )

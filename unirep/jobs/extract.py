@@ -38,7 +38,7 @@ def run(
       dtype=config.dtype,
     )
   )
-  _check_workers(config)
+  check_workers(config)
   wanted = clips.columns(made.plan.needs)
   found = samples.find(config.media, wanted)
   if config.whole:
@@ -88,7 +88,8 @@ def extracted(
   }
 
 
-def _check_workers(config):
+def check_workers(config: Config) -> None:
+  """Raises InputError for numbers of processes or seconds out of range."""
   if config.workers < 0:
     raise InputError(f"workers={config.workers} must not be negative")
   if not config.timeout > 0:
