@@ -4,8 +4,8 @@ python -m unirep.main --config=configs/tokenize.py \
   --config.checkpoint=runs/digits --config.features=features.npz
 
 `features` is one .npz, with arrays as in `unirep.data.arrays`, a folder of
-them, or one that configs/extract.py wrote. Or `media` names raw files, as there:
-a model that was trained on extracted features knows what to do with them.
+them, or one that configs/extract.py wrote. Or `media` names raw files, as
+there: a model that learned from extracted features knows how to read them.
 """
 
 from typing import Any

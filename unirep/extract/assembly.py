@@ -134,7 +134,7 @@ def _pieces(parts, key: str, mine: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _listed(rows: Sequence[Row], found: Sequence[Sample]) -> Iterator[list]:
-  count = dict.fromkeys(samples.SPLITS, 0)
+  count: dict[str, int] = dict.fromkeys(samples.SPLITS, 0)
   for row in rows:
     sample = found[row.sample]
     yield [

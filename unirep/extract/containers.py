@@ -160,6 +160,7 @@ def wave(path: str, start: float, stop: float, rate: int) -> Track | None:
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[Any]:
   import av
+  from av.error import ArgumentError, FFmpegError
 
   regular(path)
   suffix = pathlib.Path(path).suffix.lower()
@@ -169,14 +170,14 @@ def _opened(path: str) -> Iterator[Any]:
   name = str(pathlib.Path(path).absolute())  # no address of anything else
   try:
     container = av.open(name, options=allowed, metadata_errors="ignore")
-  except av.error.ArgumentError as error:
+  except ArgumentError as error:
     raise BrokenError(path, f"does not hold what {suffix} says") from error
-  except av.error.FFmpegError as error:
+  except FFmpegError as error:
     raise BrokenError(path, f"cannot be opened: {error.strerror}") from error
   try:
     with container:
       yield container
-  except av.error.FFmpegError as error:
+  except FFmpegError as error:
     what = one_line(error.strerror or str(error))
     raise BrokenError(path, f"cannot be read: {what}") from error
 

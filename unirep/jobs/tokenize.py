@@ -15,7 +15,7 @@ from unirep.data.datasets import media as manifests
 from unirep.errors import InputError
 from unirep.extract import assembly, clips, samples
 from unirep.jobs import extract
-from unirep.tokenizer import Tokenizer, load
+from unirep.tokenizer import load
 
 
 def run(
