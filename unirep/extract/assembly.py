@@ -109,7 +109,8 @@ def _survey(parts, modalities) -> tuple[list[Row], list, list[str]]:
       failed += note["failed"]
       for m in has:
         x = part[f"feature/{m}"]
-        has[m] |= not np.isnan(x.reshape(len(x), -1)[:, :1]).all()
+        first_N = x[(slice(None), *(0,) * (x.ndim - 1))]
+        has[m] |= not np.isnan(first_N).all()
   return rows, failed, [m for m in has if has[m]]
 
 
