@@ -58,9 +58,7 @@ def _videos(folder):
   sound = filming.tone(440, 16000, 2.0)
   filming.film(good, images, sound=sound)
   at_end = good.read_bytes()
-  filming.film(
-    good, images, sound=sound, options={"movflags": "faststart"}
-  )
+  filming.film(good, images, sound=sound, options={"movflags": "faststart"})
   at_front = good.read_bytes()
   mkv = good.with_suffix(".mkv")
   filming.film(mkv, images, sound=sound, sound_codec="flac")
@@ -123,8 +121,11 @@ def _sounds():
     "s-rate-low.wav": patched(24, "<I", 3),
     "s-bits-0.wav": patched(34, "<H", 0),
     "s-codec.wav": patched(20, "<H", 0x1234),
-    "s-nan.wav": b"RIFF\xff\xff\xff\x7fWAVEfmt \x10\0\0\0" + floats + b"data"
-    + struct.pack("<I", len(nan)) + nan,
+    "s-nan.wav": b"RIFF\xff\xff\xff\x7fWAVEfmt \x10\0\0\0"
+    + floats
+    + b"data"
+    + struct.pack("<I", len(nan))
+    + nan,
     "s-mp4.wav": b"\0\0\0\x18ftypisom" + bytes(200),
     "s-noise-mp3.mp3": noise,
     "s-noise-aac.aac": noise,
@@ -149,8 +150,8 @@ def _wav(rate, seconds=1.0):
 def _png(width, height):
   def chunk(kind, data):
     body = kind + data
-    return struct.pack(">I", len(data)) + body + struct.pack(
-      ">I", zlib.crc32(body)
+    return (
+      struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
     )
 
   head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import signal
 
-from unirep.extract import images
+from unirep.extract import images, riff
 from unirep.extract.broken import BrokenError, one_line, regular
 
 # Suffix -> what the file must hold. Without it any file may be a list of other
@@ -31,7 +31,8 @@ SOUNDS = (
   *(".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".mka"),
   *(".aac", ".aiff", ".wma"),
 )
-EXACT = ("mov", "matroska", "wav", "flac")  # where a jump lands on the clock
+EXACT = {"mov", "matroska", "wav", "flac"}  # where a jump lands on the clock
+TOLD = {"mov", "matroska", "avi", "flac", "aiff"}  # whose length is no guess
 BEFORE = 0.5  # seconds before the wanted ones, for decoders to settle
 SLACK = 0.02  # seconds by which time stamps may be off without a gap
 LOST = 0.5  # seconds missing at the end that make a file cut off
@@ -166,6 +167,8 @@ def _opened(path: str) -> Iterator[Any]:
   suffix = pathlib.Path(path).suffix.lower()
   if suffix not in FORMATS:
     raise BrokenError(path, f"{suffix!r} is no suffix of a video or sound")
+  if suffix == ".wav":
+    riff.check(path)
   allowed = {"format_whitelist": FORMATS[suffix], "protocol_whitelist": "file"}
   name = str(pathlib.Path(path).absolute())  # no address of anything else
   try:
@@ -201,7 +204,7 @@ def _decoded(path: str, container: Any, stream: Any, start: float) -> Iterator:
   """Yields frames and their times, from a little before `start` on."""
   zero = (container.start_time or 0) / 1e6
   early = start - BEFORE
-  if early > 0 and {*container.format.name.split(",")} & {*EXACT}:
+  if early > 0 and _is(container, EXACT):
     container.seek(math.floor((early + zero) * 1e6))
   time = 0.0
   for frame in container.decode(stream):
@@ -214,6 +217,8 @@ def _decoded(path: str, container: Any, stream: Any, start: float) -> Iterator:
 def _check_end(path: str, container: Any, stream: Any, end: float) -> None:
   """Raises BrokenError where a track ends before it says that it does."""
   zero = (container.start_time or 0) / 1e6
+  if not _is(container, TOLD):
+    return
   if stream.duration:
     until = ((stream.start_time or 0) + stream.duration) * stream.time_base
     says = float(until) - zero
@@ -223,6 +228,10 @@ def _check_end(path: str, container: Any, stream: Any, end: float) -> None:
     raise BrokenError(
       path, f"is cut off: {max(end, 0.0):.2f} s of {says:.2f} s are there"
     )
+
+
+def _is(container: Any, names: set[str]) -> bool:
+  return bool({*container.format.name.split(",")} & names)
 
 
 def _tagged(text: str) -> float:

@@ -74,6 +74,6 @@ def _at_rate(path, time_S, x_SxC, rate):
     raise BrokenError(path, f"its column {TIME!r} does not rise")
   length = (time_S[-1] - time_S[0]) * rate
   if length > MOST / 8:
-    raise BrokenError(path, f"its times span {length:.0f} samples")
+    raise BrokenError(path, f"its times span {length:g} samples")
   at = time_S[0] + np.arange(int(length + 1e-6) + 1) / rate
   return np.stack([np.interp(at, time_S, x) for x in x_SxC.T], 1)
