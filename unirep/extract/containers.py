@@ -155,6 +155,7 @@ def wave(path: str, start: float, stop: float, rate: int) -> Track | None:
     ratio = fractions.Fraction(rate, own)
     if ratio != 1:
       x_S = signal.resample_poly(x_S, ratio.numerator, ratio.denominator)
+    x_S = x_S[: round((stop - start) * rate)]
     return Track(x_S.astype(np.float32).clip(-1, 1), end)
 
 
