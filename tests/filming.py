@@ -115,3 +115,25 @@ def wav(path, sound, rate=16000):
     file.setsampwidth(2)
     file.setframerate(rate)
     file.writeframes((sound.T * 32767).astype("<i2").tobytes())
+
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220)}
+
+
+def squares(folder, count, seconds=4):
+  """Squares that move, each colour a class with its own pitch and caption."""
+  rng = np.random.default_rng(0)
+  for number, (name, colour) in enumerate(COLOURS.items()):
+    (folder / name).mkdir(parents=True)
+    for i in range(count):
+      images, (x, y) = [], rng.integers(0, 40, 2)
+      for t in range(5 * seconds):
+        image = grey(rng.integers(0, 60), (64, 64))
+        left, top = (x + 2 * t) % 40, (y + t) % 40
+        image[top : top + 24, left : left + 24] = colour
+        images.append(image)
+      pitch = 300 * (number + 1) * 2 ** rng.uniform(-0.1, 0.1)
+      sound = tone(pitch, 16000, seconds)
+      film(folder / name / f"{i:03}.mp4", images, fps=5, sound=sound)
+      caption = folder / name / f"{i:03}.txt"
+      caption.write_text(f"a {name} square that moves")
