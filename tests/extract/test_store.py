@@ -190,6 +190,13 @@ def test_numbers_that_do_not_fit_fail(tmp_path):
   assert "no float16" in failed[0]["reason"]
 
 
+def test_packages_that_are_missing_are_named(monkeypatch):
+  monkeypatch.setattr(features.importlib.util, "find_spec", lambda _: None)
+  with pytest.raises(InputError, match=r"'PIL': pip install 'unirep\[media\]'"):
+    features.front(ALL)
+  features.front(ALL._replace(extractors={"text": "words"}))
+
+
 SCRIPT = '''
 import pathlib, resource, sys
 from unirep.extract import clips, features, samples, store

@@ -3,6 +3,7 @@
 Dimensions: T segments or words, ... the shape of an extractor's output.
 """
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from unirep.extract.clips import Clip, Failure, Plan
 from unirep.extract.extractor import Extractor, Loaded
 
 DTYPES = ("float16", "float32")
+PACKAGES = {"image": ("PIL", "av"), "waveform": ("av",)}  # that readers need
 
 
 class Settings(NamedTuple):
@@ -71,6 +73,13 @@ def front(settings: Settings) -> Front:
     m: registry.extractor(f"extractors.{m}", name)
     for m, name in settings.extractors.items()
   }
+  for m, e in made.items():
+    for package in PACKAGES.get(e.takes, ()):
+      if importlib.util.find_spec(package) is None:
+        raise InputError(
+          f"extractors.{m}={e.name!r} needs the package {package!r}:"
+          " pip install 'unirep[media]'"
+        )
   needs = {m: clips.need(e) for m, e in made.items()}
   plan = Plan(settings.seconds, settings.steps, needs)
   loaded = {m: e.load() for m, e in made.items()}
