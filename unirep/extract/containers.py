@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import signal
 
 from unirep.extract import images, riff
 from unirep.extract.broken import BrokenError, one_line, regular
@@ -154,6 +153,8 @@ def wave(path: str, start: float, stop: float, rate: int) -> Track | None:
       raise BrokenError(path, "no sound of it can be read")
     ratio = fractions.Fraction(rate, own)
     if ratio != 1:
+      from scipy import signal  # half a second, which few need
+
       x_S = signal.resample_poly(x_S, ratio.numerator, ratio.denominator)
     x_S = x_S[: round((stop - start) * rate)]
     return Track(x_S.astype(np.float32).clip(-1, 1), end)

@@ -7,7 +7,6 @@ import functools
 from typing import NamedTuple
 
 import numpy as np
-from scipy import signal
 
 from unirep.errors import InputError
 from unirep.extract import averages, options
@@ -84,7 +83,7 @@ def log_mel(wave_NxS: np.ndarray, how: LogMel) -> np.ndarray:
     )
   frame_NxFxS = np.lib.stride_tricks.sliding_window_view(wave_NxS, length, -1)
   # In float64: a quiet band beside a loud one is rounding noise otherwise.
-  window_S = signal.get_window("hann", length)
+  window_S = np.hanning(length + 1)[:-1]
   size = 1 << (length - 1).bit_length()
   magnitude_NxFxB = np.abs(np.fft.rfft(frame_NxFxS[:, ::hop] * window_S, size))
   mel_NxFxM = magnitude_NxFxB @ _mel(how, size)
