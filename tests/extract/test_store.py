@@ -141,7 +141,9 @@ def test_what_is_written(media, tmp_path):
   assert manifest["samples"] == {"train": 4}
   assert manifest["failed"] == 1
   assert manifest["extractors"]["audio"]["name"] == "logmel:parts=1"
+  (tmp_path / "out" / "parts").mkdir()  # killed at the very end
   again = extract(media, tmp_path / "out", settings)
+  assert not (tmp_path / "out" / "parts").exists()
   assert again == (result.manifest, 0)
 
 
@@ -178,7 +180,7 @@ def test_nothing_that_can_be_read(tmp_path):
   with pytest.raises(InputError, match=r"none of 1 samples.*failed\.csv"):
     extract(tmp_path / "in", tmp_path / "out")
   assert rows(tmp_path / "out" / "failed.csv")[0]["id"] == "a"
-  assert not (tmp_path / "out" / "features").exists()
+  assert {x.name for x in (tmp_path / "out").iterdir()} == {"failed.csv"}
 
 
 def test_numbers_that_do_not_fit_fail(tmp_path):

@@ -66,16 +66,11 @@ def write(
     for i in range(0, len(found), CHUNK)
   ]
   digest = _digest(names, [(s.split, s.label) for s in found])
-  target = folder / FEATURES
-  if (target / MANIFEST).exists():
-    manifest = json.loads((target / MANIFEST).read_text())
-    if manifest["digest"] != digest:
-      raise InputError(
-        f"{target} was made of other files, or by other extractors; delete it,"
-        " or name another place"
-      )
-    return Result(manifest, 0)
   parts = folder / PARTS
+  manifest = _finished(folder / FEATURES, digest)
+  if manifest is not None:
+    shutil.rmtree(parts, ignore_errors=True)  # of a run killed at its very end
+    return Result(manifest, 0)
   parts.mkdir(exist_ok=True)
   waiting = [i for i, name in enumerate(names) if not (parts / name).exists()]
   numbers = {
@@ -90,9 +85,26 @@ def write(
   next(answers, None)  # its end, which ends the workers and what is shown
   head = {"digest": digest, **settings}
   done = [parts / name for name in names]
-  manifest = assembly.assemble(folder, done, found, head)
+  try:
+    manifest = assembly.assemble(folder, done, found, head)
+  except InputError:
+    shutil.rmtree(parts)  # nothing was read: it may be a disk that comes back
+    raise
   shutil.rmtree(parts)
   return Result(manifest, len(todo))
+
+
+def _finished(target: pathlib.Path, digest: str) -> dict[str, Any] | None:
+  """The manifest of features that are whole, if they are."""
+  if not (target / MANIFEST).exists():
+    return None
+  manifest = json.loads((target / MANIFEST).read_text())
+  if manifest["digest"] != digest:
+    raise InputError(
+      f"{target} was made of other files, or by other extractors; delete it,"
+      " or name another place"
+    )
+  return manifest
 
 
 def _name(settings: Any, first: int, chunk: Sequence[Sample]) -> str:
