@@ -63,8 +63,11 @@ def _videos(folder):
   mkv = good.with_suffix(".mkv")
   filming.film(mkv, images, sound=sound, sound_codec="flac")
   matroska = mkv.read_bytes()
-  good.unlink()
-  mkv.unlink()
+  avi = good.with_suffix(".avi")
+  filming.film(avi, images, sound=sound, sound_codec="mp2", codec="mpeg4")
+  riff = avi.read_bytes()
+  for path in (good, mkv, avi):
+    path.unlink()
   data = at_front.index(b"mdat")
   holed = bytearray(at_front)
   holed[data + 200 : data + 1200] = bytes(1000)
@@ -79,6 +82,7 @@ def _videos(folder):
     "v-cut-front.mp4": at_front[: data + (len(at_front) - data) // 2],
     "v-cut-header.mp4": at_front[:100],
     "v-cut-mkv.mkv": matroska[: len(matroska) // 2],
+    "v-cut-avi.avi": riff[: len(riff) * 3 // 4],
     "v-hole.mp4": bytes(holed),
     "v-text.mp4": b"this is no film\n" * 100,
     "v-playlist.mp4": (list_of_files + "http://127.0.0.1:9/a.ts\n").encode(),

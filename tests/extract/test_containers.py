@@ -70,6 +70,7 @@ def test_frames_of_a_variable_rate(tmp_path):
     (".webm", "libopus", 48000, 1),
     (".mp3", "libmp3lame", 44100, 2),
     (".ogg", "libopus", 16000, 1),
+    (".avi", "pcm_s16le", 32000, 2),
   ],
 )
 def test_a_click_is_heard_when_it_was(suffix, codec, rate, channels, tmp_path):

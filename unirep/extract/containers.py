@@ -31,7 +31,7 @@ SOUNDS = (
   *(".aac", ".aiff", ".wma"),
 )
 EXACT = {"mov", "matroska", "wav", "flac"}  # where a jump lands on the clock
-TOLD = {"mov", "matroska", "avi", "flac", "aiff"}  # whose length is no guess
+TOLD = {"mov", "matroska", "flac", "aiff"}  # whose length is no guess
 BEFORE = 0.5  # seconds before the wanted ones, for decoders to settle
 SLACK = 0.02  # seconds by which time stamps may be off without a gap
 LOST = 0.5  # seconds missing at the end that make a file cut off
@@ -169,7 +169,7 @@ def _opened(path: str) -> Iterator[Any]:
   suffix = pathlib.Path(path).suffix.lower()
   if suffix not in FORMATS:
     raise BrokenError(path, f"{suffix!r} is no suffix of a video or sound")
-  if suffix == ".wav":
+  if suffix in riff.SUFFIXES:
     riff.check(path)
   allowed = {"format_whitelist": FORMATS[suffix], "protocol_whitelist": "file"}
   name = str(pathlib.Path(path).absolute())  # no address of anything else
