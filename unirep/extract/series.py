@@ -41,7 +41,8 @@ def read(path: str, rate: int) -> np.ndarray:
     raise BrokenError(
       path, f"is no series but {x_SxC.dtype} of shape {x_SxC.shape}"
     )
-  x_SxC = x_SxC.astype(np.float64)
+  with np.errstate(invalid="ignore"):  # the check below says it
+    x_SxC = x_SxC.astype(np.float64)
   if not np.isfinite(x_SxC).all():
     raise BrokenError(path, "holds numbers that are missing or not finite")
   if timed:
