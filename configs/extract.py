@@ -19,8 +19,14 @@ def get_config(arg: str = "") -> ConfigDict:
   config: Any = ConfigDict()  # its type stubs know no leaves
   config.job = "extract"
   config.media = ""  # a folder, or a .csv file
-  # Modality -> NAME or NAME:ARGUMENT of an extractor.
-  config.extractors = {"video": "pixels", "audio": "logmel", "text": "words"}
+  # Modality -> NAME or NAME:ARGUMENT of an extractor; "" leaves it out.
+  config.extractors = {
+    "video": "pixels",
+    "audio": "logmel",
+    "text": "words",
+    "image": "",  # photos are videos that stand still
+    "sensor": "",  # sensor:rate=50,channels=6
+  }
   config.seconds = 1.0  # of a segment
   config.steps = 10  # segments of a sample, at most
   config.words = 16  # of a caption, at most

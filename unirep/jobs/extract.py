@@ -31,7 +31,7 @@ def run(
   console = console or Console()
   made = features.front(
     Settings(
-      extractors=dict(config.extractors),
+      extractors={m: name for m, name in config.extractors.items() if name},
       seconds=config.seconds,
       steps=config.steps,
       words=config.words,
@@ -77,8 +77,11 @@ def extracted(
       f"{manifest['longer']} are longer than {seconds:g} s, of which only the"
       " beginning was taken; --config.whole=True takes all"
     )
-  for m in made.extractors.keys() - manifest["extractors"].keys():
-    lines.append(f"no sample has {m}")
+  lines += [
+    f"no sample has {m}"
+    for m in made.extractors
+    if m not in manifest["extractors"]
+  ]
   for line in lines:
     console.print(line, soft_wrap=True)
   return {
