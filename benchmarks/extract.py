@@ -30,7 +30,10 @@ def speed(media, name, m, copies, workers, length):
     steps = max(1, int(length))
     made = features.front(Settings({m: name}, 1.0, steps, 1, "float16"))
     found = samples.find(str(place / "in"), clips.columns(made.plan.needs))
-    features.compute(made, clips.read(found[0], made.plan))  # compiles
+    clip = clips.read(found[0], made.plan)
+    if isinstance(clip, clips.Failure):
+      raise InputError(f"{media}: {clip.reason}")
+    features.compute(made, clip)  # compiles
     began = time.perf_counter()
     options = {"workers": workers, "timeout": 600}
     store.write(samples.divide(found, {}), made, place, **options)

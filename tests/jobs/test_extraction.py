@@ -15,9 +15,10 @@ from test_main import refused, run
 import unirep
 from unirep import build, files, media
 from unirep.configs import evaluate, extract, pretrain, tokenize
+from unirep.data import sources
 from unirep.errors import InputError
 from unirep.extract import logmel
-from unirep.jobs import dispatch
+from unirep.jobs import dispatch, preparation
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared/data/media"
 QUIET = Console(quiet=True)
@@ -133,6 +134,36 @@ def test_a_model_remembers_its_extractors(model, extracted):
   made = model.settings["extraction"]
   assert made["extractors"] == manifest["extractors"]
   assert made["seconds"] == 1.0
+
+
+def test_arrays_take_what_was_written(extracted):
+  """A split, or all of them; how it was made is remembered as well."""
+  for part, size in (("train", 20), ("", 24)):
+    config = pretrain.get_config("size=tiny,data=arrays")
+    config.data.path = str(extracted / "features" / part)
+    config.data.missing = True
+    job = preparation.prepare(config)
+    job.batches.close()
+    assert len(job.train) + len(job.test) == size
+    assert job.settings["extraction"]["extractors"].keys() == {
+      *config.modalities
+    }
+
+
+def test_media_are_split_as_extraction_did(extracted):
+  config = pretrain.get_config("size=tiny,data=media")
+  config.data.path = str(extracted)
+  train, held_out = sources.pair(config.data, config.modalities)
+  labels = np.load(extracted / "features/validation/label/class.npy")
+  found = [int(held_out[i]["labels"]["class"]) for i in range(len(held_out))]
+  assert found == labels.tolist()
+  later = evaluate.get_config("data=media")
+  later.data.path = str(extracted)
+  sizes = {
+    s: len(sources.source(later.data, "clips", s))
+    for s in ("train", "validation", "test")
+  }
+  assert sizes == {"train": len(train), "validation": 2, "test": 2}
 
 
 def test_files_have_the_codes_of_their_features(model, extracted, films):
