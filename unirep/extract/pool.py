@@ -96,7 +96,7 @@ class _Worker:
       if self.pipe.poll():
         return self.pipe.recv()
       lost = Lost(f"took longer than {self._timeout:g} s")
-    except (EOFError, ConnectionResetError):
+    except (EOFError, OSError):
       self._process.join()
       lost = Lost(f"ended its process (exit code {self._process.exitcode})")
     self.stop()
@@ -114,5 +114,5 @@ def _serve(pipe, function):
   try:
     while True:
       pipe.send(function(pipe.recv()))
-  except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+  except (EOFError, OSError, KeyboardInterrupt):
     pass
