@@ -46,6 +46,13 @@ def test_without_folders_there_are_no_classes(tmp_path):
   assert {s.label for s in found(tmp_path).values()} == {".", "dog"}
 
 
+def test_a_file_is_no_split(tmp_path):
+  touch(tmp_path, "train.mp4", "test.mp4")
+  assert {s.split for s in found(tmp_path).values()} == {""}
+  touch(tmp_path, "train/a.mp4")
+  assert {s.split for s in found(tmp_path).values()} == {""}
+
+
 def test_files_that_nobody_looks_at_are_left_alone(tmp_path):
   touch(tmp_path, "a.mp4", "a.txt", "b.txt")
   assert found(tmp_path, ["video"]).keys() == {"a"}

@@ -112,6 +112,12 @@ def test_bad_settings_write_nothing(key, value, match, films, tmp_path):
   assert not (tmp_path / "out").exists()
 
 
+def test_results_do_not_lie_among_the_media(films):
+  with pytest.raises(InputError, match="lies in media"):
+    dispatch.run(extraction(films), films / "red" / "out", QUIET)
+  assert not (films / "red" / "out").exists()
+
+
 def test_no_key_unread(films, trained, tmp_path, monkeypatch):
   monkeypatch.setattr(build, "as_json", lambda config: {"data": {}})
   one = films / "red" / "000.mp4"

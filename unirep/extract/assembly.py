@@ -88,15 +88,18 @@ def assemble(
       _join(into / "length" / f"{m}.npy", parts, f"length/{m}", mine)
     if numbers:
       names = [found[rows[i].sample].label for i in np.flatnonzero(mine)]
-      (into / "label").mkdir()
-      labels = np.array([numbers[name] for name in names], np.int32)
-      np.save(into / "label" / "class.npy", labels)
+      _write_labels(into / "label", [numbers[name] for name in names])
     files.write_json(into / MANIFEST, manifest)
-  head_of_rows = ("split", "row", "id", "label", "segments")
-  _write_csv(building / SAMPLES, head_of_rows, _listed(rows, found))
+  fields = "split", "row", "id", "label", "segments"
+  _write_csv(building / SAMPLES, fields, _listed(rows, found))
   files.write_json(building / MANIFEST, manifest)
   building.rename(folder / FEATURES)
   return manifest
+
+
+def _write_labels(folder: pathlib.Path, labels: Sequence[int]) -> None:
+  folder.mkdir()
+  np.save(folder / "class.npy", np.array(labels, np.int32))
 
 
 def _survey(parts, modalities) -> tuple[list[Row], list, list[str]]:

@@ -88,17 +88,17 @@ def walk(folder: pathlib.Path, columns: Iterable[str]) -> list[Sample]:
     if kind in wanted:
       name = path.relative_to(folder).with_suffix("")
       groups.setdefault(name, {}).setdefault(kind, []).append(str(path))
-  tops = {ALIASES.get(name.parts[0], name.parts[0]) for name in groups}
-  split = bool(tops) and tops <= {*SPLITS}
-  classes = {name.parts[int(split) : -1] for name in groups}
+  tops = {name: name.parts[0] if len(name.parts) > 1 else "" for name in groups}
+  tops = {name: ALIASES.get(top, top) for name, top in tops.items()}
+  split = {*tops.values()} <= {*SPLITS}
+  classes = {name: "/".join(name.parts[int(split) : -1]) for name in groups}
+  labelled = any(classes.values())
   return [
     Sample(
       id=name.as_posix(),
       files={kind: paths[0] for kind, paths in kinds.items()},
-      label="/".join(name.parts[int(split) : -1]) or "."
-      if classes != {()}
-      else "",
-      split=ALIASES.get(name.parts[0], name.parts[0]) if split else "",
+      label=(classes[name] or ".") if labelled else "",
+      split=tops[name] if split else "",
       problem=_doubled(kinds),
       group=name.as_posix(),
     )

@@ -39,8 +39,8 @@ def run(
     )
   )
   check_workers(config)
-  wanted = clips.columns(made.plan.needs)
-  found = samples.find(config.media, wanted)
+  check_place(config.media, workdir)
+  found = samples.find(config.media, clips.columns(made.plan.needs))
   if config.whole:
     found = clips.pieces(found, made.plan)
   found = samples.divide(found, dict(config.shares))
@@ -89,6 +89,12 @@ def extracted(
     "failed": manifest["failed"],
     "new": result.new,
   }
+
+
+def check_place(media: str, workdir: pathlib.Path) -> None:
+  """Raises InputError where results would be found as media."""
+  if media and workdir.resolve().is_relative_to(pathlib.Path(media).resolve()):
+    raise InputError(f"workdir={workdir} lies in media={media}; name another")
 
 
 def check_workers(config: Config) -> None:

@@ -71,6 +71,7 @@ def run(
 
 def _extracted(config, tokenizer, workdir, console) -> list[pathlib.Path]:
   """Folders of features that the model's own extractors make of media."""
+  extract.check_place(config.media, workdir)
   made = media.front(tokenizer.settings, tokenizer.modalities)
   found = samples.find(config.media, clips.columns(made.plan.needs))
   found = samples.divide(clips.pieces(found, made.plan), {})
