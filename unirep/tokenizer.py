@@ -125,9 +125,7 @@ class Tokenizer:
     """
     return self._each({**(features or {}), **named}, lengths, clip=True)
 
-  def encode_files(self, paths: Sequence[Any]) -> list[dict[str, np.ndarray]]:
-    """Codes of raw media: modality -> (T,) a file, see `media.encode`."""
-    return media.encode(self, paths)
+  encode_files = media.encode  # codes of raw media
 
   def check(self, features: Mapping[str, Any]) -> dict[str, Any]:
     """The features as float32; raises InputError where `encode` would."""
