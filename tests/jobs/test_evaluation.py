@@ -9,7 +9,7 @@ from rich.console import Console
 
 from unirep.codes import Codes
 from unirep.configs import pretrain
-from unirep.jobs import evaluation, report
+from unirep.jobs import evaluation, report, tables
 
 C, N, T, D = 4, 160, 6, 8
 K = 2 * C + 1  # the last is asleep
@@ -122,7 +122,7 @@ def test_probes_are_fit_on_the_training_samples():
 
 def text(summary):
   console = Console(width=80, record=True, file=io.StringIO())
-  console.print(report.tables(summary))
+  console.print(tables.summary(summary))
   return console.export_text()
 
 

@@ -16,7 +16,7 @@ from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.data import pipeline
 from unirep.errors import InputError
-from unirep.jobs import encoding, evaluation, preparation, report
+from unirep.jobs import encoding, evaluation, preparation, report, tables
 from unirep.jobs import start as starts
 from unirep.jobs.preparation import Job
 from unirep.parallel import lockstep
@@ -199,7 +199,7 @@ def finish(
     return {}
   found = evaluation.evaluate(config, tokenizer.codebook, codes)
   summary = summary | found.results
-  console.print(report.tables(summary))
+  console.print(tables.summary(summary))
   report.picture(
     workdir / workdirs.REPORT,
     log.read(workdir / log.METRICS),
