@@ -37,7 +37,7 @@ FRAME = "0.6"
 LETTER, LINE, HANDLE = 0.056, 0.15, 0.55  # of a legend, in inches
 # From dark to light. The numbers of looks have no common factor: twenty curves
 # before two look alike, with colors or without.
-COLORS = ("#000000", "#1f3d8a", "#b5341c", "#2a8c5f", "#d08a1e")
+COLORS = ("#000000", "#1f3d8a", "#b5341c", "#3f9e74", "#dc9a2e")
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 # What a bound looks like, that is no result.
@@ -70,19 +70,34 @@ def curves(
   axis.xaxis.set_major_locator(ticker.MaxNLocator(5, integer=True))
 
 
-def legend(figure: Any, axes: Iterable[Any], width: float) -> None:
-  """Names once what any of the axes show, below them, in a width in inches."""
+def legend(
+  figure: Any,
+  axes: Iterable[Any],
+  names: Iterable[str],
+  width: float,
+  place: str = "outside lower center",
+) -> None:
+  """Names once what any of the axes show, in this order.
+
+  Args:
+    figure: where it stands.
+    axes: what has the curves.
+    names: theirs; those without a curve are left out.
+    width: in inches, what it may take.
+    place: as matplotlib calls it; "outside": beside the axes of the figure.
+  """
   found: dict[str, Any] = {}
   for axis in axes:
     for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
       found.setdefault(name, handle)
-  if found:
-    names = [wrapped(name, width - HANDLE) for name in found]
+  names = [name for name in names if name in found]
+  if names:
+    shown = [wrapped(name, width - HANDLE) for name in names]
     figure.legend(
-      [*found.values()],
-      names,
-      loc="outside lower center",
-      ncols=_columns(names, width),
+      [found[name] for name in names],
+      shown,
+      loc=place,
+      ncols=_columns(shown, width),
       columnspacing=1,
     )
 
@@ -147,7 +162,8 @@ def code_by_class(
   """Draws a panel a modality: its codes over the classes, in one order.
 
   The order is that of `code_by_modality`, but for groups being sorted by the
-  codes' most frequent class before use. Where codes are
+  codes' most frequent class before use; lines are where the number of users
+  changes. Where codes are
   shared, all panels show the same staircase; where they are not, each shows a
   short one of its own, and nothing where the others have theirs. Gray is the
   share of the steps of a class, on a square-root scale common to all panels.
@@ -165,7 +181,7 @@ def code_by_class(
   use_MxK = np.stack([_share(x.sum(1)) for x in counts.values()])
   order_U = _most_used(use_MxK, most)
   class_U = share_MxKxC[:, order_U].sum(0).argmax(1)
-  order_U, edges = _by_users(use_MxK, order_U, class_U)
+  order_U, edges = _by_users(use_MxK, order_U, class_U, apart=False)
   top = float(share_MxKxC[:, order_U].max(initial=0))
   image = None
   for axis, (m, share_KxC) in zip(axes, share.items(), strict=True):
@@ -239,12 +255,16 @@ def _most_used(share_MxK, most):
   return order_K[: min((use_K > 0).sum(), most)]
 
 
-def _by_users(share_MxK, order_U, class_U=None):
-  """The codes by users, then class, then use; and where users change."""
+def _by_users(share_MxK, order_U, class_U=None, apart=True):
+  """The codes by users, then class, then use; and where users change.
+
+  Or, not `apart`, where only their number does.
+  """
   drawn_MxU = share_MxK[:, order_U]
   users_MxU = _users(drawn_MxU)
   group_U = (1 << np.arange(len(users_MxU))) @ users_MxU
   keys = [-drawn_MxU.sum(0), class_U, group_U, -users_MxU.sum(0)]
   # The last key counts most.
   place_U = np.lexsort([key for key in keys if key is not None])
-  return order_U[place_U], np.nonzero(np.diff(group_U[place_U]))[0] + 1
+  kind_U = group_U if apart else users_MxU.sum(0)
+  return order_U[place_U], np.nonzero(np.diff(kind_U[place_U]))[0] + 1

@@ -16,6 +16,7 @@ CURVES = (
   "fine_reconstruction",
 )
 AGREEMENT = "agreement/"  # of metrics, then the level and the pair
+CURVE = 1.9  # height of curves, in inches
 ACROSS = 5  # panels side by side on a page
 MOST = 100  # percent: no interval and no axis goes beyond
 CEILING = "ceiling: trained on the target"
@@ -42,7 +43,7 @@ def picture(
   """
   parts = []
   if lines:
-    parts.append((_room(lines), lambda part: _curves(part, lines)))
+    parts.append((CURVE + _room(lines), lambda part: _curves(part, lines)))
   parts.append((0.8 + 0.24 * len(usage), lambda part: _users(part, usage)))
   if by_class:
     rows = math.ceil(len(by_class) / ACROSS)
@@ -65,42 +66,35 @@ def _figure(width, height):
 
 
 def _room(lines):
-  """The height of the curves with all their names, in inches."""
-  losses, agreed = _losses(lines), _agreed(lines)
-  pairs = {pair for curves in agreed.values() for pair in curves}
-  widths = _widths(agreed)
-  named = zip((losses, pairs), widths, strict=False)
-  return 1.9 + max(charts.legend_height(names, w) for names, w in named)
+  """The height of all names of curves, in inches."""
+  left, right = _widths(lines)
+  return max(
+    charts.legend_height(_losses(lines), left),
+    charts.legend_height(_pairs(lines), right),
+  )
 
 
-def _widths(agreed):
-  """Inches of the losses and of the agreement, if there is one."""
-  if not agreed:
-    return [charts.PAGE]
-  return [
-    charts.PAGE / (1 + len(agreed)),
-    charts.PAGE * len(agreed) / (1 + len(agreed)),
-  ]
+def _widths(lines):
+  """Inches of the names of losses, and of those of pairs, if there are any."""
+  return (charts.PAGE * x for x in ((0.5, 0.5) if _pairs(lines) else (1, 0)))
 
 
 def _curves(figure, lines):
-  """Losses and, where it was logged, agreement by level."""
-  losses, agreed = _losses(lines), _agreed(lines)
-  widths = _widths(agreed)
+  """Losses and, where it was logged, agreement by level; names below."""
+  losses, agreed, pairs = _losses(lines), _agreed(lines), _pairs(lines)
+  upper, lower = figure.subfigures(2, 1, height_ratios=(CURVE, _room(lines)))
+  axis, *axes = upper.subplots(1, 1 + len(agreed), squeeze=False)[0]
   steps = [line["step"] for line in lines]
-  parts = figure.subfigures(1, len(widths), width_ratios=widths, squeeze=False)
-  axis = parts[0, 0].subplots()
   charts.curves(axis, steps, losses)
   axis.set(xlabel="step", title="Unweighted losses")
   axis.set_yscale("symlog", linthresh=0.1)
-  charts.legend(parts[0, 0], [axis], widths[0])
-  if not agreed:
-    return
-  axes = parts[0, 1].subplots(1, len(agreed), sharey=True, squeeze=False)[0]
-  for axis, (level, shares) in zip(axes, agreed.items(), strict=True):
-    charts.curves(axis, steps, shares)
-    axis.set(xlabel="step", ylim=(0, MOST), title=f"Same code, {level}s, %")
-  charts.legend(parts[0, 1], axes, widths[1])
+  for other, (level, shares) in zip(axes, agreed.items(), strict=True):
+    charts.curves(other, steps, shares)
+    other.set(xlabel="step", ylim=(0, MOST), title=f"Same code, {level}s, %")
+  left, right = lower.subfigures(1, 2)
+  width, rest = _widths(lines)
+  charts.legend(left if pairs else lower, [axis], losses, width, "upper center")
+  charts.legend(right, axes, pairs, rest, "upper center")
 
 
 def _losses(lines):
@@ -118,18 +112,23 @@ def _losses(lines):
 def _agreed(lines):
   """Level -> pair -> percent over steps; all levels have the same pairs."""
   found = [key for key in lines[-1] if key.startswith(AGREEMENT)]
-  names = [key.removeprefix(AGREEMENT).split("/", 1) for key in found]
-  pairs = dict.fromkeys(pair for _, pair in names)
+  levels = dict.fromkeys(key.split("/")[1] for key in found)
   return {
     level: {
       pair: [
         MOST * line.get(f"{AGREEMENT}{level}/{pair}", math.nan)
         for line in lines
       ]
-      for pair in pairs  # a pair looks the same in all panels
+      for pair in _pairs(lines)  # a pair looks the same in all panels
     }
-    for level in dict.fromkeys(level for level, _ in names)
+    for level in levels
   }
+
+
+def _pairs(lines):
+  """Pairs whose agreement was logged at any level."""
+  found = [key for key in lines[-1] if key.startswith(AGREEMENT)]
+  return [*dict.fromkeys(key.split("/", 2)[2] for key in found)]
 
 
 def _of(name, key):
@@ -189,7 +188,8 @@ def results(path: pathlib.Path, results: Mapping[str, Any]) -> Figure:
   sources = [*dict.fromkeys(row["source"] for row in rows)]
   deep = math.ceil(len(targets) / ACROSS)
   width = charts.COLUMN if len(targets) < 3 else charts.PAGE
-  below = charts.legend_height([*sources, CEILING, *GUESSES.values()], width)
+  names = [*sources, CEILING, *GUESSES.values()]
+  below = charts.legend_height(names, width)
   figure = _figure(width, 1.7 * deep * len(tasks) + below)
   parts: Any = figure.subfigures(len(tasks), 1, squeeze=False)[:, 0]
   drawn = []
@@ -200,9 +200,9 @@ def results(path: pathlib.Path, results: Mapping[str, Any]) -> Figure:
       _panel(axis, found, sources)
       axis.set(ylim=(0, MOST), title=charts.wrapped(f"tested on {target}", 1.2))
     first = next(iter(table.values()))[0]
-    axes[0].set_ylabel(charts.wrapped(f"{name}: {first['metric']}, %", 1.5))
+    axes[0].set_ylabel(f"{name}\n{first['metric']}, %")
     drawn += axes
-  charts.legend(figure, drawn, width)
+  charts.legend(figure, drawn, names, width)
   charts.save(figure, path)
   return figure
 
@@ -257,6 +257,6 @@ def importance_curve(
     chosen, color="k", ls="--", label=f"{chosen}, chosen without labels"
   )
   axis.set(xlabel="dimension, by importance", ylabel="importance")
-  axis.legend()
+  axis.legend(frameon=True, framealpha=1, edgecolor="none")
   charts.save(figure, path)
   return figure
