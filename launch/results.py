@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from unirep import files
-from unirep.launch import pool, variants
+from unirep.launch import picture, pool, variants
 from unirep.launch.grid import Run
 
-TABLE, VARIANTS = "table.md", "variants"  # the latter as .md and as .csv
+TABLE, VARIANTS = "table.md", "variants"  # .md, .csv, .png, .pdf
 WHOLE = ("codes", "keep", "seconds")  # numbers without decimals
 WIDTH_OF_FILES = 200  # in characters, where no terminal says how many
 
@@ -22,7 +22,8 @@ def show(
 ) -> int:
   """Prints the runs and, of several, their variants.
 
-  Writes them to `table.md`, `variants.md` and `variants.csv`.
+  Writes them to `table.md`, `variants.md` and `variants.csv`, and draws
+  `variants.png` and `variants.pdf`.
 
   Args:
     runs: all of the sweep.
@@ -44,8 +45,10 @@ def show(
       with files.whole(root / f"{VARIANTS}.md") as part:
         part.write_text(markdown(titles, found))
       variants.write(root / f"{VARIANTS}.csv", scores)
+      if len(scores) > 1:
+        picture.draw(root / f"{VARIANTS}.png", runs, scores)
     except OSError as error:
-      sys.stderr.write(f"launch: no tables in {root}: {error.strerror}\n")
+      sys.stderr.write(f"launch: not all tables in {root}: {error.strerror}\n")
   console = Console(highlight=False, markup=False)
   if not console.is_terminal:
     console = Console(highlight=False, markup=False, width=WIDTH_OF_FILES)

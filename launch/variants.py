@@ -21,16 +21,20 @@ class Score(NamedTuple):
     variant: its name.
     measure: what was measured, with its unit.
     runs: of the variant that have results.
-    found: over the seeds that have the number.
+    values: by seed, of those that have the number.
+    found: over these.
     difference: from the first variant, over the seeds that both have; None for
       the first one, and where no seed has both.
+    ceiling: the mean of what was trained on the target itself, if it is known.
   """
 
   variant: str
   measure: str
   runs: int
+  values: Mapping[int | None, float]
   found: Estimate
   difference: Estimate | None
+  ceiling: float | None
 
 
 def read(run: Run) -> dict[str, Any]:
@@ -53,26 +57,48 @@ def measures(results: Mapping[str, Any]) -> dict[str, float]:
     out |= {"codes": book["usage"], "perplexity": book["perplexity"]}
   for row in results.get("rows", []):
     if row["leads"]:
-      pair = f"{row['task']} {row['source']}->{row['target']} %"
-      out[pair] = 100 * row["value"]
+      out[_direction(row)] = 100 * row["value"]
   names = {"chosen_keep": "keep", "seconds": "seconds"}
   out |= {name: results[key] for key, name in names.items() if key in results}
   return {name: value for name, value in out.items() if math.isfinite(value)}
 
 
+def _direction(row):
+  return f"{row['task']} {row['source']}->{row['target']} %"
+
+
+def ceilings(results: Mapping[str, Any]) -> dict[str, float]:
+  """Measures of transfer, by the names of `measures` -> their ceilings."""
+  out = {
+    f"{pair} %": score.get("ceiling")
+    for pair, score in results.get("cross_modal", {}).items()
+  }
+  for row in results.get("rows", []):
+    if row["leads"] and row["source"] != row["target"]:
+      out[_direction(row)] = row.get("ceiling")
+  return {
+    name: 100 * value
+    for name, value in out.items()
+    if value is not None and math.isfinite(value)
+  }
+
+
 def compare(runs: Sequence[Run]) -> list[Score]:
   """Every number of every variant that any of its runs has, in their order."""
   values: dict[str, dict[int | None, dict[str, float]]] = {}
+  tops: dict[str, list[dict[str, float]]] = {}
   for run in runs:
-    if found := measures(read(run)):
+    results = read(run)
+    if found := measures(results):
       values.setdefault(run.variant, {})[run.seed] = found
+      tops.setdefault(run.variant, []).append(ceilings(results))
   order = dict.fromkeys(run.variant for run in runs)
   names = dict.fromkeys(
     name for seeds in values.values() for one in seeds.values() for name in one
   )
   first = values.get(next(iter(order)), {})
   return [
-    _score(variant, name, values[variant], first)
+    _score(variant, name, values[variant], first, tops[variant])
     for variant in order
     if variant in values
     for name in names
@@ -80,13 +106,15 @@ def compare(runs: Sequence[Run]) -> list[Score]:
   ]
 
 
-def _score(variant, name, seeds, first):
+def _score(variant, name, seeds, first, tops):
   mine = {seed: x[name] for seed, x in seeds.items() if name in x}
   both = [] if seeds is first else [s for s in mine if name in first.get(s, {})]
   pairs = [mine[s] for s in both], [first[s][name] for s in both]
+  known = [top[name] for top in tops if name in top]
   return Score(
-    *(variant, name, len(seeds), protocol.estimate([*mine.values()])),
-    protocol.paired(*pairs) if both else None,
+    *(variant, name, len(seeds), mine, protocol.estimate([*mine.values()])),
+    difference=protocol.paired(*pairs) if both else None,
+    ceiling=sum(known) / len(known) if known else None,
   )
 
 
@@ -131,12 +159,17 @@ def write(path: pathlib.Path, scores: Sequence[Score]) -> None:
   """Writes every score as a line of CSV; the sd of one seed is empty."""
   header = ["variant", "measure", "mean", "sd", "seeds"]
   header += ["difference", "difference_sd", "difference_seeds"]
+  header += ["ceiling"]
   with files.whole(path) as part, part.open("w", newline="") as file:
     writer = csv.writer(file)
     writer.writerow(header)
     for score in scores:
       writer.writerow(
-        [*score[:2], *_plain(score.found), *_plain(score.difference)]
+        [
+          *(score.variant, score.measure),
+          *(*_plain(score.found), *_plain(score.difference)),
+          "" if score.ceiling is None else score.ceiling,
+        ]
       )
 
 
