@@ -95,7 +95,8 @@ def _agreement(figure, curves, names):
   axes = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
   for axis, (level, by_variant) in zip(axes, curves.items(), strict=True):
     for i, name in enumerate(names):
-      seeds = by_variant.get(name, {})
+      if not (seeds := by_variant.get(name)):
+        continue
       steps = sorted(seeds)
       mean = np.array([np.mean(seeds[x]) for x in steps])
       sd = np.array([np.std(seeds[x], ddof=len(seeds[x]) > 1) for x in steps])

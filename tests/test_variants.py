@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from unirep.launch import grid, results, variants
+from unirep.launch import grid, picture, results, variants
 from unirep.launch.grid import Run
 
 
@@ -135,8 +135,61 @@ def test_forty_variants_with_odd_names_on_screen_and_in_files(tmp_path, capsys):
   assert len(lines) == 42
   assert lines[-1].startswith(r"| v/39 [red]\| | 2 of 2 | 73.8 ± 33.6; +48.8")
   assert {line.replace(r"\|", "").count("|") for line in lines} == {4}
+  assert (tmp_path / "variants.png").stat().st_size > 10_000
   assert (tmp_path / "variants.csv").read_text().count("\n") == 41
   assert not [x for x in tmp_path.iterdir() if x.name.endswith(".part")]
+
+
+def agreed(run, *values):
+  lines = [
+    {"step": 10 * i, "agreement/clip/a-b": x, "agreement/clip/a-c": x - 0.1}
+    for i, x in enumerate(values)
+  ]
+  text = "".join(json.dumps(line) + "\n" for line in lines)
+  (run.workdir / "metrics.jsonl").write_text(text)
+
+
+def test_a_picture_has_seeds_as_bands_and_ceilings_apart(tmp_path):
+  found = sweep(tmp_path, {"old": {0: 0.99, 1: 0.95}, "new": {0: 0.9}})
+  for run, values in zip(found, ([0.5, 1], [0.7, 1], [0.6]), strict=True):
+    agreed(run, *values)
+  for run in found:
+    path = run.workdir / run.result
+    rows = json.loads(path.read_text())["rows"]
+    rows = [row | {"ceiling": 0.98} for row in rows]
+    rows.append(rows[0] | {"source": "b", "value": 0.98})  # the ceiling itself
+    path.write_text(json.dumps({"rows": rows}))
+  scores = variants.compare(found)
+  path = tmp_path / "x.png"
+  curves, reached = picture.draw(path, found, scores).axes
+  assert path.stat().st_size > 10_000
+  assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+  old, new = curves.lines
+  assert list(old.get_ydata()) == pytest.approx([55, 95])  # the mean of pairs
+  assert list(new.get_ydata()) == pytest.approx([55])
+  assert (old.get_marker(), old._dash_pattern) != (
+    *(new.get_marker(), new._dash_pattern),
+  )
+  band = curves.collections[0].get_paths()[0].vertices[:, 1]
+  assert band.min() == pytest.approx(55 - np.std([45, 65], ddof=1))
+  assert reached.get_title() == "t a->b %"
+  drawn = {}
+  for line in reached.lines:
+    drawn.setdefault(line.get_label(), []).append(line)
+  assert len(drawn[picture.MEAN]) == 2
+  for line in drawn[picture.CEILING]:
+    assert line.get_markerfacecolor() == "white"
+    assert list(line.get_xdata()) == pytest.approx([98])
+  sd = drawn[picture.SD][0].get_xdata()
+  assert sd[0] == pytest.approx(97 - np.std([99, 95], ddof=1))
+  assert max(sd) <= 100
+  assert sorted(drawn[picture.SEED][0].get_xdata()) == pytest.approx([95, 99])
+  assert reached.get_xlim()[1] == 100
+
+
+def test_nothing_to_draw(tmp_path):
+  found = sweep(tmp_path, {"a": {0: None}, "b": {0: None}})
+  assert picture.draw(tmp_path / "x.png", found, []) is None
 
 
 def test_one_run_alone_is_no_variant(tmp_path, capsys):
