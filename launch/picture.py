@@ -83,7 +83,9 @@ def _curves(runs) -> dict[str, dict[str, dict[float, list[float]]]]:
         if values:
           variants = found.setdefault(level, {})
           steps = variants.setdefault(run.variant, {})
-          steps.setdefault(line["step"], []).append(100 * np.mean(values))
+          steps.setdefault(line["step"], []).append(
+            100 * float(np.mean(values))
+          )
   return found
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -114,6 +115,20 @@ def test_variants_are_called_by_what_differs(tmp_path):
   assert list(dict.fromkeys(run.variant for run in found)) == [
     *("a.b=1, c=x", "a.b=2, c=x", "default", "my own")
   ]
+
+
+def test_the_sweep_of_the_docs(tmp_path, monkeypatch):
+  root = pathlib.Path(__file__).resolve().parent.parent
+  monkeypatch.chdir(root)
+  text = (root / "docs" / "running.md").read_text()
+  (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+  (tmp_path / "sweep.py").write_text(code)
+  found = grid.load(tmp_path / "sweep.py", tmp_path)
+  assert len(found) == 9
+  names = [*dict.fromkeys(run.variant for run in found)]
+  assert names == ["default", "small codebook", "no matching"]
+  assert "small_codebook,seed=1" in [run.name for run in found]
+  assert not any("name" in word for run in found for word in run.command)
 
 
 def test_without_the_first_variant_there_are_no_differences(tmp_path):
