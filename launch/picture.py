@@ -115,7 +115,7 @@ def _reached(figure, across, names, deep):
   axes = figure.subplots(
     deep, math.ceil(len(across) / deep), sharex=True, sharey=True, squeeze=False
   ).flat
-  least = 100.0
+  least = 99.0
   for axis, (measure, scores) in zip(axes, across.items(), strict=False):
     for score in scores:
       y, values = names.index(score.variant), [*score.values.values()]
@@ -127,10 +127,11 @@ def _reached(figure, across, names, deep):
       if score.ceiling is not None:
         diamond = charts.APART | {"ls": "", "marker": "D", "clip_on": False}
         axis.plot(score.ceiling, y, label=CEILING, **diamond)
-      least = min(least, low, *values, score.ceiling or 100)
+        least = min(least, score.ceiling)
+      least = min(least, low, *values)
       if not y:
         axis.axvline(mean, color="k", lw=0.5, label=names[0])
-    axis.set_title(measure)
+    axis.set_title(charts.wrapped(measure, 1.9))
     axis.tick_params(left=False)
   named = [MEAN, SD, SEED, CEILING, names[0]]
   charts.legend(figure, axes[: len(across)], named, charts.PAGE)

@@ -37,15 +37,15 @@ def show(
     time.sleep(0.1)
   with lock:  # so that the last one to read is the last one to write
     header, *lines = cells(runs)
-    scores = variants.compare(runs)
+    scores = variants.compare(runs) if len(runs) > 1 else []
     titles, *found = variants.cells(runs, scores)
     try:
       with files.whole(root / TABLE) as part:
         part.write_text(markdown(header, lines))
-      with files.whole(root / f"{VARIANTS}.md") as part:
-        part.write_text(markdown(titles, found))
-      variants.write(root / f"{VARIANTS}.csv", scores)
-      if len(scores) > 1:
+      if scores:
+        with files.whole(root / f"{VARIANTS}.md") as part:
+          part.write_text(markdown(titles, found))
+        variants.write(root / f"{VARIANTS}.csv", scores)
         picture.draw(root / f"{VARIANTS}.png", runs, scores)
     except OSError as error:
       sys.stderr.write(f"launch: not all tables in {root}: {error.strerror}\n")
@@ -55,7 +55,7 @@ def show(
   console.print(
     narrow(header, lines, {k for run in runs for k in run.overrides})
   )
-  if scores and len(runs) > 1:
+  if scores:
     console.print(compared(titles, found))
   return 0 if all(run.finished() for run in only or runs) else 1
 

@@ -161,7 +161,7 @@ def write(path: pathlib.Path, scores: Sequence[Score]) -> None:
   header += ["difference", "difference_sd", "difference_seeds"]
   header += ["ceiling"]
   with files.whole(path) as part, part.open("w", newline="") as file:
-    writer = csv.writer(file)
+    writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
     for score in scores:
       writer.writerow(

@@ -5,6 +5,7 @@ import json
 import math
 import pathlib
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -202,6 +203,17 @@ def test_a_picture_has_seeds_as_bands_and_ceilings_apart(tmp_path):
   assert reached.get_xlim()[1] == 100
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_the_edges_of_a_share_are_drawn_without_a_warning(value, tmp_path):
+  found = sweep(tmp_path, {"a": {0: value, 1: value}, "b": {0: value}})
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    figure = picture.draw(tmp_path / "x.png", found, variants.compare(found))
+  low, high = figure.axes[0].get_xlim()
+  assert low < high == 100
+  assert low <= 100 * value
+
+
 def test_nothing_to_draw(tmp_path):
   found = sweep(tmp_path, {"a": {0: None}, "b": {0: None}})
   assert picture.draw(tmp_path / "x.png", found, []) is None
@@ -211,4 +223,5 @@ def test_one_run_alone_is_no_variant(tmp_path, capsys):
   (run,) = found = sweep(tmp_path, {"a": {0: 0.5}})
   assert results.show(found, pathlib.Path(tmp_path)) == 0
   assert "variant" not in capsys.readouterr().out
+  assert not [*tmp_path.glob("variants.*")]
   assert run.finished()

@@ -30,8 +30,8 @@ def run(
 ) -> dict[str, Any]:
   """Measures every task, direction and TOC mask, with intervals over seeds.
 
-  Writes `results.json`, `results.md`, `results.png` and the codes, which a
-  second run reads again.
+  Writes `results.json`, `results.md`, `results.png`, `results.pdf` and the
+  codes, which a second run reads again.
 
   Args:
     config: as `configs/evaluate.py` gives it.
@@ -83,7 +83,9 @@ def run(
     part.write_text(tables.markdown(results))
   report.results(workdir / "results.png", results)
   console.print(tables.markdown(results), soft_wrap=True)
-  console.print(f"results.json, .md and .png are in {workdir}", soft_wrap=True)
+  console.print(
+    f"results.json, .md, .png and .pdf are in {workdir}", soft_wrap=True
+  )
   return results
 
 
