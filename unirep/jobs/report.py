@@ -19,7 +19,7 @@ AGREEMENT = "agreement/"  # of metrics, then the level and the pair
 CURVE = 1.9  # height of curves, in inches
 ACROSS = 5  # panels side by side on a page
 MOST = 100  # percent: no interval and no axis goes beyond
-CEILING = "ceiling: trained on the target"
+TRAINED, CEILING = "trained on {}", "ceiling: trained on the target"
 GUESSES = {"chance": "chance", "baseline": "clip's class everywhere"}
 
 
@@ -188,7 +188,8 @@ def results(path: pathlib.Path, results: Mapping[str, Any]) -> Figure:
   sources = [*dict.fromkeys(row["source"] for row in rows)]
   deep = math.ceil(len(targets) / ACROSS)
   width = charts.COLUMN if len(targets) < 3 else charts.PAGE
-  names = [*sources, CEILING, *GUESSES.values()]
+  names = [TRAINED.format(m) for m in sources]
+  names += [CEILING, *GUESSES.values()]
   below = charts.legend_height(names, width)
   figure = _figure(width, 1.7 * deep * len(tasks) + below)
   parts: Any = figure.subfigures(len(tasks), 1, squeeze=False)[:, 0]
@@ -218,7 +219,7 @@ def _panel(axis, found, sources):
       for k in ("value", "low", "high")
     )
     style = charts.look(place) | ({**charts.APART} if ceiling else {})
-    name = CEILING if ceiling else rows[0]["source"]
+    name = CEILING if ceiling else TRAINED.format(rows[0]["source"])
     axis.plot(x, mean, label=name, clip_on=False, zorder=3, **style)
     if rows[0]["keep"] is None:
       axis.vlines(x, low, high, color=style["color"], lw=0.8)
