@@ -1,5 +1,6 @@
 """The GPUs of this machine, shared out among runs."""
 
+import itertools
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -23,12 +24,14 @@ def found(
     return []
   if VISIBLE not in environment:
     return [str(i) for i, _ in enumerate(devices.glob("nvidia[0-9]*"))]
-  names = []
-  for name in environment[VISIBLE].split(","):
-    if not (name := name.strip()) or name.startswith("-"):
-      break  # it and all that follow are hidden
-    names.append(name)
-  return names
+  return shown(environment[VISIBLE])
+
+
+def shown(value: str) -> list[str]:
+  """The names in a CUDA_VISIBLE_DEVICES."""
+  names = (name.strip() for name in value.split(","))
+  # The first one that is none hides all that follow.
+  return [*itertools.takewhile(lambda x: x and x[0] != "-", names)]
 
 
 def slots(

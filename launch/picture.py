@@ -125,8 +125,8 @@ def _reached(figure, across, names, deep):
       axis.plot(values, [y] * len(values), label=SEED, **DOT)
       axis.plot(mean, y, label=MEAN, clip_on=False, **MARK)
       if score.ceiling is not None:
-        diamond = charts.APART | {"ls": "", "marker": "D", "clip_on": False}
-        axis.plot(score.ceiling, y, label=CEILING, **diamond)
+        diamond = charts.APART | {"ls": "", "marker": "D", "ms": 5}
+        axis.plot(score.ceiling, y, label=CEILING, clip_on=False, **diamond)
         least = min(least, score.ceiling)
       least = min(least, low, *values)
       if not y:

@@ -3,7 +3,7 @@
 import pytest
 
 from unirep.errors import InputError
-from unirep.launch import gpus
+from unirep.launch import gpus, local
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,21 @@ def test_too_few(names, jobs, each, needs):
     InputError, match=f"{needs} GPUs, and there are {len(names)}"
   ):
     gpus.slots([*names], jobs, each)
+
+
+def test_processes_of_one_run_share_what_is_shown(monkeypatch, capsys):
+  arguments = ["--gpus", "--dry_run", "--processes=2", "--", "--config=x"]
+  for shown, names in ((None, "01"), ("4,6,7", "46")):
+    if shown:
+      monkeypatch.setenv(gpus.VISIBLE, shown)
+    else:
+      monkeypatch.delenv(gpus.VISIBLE, raising=False)
+    assert local.main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [
+      f"{gpus.VISIBLE}={name}" for name in names
+    ]
+  monkeypatch.setenv(gpus.VISIBLE, "4")
+  with pytest.raises(SystemExit, match="2"):
+    local.main(arguments)
+  assert "--processes=2: CUDA_VISIBLE_DEVICES is '4'" in capsys.readouterr().err
