@@ -20,7 +20,7 @@ NONFINITE = "nonfinite"
 FREE = (
   "steps",
   *("log_every", "checkpoint_every", "checkpoints_kept", "workers"),
-  *("checkpoints_required", "mesh.model", "mesh.params"),
+  *("checkpoints_required", "mesh.model", "mesh.params", "wandb"),
 )
 # Leaves that older runs lack -> what says that these did the same; a function
 # of their settings where it depends. A feature that adds a leaf adds it here,
@@ -36,6 +36,7 @@ ADDED: dict[str, Any] = {
   "data.holdout_seed": lambda settings: settings.get("seed"),
   "method": "fcid",
   "init_from": "",
+  "wandb": "",
 }
 
 
