@@ -20,7 +20,7 @@ NONFINITE = "nonfinite"
 FREE = (
   "steps",
   *("log_every", "checkpoint_every", "checkpoints_kept", "workers", "timeout"),
-  *("checkpoints_required", "mesh.model", "mesh.params"),
+  *("checkpoints_required", "mesh.model", "mesh.params", "wandb"),
 )
 # Leaves that older runs lack -> what says that these did the same; a function
 # of their settings where it depends. A feature that adds a leaf adds it here,
@@ -37,6 +37,7 @@ ADDED: dict[str, Any] = {
   "method": "fcid",
   "media": "",
   "init_from": "",
+  "wandb": "",
 }
 
 

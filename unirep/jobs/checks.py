@@ -11,7 +11,7 @@ from unirep.losses import club, cmcm, contrast
 from unirep.methods.registry import METHODS
 from unirep.nn import encoders
 from unirep.nn.kinds import KINDS
-from unirep.train import checkpoint, optimizer
+from unirep.train import checkpoint, optimizer, tracking
 
 CHOICES = {  # leaf -> the registry that it names an entry of
   "method": METHODS,
@@ -70,6 +70,7 @@ def check_pretrain(config: Config) -> None:
     raise InputError(f"dropout={config.dropout} must lie in [0, 1)")
   if config.init_from:
     checkpoint.find(pathlib.Path(config.init_from))
+  tracking.check(config.wandb)
   if config.codes.rule == "shared":
     _check_shared(config)
 

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from unirep.nn import chunks
+
 Dtype = jnp.dtype | type | None
 Initializer = Callable[..., jax.Array]
 
@@ -52,6 +54,15 @@ def draw(key: jax.Array, declared: Any) -> Any:
   return jax.tree_util.tree_unflatten(treedef, drawn)
 
 
+def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """The matrix product of (..., F) and (F, D), over one axis of rows.
+
+  For the gradient of one over several axes a CPU transposes all rows first.
+  """
+  y = x.reshape(-1, x.shape[-1]) @ kernel
+  return y.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
 class Linear(nn.Module):
   """x @ kernel + bias, both drawn from U(±1/sqrt(fan_in))."""
 
@@ -66,7 +77,7 @@ class Linear(nn.Module):
     shape = (x.shape[-1], self.width)
     kernel = self.param("kernel", uniform(bound), shape, float)
     x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
-    y = x @ kernel
+    y = product(x, kernel)
     if self.use_bias:
       bias = self.param("bias", uniform(bound), (self.width,), float)
       y += bias.astype(y.dtype)
@@ -82,6 +93,9 @@ class Conv(nn.Module):
   one, y[p + i, q + j] += x[p, q] @ kernel[i, j], which grows the grid by
   size - 1). On CPU this is several times faster than the library's convolution
   and its gradients, and the transposed form multiplies no padding.
+
+  A transposed one may get its first features as `everywhere` (..., E), which
+  are equal at all places of the grid and multiplied once.
   """
 
   width: int
@@ -92,25 +106,29 @@ class Conv(nn.Module):
   dtype: Dtype = None
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x, everywhere=None):
+    given = [x] if everywhere is None else [everywhere, x]
+    features = sum(part.shape[-1] for part in given)
     # PyTorch draws transposed convolutions by their OUTPUT width.
-    fan_in = self.width if self.transposed else x.shape[-1]
+    fan_in = self.width if self.transposed else features
     bound = 1 / math.sqrt(fan_in * self.size**2)
-    shape = (self.size, self.size, x.shape[-1], self.width)
+    shape = (self.size, self.size, features, self.width)
     kernel = self.param("kernel", uniform(bound), shape, float)
-    x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
-    y = (
-      _spread(x, kernel)
-      if self.transposed
-      else _gather(x, kernel, self.padding)
-    )
+    *given, kernel = promote_dtype(*given, kernel, dtype=self.dtype)
+    if self.size == 1 and not self.padding and everywhere is None:
+      y = product(given[0], kernel[0, 0])
+    elif self.transposed:
+      y = chunks.rows_on_cpu(_spread, kernel, given, self.size**2 * self.width)
+    else:
+      gather = functools.partial(_gather, padding=self.padding)
+      y = chunks.rows_on_cpu(gather, kernel, given, self.size**2 * features)
     if self.use_bias:
       bias = self.param("bias", uniform(bound), (self.width,), float)
       y += bias.astype(y.dtype)
     return y
 
 
-def _gather(x, kernel, padding: int):
+def _gather(kernel, x, padding: int):
   size = kernel.shape[0]
   pad = [(0, 0)] * (x.ndim - 3) + [(padding, padding)] * 2 + [(0, 0)]
   x = jnp.pad(x, pad) if padding else x
@@ -118,16 +136,22 @@ def _gather(x, kernel, padding: int):
   near = [
     x[..., i : i + H, j : j + W, :] for i in range(size) for j in range(size)
   ]
-  return jnp.concatenate(near, -1) @ kernel.reshape(-1, kernel.shape[-1])
+  flat = kernel.reshape(-1, kernel.shape[-1])
+  return product(jnp.concatenate(near, -1), flat)
 
 
-def _spread(x, kernel):
+def _spread(kernel, *given):
   size, _, F, _ = kernel.shape
   flat = kernel.transpose(2, 0, 1, 3).reshape(F, -1)
+  x = given[-1]
+  E = F - x.shape[-1]
+  y = product(x, flat[E:])
+  if E:
+    y += product(given[0], flat[:E])[..., None, None, :]
   # A split, because its gradient is one concatenation; that of slices is not.
-  parts = jnp.split(x @ flat, size**2, -1)
+  parts = jnp.split(y, size**2, -1)
   edge = [(0, 0)] * (x.ndim - 3)
-  y = jnp.zeros((), parts[0].dtype)
+  y = jnp.zeros((), y.dtype)
   for n, part in enumerate(parts):
     i, j = divmod(n, size)
     pad = [*edge, (i, size - 1 - i), (j, size - 1 - j), (0, 0)]
@@ -165,7 +189,8 @@ class SelfAttention(nn.Module):
     kernel = self.param("in_kernel", uniform(bound), (D, 3 * D), float)
     bias = self.param("in_bias", nn.initializers.zeros, (3 * D,), float)
     x, kernel, bias = promote_dtype(x_BxTxD, kernel, bias, dtype=self.dtype)
-    qkv = (x @ kernel + bias).reshape(B, T, 3, self.heads, D // self.heads)
+    qkv = product(x, kernel) + bias
+    qkv = qkv.reshape(B, T, 3, self.heads, D // self.heads)
     q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
     score = jnp.einsum("btnd,bsnd->bnts", q, k) / math.sqrt(D // self.heads)
     score = score.astype(jnp.promote_types(score.dtype, jnp.float32))
