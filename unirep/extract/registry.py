@@ -6,12 +6,19 @@ from collections.abc import Callable
 from unirep.errors import InputError, pick
 from unirep.extract import logmel, pixels, sensor, words
 from unirep.extract.extractor import Extractor
+from unirep.extract.pretrained import pictures, sounds
 
 EXTRACTORS: dict[str, Callable[..., Extractor]] = {
   "logmel": logmel.extractor,
   "pixels": pixels.extractor,
   "sensor": sensor.extractor,
   "words": words.extractor,
+  "yamnet": sounds.yamnet,
+  "yamnet-scores": sounds.yamnet_scores,
+  "vggish": sounds.vggish,
+  "efficientnet": pictures.efficientnet,
+  "efficientnet-vector": pictures.efficientnet_vector,
+  "vgg19": pictures.vgg19,
 }
 
 

@@ -1,0 +1,76 @@
+"""State dicts from files: safetensors and both formats of torch.save."""
+
+import hashlib
+import pathlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from unirep.errors import InputError
+from unirep.extract.weights import torch_files
+from unirep.extract.weights.needs import need
+
+
+class State(NamedTuple):
+  """Arrays by name, and the sha256 of the file that they come from."""
+
+  arrays: dict[str, np.ndarray]
+  sha256: str
+
+
+def read(name: str, file: str, wanted: str) -> State:
+  """All arrays of a file that a user names.
+
+  Args:
+    name: of the extractor, for errors.
+    file: its path.
+    wanted: what file that should be, for errors.
+
+  Raises:
+    InputError: if there is none, or it is broken.
+  """
+  path = pathlib.Path(file).expanduser()
+  try:
+    data = path.read_bytes()
+  except (OSError, ValueError) as error:
+    raise InputError(
+      f"{name}: can't read its weights {file!r}"
+      f" ({getattr(error, 'strerror', None) or error}); wanted: {wanted}"
+    ) from error
+  arrays = parse(f"{name}: {file}", data)
+  return State(arrays, hashlib.sha256(data).hexdigest())
+
+
+def parse(source: str, data: bytes) -> dict[str, np.ndarray]:
+  """Arrays of a file's bytes, in the precision that they are kept in.
+
+  Args:
+    source: what to call the file in errors.
+    data: its bytes.
+
+  Raises:
+    InputError: for another format, a broken file, or one that asks for code to
+      be run.
+  """
+  reader = _reader(data)
+  if reader is None:
+    raise InputError(f"{source} is neither of torch.save nor a .safetensors")
+  try:
+    return reader(data)
+  except InputError:
+    raise
+  # What a parser raises of bytes that are wrong has dozens of types.
+  except Exception as error:
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    raise InputError(f"{source} is broken or cut off ({what})") from error
+
+
+def _reader(data: bytes) -> Callable[[bytes], dict[str, np.ndarray]] | None:
+  if data.startswith(b"PK\x03\x04"):
+    return torch_files.read_zip
+  if data.startswith(b"\x80"):
+    return torch_files.read_legacy
+  if data[8:9] == b"{":
+    return lambda data: need("safetensors.numpy").load(data)
+  return None
