@@ -36,7 +36,7 @@ class Storage(NamedTuple):
 
   key: str
   kind: str  # a value of STORAGES
-  count: int
+  numbers: int
 
   @property
   def dtype(self) -> np.dtype:
@@ -87,9 +87,9 @@ def read_legacy(data: bytes) -> dict[str, np.ndarray]:
   for key in keys:
     storage = unpickler.storages[key]
     (count,) = np.frombuffer(stream.read(8), "<i8")
-    if count != storage.count:
+    if count != storage.numbers:
       raise ValueError(f"storage {key} has {count} numbers")
-    size = storage.count * storage.dtype.itemsize
+    size = storage.numbers * storage.dtype.itemsize
     flat[key] = np.frombuffer(stream.read(size), storage.dtype)
   return {name: _view(x, flat) for name, x in tensors.items()}
 
@@ -166,7 +166,7 @@ def _view(tensor: Tensor, flat: Mapping[str, np.ndarray]) -> np.ndarray:
   if any(type(n) is not int or n < 0 for n in whole):
     raise ValueError("a tensor has a size that is no size")
   last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-  if len(x) != storage.count or (math.prod(shape) and last >= len(x)):
+  if len(x) != storage.numbers or (math.prod(shape) and last >= len(x)):
     raise ValueError("a tensor lies outside its storage")
   steps = [s * x.itemsize for s in strides]
   return np.lib.stride_tricks.as_strided(
