@@ -157,6 +157,19 @@ def test_efficientnet_equals_torch():
   np.testing.assert_allclose(found, vector, rtol=0, atol=1e-4)
 
 
+def test_efficientnet_gives_what_torch_gave():
+  """Numbers that the test above compares all of, for where torch lacks."""
+  installed(pictures.EFFICIENTNET)
+  made = real_images()[:1]
+  grid = [
+    *([0.1113, -1.94852], [1.79707, -2.32474], [1.41765, -2.4305]),
+    *([1.05331, -1.85993], [1.1793, -3.09845], [0.46957, -2.09548]),
+    *([1.78662, -1.7101], [1.36011, -1.72941], [0.55933, -2.13546]),
+  ]
+  found = loaded("efficientnet").run(made)[0, ::3, ::3, ::160]
+  np.testing.assert_allclose(found.reshape(9, 2), grid, rtol=0, atol=1e-4)
+
+
 TEXTS = {  # and where the pieces of their words are
   "A dog barks at the postman.": [[1], [2], [3, 4], [5], [6], [7, 8]],
   "It isn't raining; the unbelievably grey-haired man yodels?!": [

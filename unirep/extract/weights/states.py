@@ -3,13 +3,20 @@
 import hashlib
 import pathlib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 from unirep.errors import InputError
 from unirep.extract.weights import torch_files
 from unirep.extract.weights.needs import need
+
+DTYPES: dict[str, Any] = {  # of safetensors
+  **{"F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": ml_dtypes.bfloat16},
+  **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1"},
+  "BOOL": "?",
+}
 
 
 class State(NamedTuple):
@@ -67,10 +74,17 @@ def parse(source: str, data: bytes) -> dict[str, np.ndarray]:
 
 
 def _reader(data: bytes) -> Callable[[bytes], dict[str, np.ndarray]] | None:
+  if data[8:9] == b"{":  # behind a length, which may look like the others
+    return _read_safetensors
   if data.startswith(b"PK\x03\x04"):
     return torch_files.read_zip
   if data.startswith(b"\x80"):
     return torch_files.read_legacy
-  if data[8:9] == b"{":
-    return lambda data: need("safetensors.numpy").load(data)
   return None
+
+
+def _read_safetensors(data):
+  return {
+    name: np.frombuffer(x["data"], DTYPES[x["dtype"]]).reshape(x["shape"])
+    for name, x in need("safetensors").deserialize(data)
+  }
