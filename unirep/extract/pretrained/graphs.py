@@ -5,7 +5,6 @@ Dimensions: N segments, S samples, C channels, H/W rows and columns, 3 colours.
 
 import hashlib
 import math
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from unirep.errors import InputError
 from unirep.extract.extractor import Extractor, Loaded
+from unirep.extract.weights import named
 from unirep.extract.weights.needs import need
 
 NUMBERS = {
@@ -61,7 +61,7 @@ def onnx(file: str) -> Extractor:
     InputError: if the file is no such model.
   """
   name = f"onnx:{file}"
-  data = _read(name, file)
+  data = named.read(name, file, "an ONNX model")
   session = _session(name, data)
   spec = _spec(name, session)
   shape = _run(name, session, spec)(_example(spec)).shape[1:]
@@ -83,14 +83,6 @@ def onnx(file: str) -> Extractor:
     origin="the file",
     load=load,
   )
-
-
-def _read(name, file):
-  try:
-    return pathlib.Path(file).expanduser().read_bytes()
-  except (OSError, ValueError) as error:
-    what = getattr(error, "strerror", None) or error
-    raise InputError(f"{name}: can't read it ({what})") from error
 
 
 def _session(name, data):

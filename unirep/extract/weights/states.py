@@ -1,7 +1,6 @@
 """State dicts from files: safetensors and both formats of torch.save."""
 
 import hashlib
-import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,7 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from unirep.errors import InputError
-from unirep.extract.weights import torch_files
+from unirep.extract.weights import named, torch_files
 from unirep.extract.weights.needs import need
 
 DTYPES: dict[str, Any] = {  # of safetensors
@@ -37,15 +36,8 @@ def read(name: str, file: str, wanted: str) -> State:
   Raises:
     InputError: if there is none, or it is broken.
   """
-  path = pathlib.Path(file).expanduser()
-  try:
-    data = path.read_bytes()
-  except (OSError, ValueError) as error:
-    raise InputError(
-      f"{name}: can't read its weights {file!r}"
-      f" ({getattr(error, 'strerror', None) or error}); wanted: {wanted}"
-    ) from error
-  arrays = parse(f"{name}: {file}", data)
+  data = named.read(f"{name}:{file}", file, wanted)
+  arrays = parse(f"{name}:{file}", data)
   return State(arrays, hashlib.sha256(data).hexdigest())
 
 

@@ -8,6 +8,7 @@ import collections
 import io
 import math
 import pickle
+import pickletools
 import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -26,6 +27,14 @@ STORAGES = {  # torch.NAME -> what its bytes are
   "CharStorage": "i1",
   "ByteStorage": "u1",
   "BoolStorage": "?",
+}
+# What torch.save writes; there are others, with their own ways to run things.
+OPCODES = {
+  *("APPEND", "APPENDS", "BINFLOAT", "BINGET", "BININT", "BININT1", "BININT2"),
+  *("BINPERSID", "BINPUT", "BINUNICODE", "BUILD", "EMPTY_DICT", "EMPTY_LIST"),
+  *("EMPTY_TUPLE", "GLOBAL", "LONG1", "LONG_BINGET", "LONG_BINPUT", "MARK"),
+  *("NEWFALSE", "NEWTRUE", "NONE", "PROTO", "REDUCE", "SETITEM", "SETITEMS"),
+  *("SHORT_BINSTRING", "STOP", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
 }
 WRAPPERS = ("state_dict", "model")  # of training scripts
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the older format
@@ -64,7 +73,8 @@ def read_zip(data: bytes) -> dict[str, np.ndarray]:
     order = f"{root}/byteorder"
     if order in archive.namelist() and _entry(archive, order) != b"little":
       raise ValueError("it has big-endian numbers")
-    tensors = _tensors(_Unpickler(io.BytesIO(_entry(archive, pickled))).load())
+    state, _ = _load(io.BytesIO(_entry(archive, pickled)))
+    tensors = _tensors(state)
     flat = {
       s.key: np.frombuffer(_entry(archive, f"{root}/data/{s.key}"), s.dtype)
       for s in {tensor.storage for tensor in tensors.values()}
@@ -75,17 +85,17 @@ def read_zip(data: bytes) -> dict[str, np.ndarray]:
 def read_legacy(data: bytes) -> dict[str, np.ndarray]:
   """Arrays of a file that torch.save wrote before 1.6."""
   stream = io.BytesIO(data)
-  magic, protocol, system = (_Unpickler(stream).load() for _ in range(3))
+  (magic, _), (protocol, _), (system, _) = (_load(stream) for _ in range(3))
   if (magic, protocol) != (MAGIC, PROTOCOL):
     raise ValueError("it is a pickle, but not of torch.save")
   if not system["little_endian"]:
     raise ValueError("it has big-endian numbers")
-  unpickler = _Unpickler(stream)
-  tensors = _tensors(unpickler.load())
-  keys = _Unpickler(stream).load()
+  state, storages = _load(stream)
+  tensors = _tensors(state)
+  keys, _ = _load(stream)
   flat = {}
   for key in keys:
-    storage = unpickler.storages[key]
+    storage = storages[key]
     (count,) = np.frombuffer(stream.read(8), "<i8")
     if count != storage.numbers:
       raise ValueError(f"storage {key} has {count} numbers")
@@ -101,6 +111,20 @@ def _entry(archive, name):
   ):  # so none is larger than the file
     raise ValueError(f"{name} is compressed, which torch.save does not do")
   return archive.read(info)
+
+
+def _load(stream):
+  """The next pickle's value, and storages by their keys."""
+  begin = stream.tell()
+  for opcode, argument, at in pickletools.genops(stream):
+    if opcode.name not in OPCODES:
+      raise pickle.UnpicklingError(f"it has {opcode.name}, not allowed")
+    # Memory is taken for as many as this number says.
+    if opcode.name.endswith("BINPUT") and argument > at - begin:
+      raise pickle.UnpicklingError(f"it keeps a value number {argument}")
+  stream.seek(begin)
+  unpickler = _Unpickler(stream)
+  return unpickler.load(), unpickler.storages
 
 
 class _Unpickler(pickle.Unpickler):
@@ -166,7 +190,8 @@ def _view(tensor: Tensor, flat: Mapping[str, np.ndarray]) -> np.ndarray:
   if any(type(n) is not int or n < 0 for n in whole):
     raise ValueError("a tensor has a size that is no size")
   last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-  if len(x) != storage.numbers or (math.prod(shape) and last >= len(x)):
+  fits = not math.prod(shape) or last < len(x) >= math.prod(shape)
+  if len(x) != storage.numbers or not fits:
     raise ValueError("a tensor lies outside its storage")
   steps = [s * x.itemsize for s in strides]
   return np.lib.stride_tricks.as_strided(
