@@ -164,12 +164,20 @@ def test_a_tensor_that_lies_is_refused(make, wrong):
   refused(make(state(x=wrong), k=NUMBERS))
 
 
-def test_a_pickle_takes_no_memory_for_what_it_says():
-  tracemalloc.start()
+def bombs():
+  """Pickles that take a program that runs them gigabytes, or years."""
   for index in (10**6, 2**32 - 1):
-    put = "r" + struct.pack("<I", index).decode("latin1")
-    refused(modern(f"}}{put}.".encode("latin1")), "value number")
-  assert tracemalloc.get_traced_memory()[1] < 10**6
+    yield "}r" + struct.pack("<I", index).decode("latin1") + "."
+  yield "})" + "q\1h\1\x86" * 200 + "Ns."  # hashed: 2**200 steps
+  yield "})" + "\x85" * 10**5 + "Ns."  # hashed: as many calls deep
+
+
+def test_a_pickle_takes_no_more_than_it_is_long():
+  tracemalloc.start()
+  for bomb in bombs():
+    with contextlib.suppress(InputError):
+      assert states.parse("weights", modern(bomb.encode("latin1"))) == {}
+  assert tracemalloc.get_traced_memory()[1] < 10**8
   tracemalloc.stop()
 
 
