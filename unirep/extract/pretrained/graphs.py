@@ -5,6 +5,7 @@ Dimensions: N segments, S samples, C channels, H/W rows and columns, 3 colours.
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ NUMBERS = {
 }
 MOST = 16  # segments at once, where the model takes any number
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
+FOLDER = "session.model_external_initializers_file_folder_path"
 SIDE = 4096  # pixels of an image, at most
 
 
@@ -89,6 +91,8 @@ def _session(name, data):
   runtime = need("onnxruntime")
   options = runtime.SessionOptions()
   options.log_severity_level = 4  # what is wrong is said below
+  # Where no file is: the sha256 would not tell what other files hold.
+  options.add_session_config_entry(FOLDER, os.devnull)
   known = runtime.get_available_providers()
   try:
     return runtime.InferenceSession(
