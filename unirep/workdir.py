@@ -19,8 +19,9 @@ NONFINITE = "nonfinite"
 # is still to come.
 FREE = (
   "steps",
-  *("log_every", "checkpoint_every", "checkpoints_kept", "workers"),
-  *("checkpoints_required", "mesh.model", "mesh.params"),
+  *("log_every", "workers", "mesh.model", "mesh.params"),
+  *("checkpoint_every", "checkpoint_seconds", "checkpoints_kept"),
+  "checkpoints_required",
 )
 # Leaves that older runs lack -> what says that these did the same; a function
 # of their settings where it depends. A feature that adds a leaf adds it here,
@@ -35,7 +36,7 @@ ADDED: dict[str, Any] = {
   **{"data.missing": False, "missing": False},
   "data.holdout_seed": lambda settings: settings.get("seed"),
   "method": "fcid",
-  "init_from": "",
+  **{"init_from": "", "checkpoint_seconds": 0.0},
 }
 
 
