@@ -21,7 +21,7 @@ FREE = (
   "steps",
   *("log_every", "workers", "mesh.model", "mesh.params"),
   *("checkpoint_every", "checkpoint_seconds", "checkpoints_kept"),
-  "checkpoints_required",
+  *("checkpoints_required", "wandb"),
 )
 # Leaves that older runs lack -> what says that these did the same; a function
 # of their settings where it depends. A feature that adds a leaf adds it here,
@@ -36,7 +36,7 @@ ADDED: dict[str, Any] = {
   **{"data.missing": False, "missing": False},
   "data.holdout_seed": lambda settings: settings.get("seed"),
   "method": "fcid",
-  **{"init_from": "", "checkpoint_seconds": 0.0},
+  **{"init_from": "", "wandb": "", "checkpoint_seconds": 0.0},
 }
 
 

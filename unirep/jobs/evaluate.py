@@ -17,7 +17,7 @@ from unirep.codebook import awake
 from unirep.codes import Codes
 from unirep.data import sources
 from unirep.errors import InputError, pick
-from unirep.jobs import encoding, evaluation, report
+from unirep.jobs import encoding, evaluation, report, tables
 from unirep.tasks import sharing
 from unirep.tasks.probing import probe, protocol
 from unirep.tasks.registry import TASKS
@@ -30,8 +30,8 @@ def run(
 ) -> dict[str, Any]:
   """Measures every task, direction and TOC mask, with intervals over seeds.
 
-  Writes `results.json`, `results.md`, `results.png` and the codes, which a
-  second run reads again.
+  Writes `results.json`, `results.md`, `results.png`, `results.pdf` and the
+  codes, which a second run reads again.
 
   Args:
     config: as `configs/evaluate.py` gives it.
@@ -80,10 +80,12 @@ def run(
   }
   files.write_json(workdir / "results.json", results)
   with files.whole(workdir / "results.md") as part:
-    part.write_text(report.markdown(results))
-  report.accuracy_over_keep(workdir / "results.png", results)
-  console.print(report.markdown(results), soft_wrap=True)
-  console.print(f"results.json, .md and .png are in {workdir}", soft_wrap=True)
+    part.write_text(tables.markdown(results))
+  report.results(workdir / "results.png", results)
+  console.print(tables.markdown(results), soft_wrap=True)
+  console.print(
+    f"results.json, .md, .png and .pdf are in {workdir}", soft_wrap=True
+  )
   return results
 
 

@@ -2,7 +2,7 @@
 
 import pathlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.data import pipeline
 from unirep.errors import InputError
-from unirep.jobs import encoding, evaluation, preparation, report
+from unirep.jobs import encoding, evaluation, preparation, report, tables
 from unirep.jobs import start as starts
 from unirep.jobs.preparation import Job
 from unirep.parallel import lockstep
@@ -32,9 +32,9 @@ def run(
 ) -> dict[str, Any]:
   """Trains, or goes on training, and evaluates.
 
-  Writes checkpoints, `metrics.jsonl`, TensorBoard files, `summary.json` and
-  `report.png` into `workdir`. A work directory that holds a checkpoint is
-  resumed.
+  Writes checkpoints, `metrics.jsonl`, TensorBoard files, `summary.json`,
+  `report.png` and `report.pdf` into `workdir`. A work directory that holds a
+  checkpoint is resumed.
 
   Args:
     config: as `configs/pretrain.py` gives it.
@@ -72,21 +72,25 @@ def run(
     )
   if how:
     console.print(f"{workdir}: {how}", soft_wrap=True)
-  with open_log(workdir, config.steps, began_at, console, job.settings) as to:
-    state = train(config, job, state, to, manager, workdir)
-  summary = {
-    "steps": int(state.step),
-    "seconds": round(time.perf_counter() - began, 2),
-    "steps_this_session": int(state.step) - began_at,
-    "config": job.settings,
-  }
-  params, code_KxD = meshes.fetch(
-    job.mesh, (state.params, state.codebook.code_KxD)
-  )
-  tokenizer = Tokenizer(job.network, params, code_KxD, job.settings)
-  summary |= finish(config, job, tokenizer, summary, workdir, console)
+  with tracking.run(config.wandb, workdir, job.settings) as tracker:
+    to = open_log(workdir, config.steps, began_at, console, job, tracker)
+    with to:
+      state = train(config, job, state, to, manager, workdir)
+    summary = {
+      "steps": int(state.step),
+      "seconds": round(time.perf_counter() - began, 2),
+      "steps_this_session": int(state.step) - began_at,
+      "config": job.settings,
+    }
+    params, code_KxD = meshes.fetch(
+      job.mesh, (state.params, state.codebook.code_KxD)
+    )
+    tokenizer = Tokenizer(job.network, params, code_KxD, job.settings)
+    found = finish(config, job, tokenizer, summary, workdir, console)
+    if tracker is not None:
+      tracker.summary.update(log.leaves(found))
   lockstep.wait("evaluated", encoding.DAY)
-  return summary
+  return summary | found
 
 
 def start(job: Job, config: Config, manager: Any) -> tuple[TrainState, str]:
@@ -117,12 +121,13 @@ def open_log(
   steps: int,
   start: int,
   console: Console,
-  settings: Mapping[str, Any],
+  job: Job,
+  tracker: Any,
 ) -> log.Log | log.Silent:
   """Of several processes, one keeps the log."""
   if jax.process_index():
     return log.Silent()
-  return log.Log(workdir, steps, start, console, settings)
+  return log.Log(workdir, steps, start, console, job.settings, tracker)
 
 
 def train(
@@ -206,7 +211,7 @@ def finish(
     return {}
   found = evaluation.evaluate(config, tokenizer.codebook, codes)
   summary = summary | found.results
-  console.print(report.tables(summary))
+  console.print(tables.summary(summary))
   report.picture(
     workdir / workdirs.REPORT,
     log.read(workdir / log.METRICS),

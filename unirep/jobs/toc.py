@@ -22,8 +22,8 @@ def run(
 ) -> dict[str, Any]:
   """Ranks the dimensions of a codebook, by the codes that are awake.
 
-  Writes `toc.npz` (importance_D, rank_D, keep_S, mask_SxD), `toc.png` and
-  `toc.json` into `workdir`.
+  Writes `toc.npz` (importance_D, rank_D, keep_S, mask_SxD), `toc.png`,
+  `toc.pdf` and `toc.json` into `workdir`.
 
   Args:
     config: as `configs/toc.py` gives it.
@@ -75,7 +75,9 @@ def run(
   report.importance_curve(workdir / "toc.png", importance_D, keep_S, chosen)
   files.write_json(workdir / "toc.json", results)
   console.print(describe(results, importance_D), soft_wrap=True)
-  console.print(f"toc.npz, .png and .json are in {workdir}", soft_wrap=True)
+  console.print(
+    f"toc.npz, .png, .pdf and .json are in {workdir}", soft_wrap=True
+  )
   return results
 
 
