@@ -22,7 +22,7 @@ from unirep.jobs.preparation import Job
 from unirep.parallel import lockstep
 from unirep.parallel import mesh as meshes
 from unirep.tokenizer import Tokenizer
-from unirep.train import checkpoint, log, loop, step, tracking
+from unirep.train import checkpoint, log, loop, step
 from unirep.train import state as states
 from unirep.train.state import TrainState
 
@@ -139,14 +139,20 @@ def train(
   workdir: pathlib.Path,
 ) -> TrainState:
   """The loop, with its numbers from `config`."""
-  required = config.checkpoints_required
+  saver = checkpoint.Saver(manager)
+  since = [time.monotonic()]
 
-  def save(state: TrainState) -> bool:
-    place = job.batches.get_state()
+  def save(state: TrainState, last: bool) -> bool:
+    waited = time.monotonic() - since[0]
+    if not last and not lockstep.same(waited >= config.checkpoint_seconds):
+      return False
+    since[0] = time.monotonic()
     try:
-      checkpoint.save(manager, state, job.settings, place)
+      saver.save(state, job.settings, job.batches.get_state())
+      if last:
+        saver.wait()
     except checkpoint.SaveError as error:
-      if required:
+      if config.checkpoints_required:
         raise
       logging.warning("%s; training goes on", error)
       return False
@@ -174,9 +180,10 @@ def train(
       )
   except loop.NonFiniteError as error:
     broken = checkpoint.open_manager(workdir / workdirs.NONFINITE, 1)
-    place = job.batches.get_state()
+    for_it = checkpoint.Saver(broken)
     try:
-      checkpoint.save(broken, error.state, job.settings, place)
+      for_it.save(error.state, job.settings, job.batches.get_state())
+      for_it.wait()
     except checkpoint.SaveError as full:
       logging.warning("%s", full)
     raise
