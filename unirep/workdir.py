@@ -21,8 +21,6 @@ FREE = (
   *("steps", "log_every", "workers", "timeout", "mesh.model", "mesh.params"),
   *("checkpoint_every", "checkpoint_seconds", "checkpoints_kept"),
   *("checkpoints_required", "wandb"),
-  *("log_every", "checkpoint_every", "checkpoints_kept", "workers", "timeout"),
-  *("checkpoints_required", "mesh.model", "mesh.params", "wandb"),
 )
 # Leaves that older runs lack -> what says that these did the same; a function
 # of their settings where it depends. A feature that adds a leaf adds it here,

@@ -16,7 +16,14 @@ from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.data import pipeline
 from unirep.errors import InputError
-from unirep.jobs import encoding, evaluation, preparation, report, tables
+from unirep.jobs import (
+  encoding,
+  evaluation,
+  preparation,
+  report,
+  tables,
+  tracking,
+)
 from unirep.jobs import start as starts
 from unirep.jobs.preparation import Job
 from unirep.parallel import lockstep
