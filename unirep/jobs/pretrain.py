@@ -146,7 +146,13 @@ def train(
   workdir: pathlib.Path,
 ) -> TrainState:
   """The loop, with its numbers from `config`."""
-  saver = checkpoint.Saver(manager)
+
+  def failed(error: checkpoint.SaveError) -> None:
+    if config.checkpoints_required:
+      raise error
+    logging.warning("%s; training goes on", error)
+
+  saver = checkpoint.Saver(manager, failed)
   since = [time.monotonic()]
 
   def save(state: TrainState, last: bool) -> bool:
@@ -154,16 +160,8 @@ def train(
     if not last and not lockstep.same(waited >= config.checkpoint_seconds):
       return False
     since[0] = time.monotonic()
-    try:
-      saver.save(state, job.settings, job.batches.get_state())
-      if last:
-        saver.wait()
-    except checkpoint.SaveError as error:
-      if config.checkpoints_required:
-        raise
-      logging.warning("%s; training goes on", error)
-      return False
-    return True
+    saver.save(state, job.settings, job.batches.get_state())
+    return saver.wait() if last else True
 
   program = step.build(
     job.training,
@@ -187,12 +185,9 @@ def train(
       )
   except loop.NonFiniteError as error:
     broken = checkpoint.open_manager(workdir / workdirs.NONFINITE, 1)
-    for_it = checkpoint.Saver(broken)
-    try:
-      for_it.save(error.state, job.settings, job.batches.get_state())
-      for_it.wait()
-    except checkpoint.SaveError as full:
-      logging.warning("%s", full)
+    kept = checkpoint.Saver(broken, lambda full: logging.warning("%s", full))
+    kept.save(error.state, job.settings, job.batches.get_state())
+    kept.wait()
     raise
   finally:
     job.batches.close()

@@ -8,13 +8,12 @@ written files catch those that were cut short or changed afterwards.
 """
 
 import concurrent.futures
-import contextlib
 import os
 import pathlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -49,11 +48,19 @@ class Saver:
   """Writes checkpoints beside training, one at a time.
 
   A state is copied before `save` returns; files and their digests are written
-  while training goes on, and an error of theirs is raised by the next call.
+  while training goes on.
   """
 
-  def __init__(self, manager: ocp.CheckpointManager):
-    self._manager = manager
+  def __init__(
+    self,
+    manager: ocp.CheckpointManager,
+    failed: Callable[[SaveError], None],
+  ):
+    """`failed` hears of every checkpoint that can't be written, and may raise.
+
+    What was begun of it is removed, and the next one may succeed.
+    """
+    self._manager, self._failed = manager, failed
     self._root = pathlib.Path(str(manager.directory))
     self._worker = concurrent.futures.ThreadPoolExecutor(1)
     self._under_way: tuple[int, concurrent.futures.Future] | None = None
@@ -64,40 +71,33 @@ class Saver:
     config: Mapping[str, Any],
     data: Mapping[str, Any],
   ) -> None:
-    """Begins a checkpoint named by the state's step; waits for the one before.
-
-    Raises:
-      SaveError: if that or this one can't be written, since the place is full
-        or read-only. What was begun is removed; the next save may succeed.
-    """
+    """Begins a checkpoint named by the state's step, once none is under way."""
     self.wait()
     step = int(state.step)
-    with self._removing(step):
+
+    def begin():
       _check_room(self._root, sum(x.nbytes for x in jax.tree.leaves(state)))
       _write(self._manager, step, state, config, data)
       self._under_way = step, self._worker.submit(self._complete, step)
 
-  def wait(self) -> None:
-    """Returns once all is written.
+    self._try(step, begin)
 
-    Raises:
-      SaveError: if it can't be.
-    """
-    if self._under_way:
-      step, complete = self._under_way
-      self._under_way = None
-      with self._removing(step):
-        complete.result()
+  def wait(self) -> bool:
+    """Whether what was under way, if anything, is written now."""
+    if not self._under_way:
+      return False
+    step, complete = self._under_way
+    self._under_way = None
+    return self._try(step, complete.result)
 
   def _complete(self, step: int) -> None:
     self._manager.wait_until_finished()
     if jax.process_index() == 0:
       digests.write(self._root, self._manager.all_steps(), step)
 
-  @contextlib.contextmanager
-  def _removing(self, step: int) -> Iterator[None]:
+  def _try(self, step: int, function: Callable[[], None]) -> bool:
     try:
-      yield
+      function()
     except (OSError, ValueError, RuntimeError) as error:
       if isinstance(error, jax.errors.JaxRuntimeError):
         raise  # of the devices, or a lost process
@@ -105,7 +105,9 @@ class Saver:
         _remove_begun(self._root, step)
       self._manager.reload()
       line = (str(error).strip() or repr(error)).splitlines()[0]
-      raise SaveError(f"no checkpoint of step {step}: {line}") from error
+      self._failed(SaveError(f"no checkpoint of step {step}: {line}"))
+      return False
+    return True
 
 
 def _check_room(root: pathlib.Path, size: int) -> None:

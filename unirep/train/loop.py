@@ -50,8 +50,8 @@ def run(
     steps: number of the last step.
     log: where metrics go.
     log_every: steps between two logged ones; the last one is logged too.
-    save: (state, whether it is the last) -> whether a checkpoint was written.
-      It may write while training goes on, but for the last one.
+    save: (state, whether it is the last) -> whether there is a checkpoint of
+      it. All but the last may be written while training goes on.
     save_every: steps between two calls of it; the last state is saved too.
 
   Returns:
