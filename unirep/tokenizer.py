@@ -56,6 +56,8 @@ class Tokenizer:
     self._network, self._params, self._rows = network, params, rows
     # Padding is what it was in training: left out, or a part of the sample.
     self._masked = settings["mask_padding"]
+    data = settings["data"]
+    self._may_lack = data.get("missing", data["source"] == "media")
 
     @jax.jit
     def both(params, code_KxD, features, mask, keys_B):
@@ -94,7 +96,8 @@ class Tokenizer:
     Returns:
       Modality -> int32 codes (B, T), or a list of B arrays (T,) for a list. A
       modality that is not fine-aligned, like text, has one code a sample: T is
-      1 then. Codes of padding are -1.
+      1 then. Codes of padding are -1, and so are those of samples all NaN if
+      the model was trained with `data.missing`.
 
     Raises:
       InputError: for an unknown modality, a wrong rank or width, NaN, or no
@@ -222,12 +225,18 @@ class Tokenizer:
     return coded.join([codes for result in results for codes in result])
 
   def _each(self, features, lengths, *, clip: bool) -> dict[str, Any]:
-    lengths, features = lengths or {}, self.check(features)
+    lengths, lacks = lengths or {}, {}
+    if self._may_lack:
+      features, lacks = inputs.lacking(features)
+    features = self.check(features)
     for m in lengths:
       if m not in features:
         raise InputError(f"lengths[{m!r}] has no features of that name")
-    return {
+    codes = {
       m: self._one(m, x, lengths.get(m), clip) for m, x in features.items()
+    }
+    return {
+      m: inputs.without(x, lacks[m]) if lacks else x for m, x in codes.items()
     }
 
   def _one(self, m: str, x: Any, length: Any, clip: bool):
