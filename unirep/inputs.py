@@ -36,9 +36,9 @@ def checked(name: str, x: Any, axes: Sequence[str], width: int) -> Any:
 
 
 def lacking(
-  features: Mapping[str, Any],
+  features: Mapping[str, Any], allowed: bool
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-  """Zeros for samples that are all NaN, which say that they lack a modality.
+  """Zeros for samples that are all NaN, where that may say that they lack it.
 
   Returns:
     The features, and for each modality (B,) bool, True there.
@@ -47,7 +47,8 @@ def lacking(
   for m, x in features.items():
     ragged = isinstance(x, list | tuple)
     parts = [np.asarray(part) for part in x] if ragged else np.asarray(x)
-    lacks[m] = np.array([_is_nan(part) for part in parts], bool)
+    rows = parts if ragged or np.ndim(parts) > 1 else ()  # or it is refused
+    lacks[m] = np.array([_is_nan(x) for x in rows if allowed], bool)
     if lacks[m].any():
       pairs = zip(parts, lacks[m], strict=True)
       parts = [np.zeros_like(x) if lacks_it else x for x, lacks_it in pairs]
