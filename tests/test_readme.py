@@ -63,8 +63,10 @@ def test_your_data_in_ten_lines(tmp_path, monkeypatch, one_device):
   config = pretrain.get_config(flags["config"].split(":", 1)[1])
   config.data.path = flags["config.data.path"]
   made, text = prepared(config)
-  assert len(made.train) == made.batch_size == 58
-  assert "a batch has 58 samples instead of 80" in text
+  assert len(made.train) == 58
+  assert made.batch_size == 56
+  assert "a batch has 56 samples instead of 80: there are 58" in text
+  assert "1, 2, 4 or 8 devices" in text
 
 
 def sensors(folder):
