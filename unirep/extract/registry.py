@@ -6,12 +6,23 @@ from collections.abc import Callable
 from unirep.errors import InputError, pick
 from unirep.extract import logmel, pixels, sensor, words
 from unirep.extract.extractor import Extractor
+from unirep.extract.pretrained import captions, graphs, pictures, sounds
 
 EXTRACTORS: dict[str, Callable[..., Extractor]] = {
   "logmel": logmel.extractor,
   "pixels": pixels.extractor,
   "sensor": sensor.extractor,
   "words": words.extractor,
+  "yamnet": sounds.yamnet,
+  "yamnet-scores": sounds.yamnet_scores,
+  "vggish": sounds.vggish,
+  "efficientnet": pictures.efficientnet,
+  "efficientnet-vector": pictures.efficientnet_vector,
+  "vgg19": pictures.vgg19,
+  "minilm": captions.minilm,
+  "minilm-sentence": captions.minilm_sentence,
+  "bert": captions.bert,
+  "onnx": graphs.onnx,
 }
 
 

@@ -12,6 +12,9 @@ from scipy import special
 from unirep.extract import options
 from unirep.extract.extractor import Extractor, Loaded
 
+# Letters, digits and apostrophes inside.
+WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
+
 
 class Words(NamedTuple):
   """How wide the vector of a word is."""
@@ -48,9 +51,7 @@ def extractor(argument: str = "") -> Extractor:
 
 def split(text: str) -> list[str]:
   """Words in small letters: letters, digits and apostrophes inside."""
-  return re.findall(
-    r"\w+(?:['\u2019]\w+)*", unicodedata.normalize("NFKC", text).casefold()
-  )
+  return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 @functools.lru_cache(maxsize=2**16)
