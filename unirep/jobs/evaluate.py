@@ -67,14 +67,13 @@ def run(
   )
   began = time.perf_counter()
   clips = encode("clips", "seen"), encode("clips", "test")
-  shared = evaluation.shared(*clips, len(tokenizer.codebook))
-  rows = []
+  shared, rows = evaluation.shared(*clips, len(tokenizer.codebook)), []
   for name in config.tasks:
     started = time.perf_counter()
     setting = _setting(config, name, tokenizer, keep_M, encode)
-    found = [*TASKS[name].rows(setting)]
+    found = [row._asdict() for row in TASKS[name].rows(setting)]
+    rows += found
     seconds = time.perf_counter() - started
-    rows += [row._asdict() for row in found]
     console.print(f"{name}: {len(found)} rows in {seconds:.0f} s")
   results = {
     "protocol": config.protocol,
@@ -86,6 +85,11 @@ def run(
     "sharing": shared,
     "config": build.as_json(config),
   }
+  _tell(results, workdir, console)
+  return results
+
+
+def _tell(results, workdir, console) -> None:
   files.write_json(workdir / "results.json", results)
   with files.whole(workdir / "results.md") as part:
     part.write_text(tables.markdown(results))
@@ -94,7 +98,6 @@ def run(
   console.print(
     f"results.json, .md, .png and .pdf are in {workdir}", soft_wrap=True
   )
-  return results
 
 
 def check(config: Config) -> None:

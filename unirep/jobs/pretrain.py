@@ -72,11 +72,6 @@ def run(
   )
   state, how = start(job, config, manager)
   began_at, began = int(state.step), time.perf_counter()
-  if began_at > config.steps:
-    raise InputError(
-      f"{workdir} is after step {began_at} already; steps={config.steps} must "
-      "not lie before it"
-    )
   if how:
     console.print(f"{workdir}: {how}", soft_wrap=True)
   with tracking.run(config.wandb, workdir, job.settings) as tracker:
@@ -107,11 +102,17 @@ def start(job: Job, config: Config, manager: Any) -> tuple[TrainState, str]:
     The state, and where it is from if it is no fresh one.
 
   Raises:
-    InputError: if there are checkpoints, but none can be read.
+    InputError: if there are checkpoints, but none can be read, or the newest is
+      from behind the last step.
   """
   restored = checkpoint.restore(manager, job.shapes, job.sharding)
   if restored is not None:
     state, place = restored
+    if state.step > config.steps:
+      raise InputError(
+        f"{pathlib.Path(str(manager.directory)).parent} is after step "
+        f"{int(state.step)} already; steps={config.steps} must not lie before it"
+      )
     job.batches.set_state(place)
     return state, f"resuming after step {int(state.step)}"
   state = starts.fresh(job.init, config.seed, job.sharding)

@@ -52,9 +52,7 @@ class Saver:
   """
 
   def __init__(
-    self,
-    manager: ocp.CheckpointManager,
-    failed: Callable[[SaveError], None],
+    self, manager: ocp.CheckpointManager, failed: Callable[[SaveError], None]
   ):
     """`failed` hears of every checkpoint that can't be written, and may raise.
 
@@ -104,8 +102,8 @@ class Saver:
       if jax.process_index() == 0:
         _remove_begun(self._root, step)
       self._manager.reload()
-      line = (str(error).strip() or repr(error)).splitlines()[0]
-      self._failed(SaveError(f"no checkpoint of step {step}: {line}"))
+      said = (str(error).strip() or repr(error)).splitlines()[0]
+      self._failed(SaveError(f"no checkpoint of step {step}: {said}"))
       return False
     return True
 
