@@ -109,9 +109,10 @@ def start(job: Job, config: Config, manager: Any) -> tuple[TrainState, str]:
   if restored is not None:
     state, place = restored
     if state.step > config.steps:
+      place = pathlib.Path(str(manager.directory)).parent
       raise InputError(
-        f"{pathlib.Path(str(manager.directory)).parent} is after step "
-        f"{int(state.step)} already; steps={config.steps} must not lie before it"
+        f"{place} is after step {int(state.step)} already; "
+        f"steps={config.steps} must not lie before it"
       )
     job.batches.set_state(place)
     return state, f"resuming after step {int(state.step)}"
