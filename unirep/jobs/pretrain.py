@@ -109,9 +109,9 @@ def start(job: Job, config: Config, manager: Any) -> tuple[TrainState, str]:
   if restored is not None:
     state, place = restored
     if state.step > config.steps:
-      place = pathlib.Path(str(manager.directory)).parent
+      where = pathlib.Path(str(manager.directory)).parent
       raise InputError(
-        f"{place} is after step {int(state.step)} already; "
+        f"{where} is after step {int(state.step)} already; "
         f"steps={config.steps} must not lie before it"
       )
     job.batches.set_state(place)
