@@ -34,7 +34,8 @@ def get_config(arg: str = "") -> ConfigDict:
   config.batch_size = 80
   config.dropout = 0.1
   config.log_every = 10
-  config.checkpoint_every = 100
+  config.checkpoint_every = 100  # steps, and no sooner than after ...
+  config.checkpoint_seconds = 30.0  # ... that time since the last one
   config.checkpoints_kept = 2
   config.checkpoints_required = False  # True: end where one can't be written
   config.wandb = ""  # a project of Weights & Biases; needs unirep[wandb]
@@ -265,6 +266,7 @@ def tiny(config: Any) -> None:
   config.batch_size = 8
   config.log_every = 1
   config.checkpoint_every = 1
+  config.checkpoint_seconds = 0.0
   config.model.update({"dim": 16, "heads": 2, "hidden": 16})
   config.cpc.width = 16
   config.club.hidden = 8

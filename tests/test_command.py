@@ -90,10 +90,23 @@ def test_an_old_python_is_told_so(monkeypatch, capsys):
   assert error.count("\n") == 1
 
 
-def test_a_missing_package_is_named(tmp_path):
-  (tmp_path / "optax.py").write_text("raise ModuleNotFoundError(name='optax')")
-  done = run(tmp_path, "-m", "unirep", "--config=configs/pretrain.py", code=2)
-  assert done.stderr.startswith("unirep: the package 'optax' is missing")
+@pytest.mark.parametrize("module", ["unirep", "unirep.main"])
+@pytest.mark.parametrize(
+  ("package", "name", "words"),
+  [
+    ("absl", "absl", "the package 'absl' is missing (No module"),
+    ("ml_collections", "ml_collections.x", "the package 'ml_collections' is"),
+    ("jax", "jax", "the package 'jax' is missing (No module"),
+    ("optax", None, "a package is broken (No module"),
+  ],
+)
+def test_a_missing_package_is_named(tmp_path, module, package, name, words):
+  (tmp_path / f"{package}.py").write_text(
+    f"raise ImportError('No module\\nhere', name={name!r})"
+  )
+  done = run(tmp_path, "-m", module, "--config=configs/pretrain.py", code=2)
+  assert done.stderr.startswith(f"unirep: {words}")
+  assert "install unirep again" in done.stderr
   assert done.stderr.count("\n") == 1
 
 

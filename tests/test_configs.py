@@ -99,8 +99,8 @@ def extracted(folder):
 
 # Leaves that only a run reads, not what it is prepared from.
 RUNNING = {
-  *("log_every", "checkpoint_every", "checkpoints_kept"),
-  *("checkpoints_required", "job", "mask_padding"),
+  *("log_every", "checkpoint_every", "checkpoint_seconds"),
+  *("checkpoints_kept", "checkpoints_required", "job", "mask_padding"),
   *("probe.steps", "probe.batch_size", "probe.learning_rate"),
   *("probe.passes", "probe.seeds"),
 }

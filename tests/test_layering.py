@@ -10,6 +10,7 @@ LEAVES = {"errors", "files", "parallel/collectives"}  # for everyone
 MAY = {  # room -> what it may import besides itself and the leaves
   "errors": set(),
   "files": set(),
+  "digests": set(),
   "parallel": set(),
   "parallel/collectives": set(),
   "toc": set(),
@@ -21,7 +22,7 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "losses": {"nn"},  # two of them own networks
   "methods": {"nn", "losses", "codebook", "growth"},
   "methods/method": set(),
-  "train": {"methods/method", "parallel"},  # no loss and no network
+  "train": {"digests", "methods/method", "parallel"},  # no loss and no network
   "interop": set(),
   "extract": set(),  # raw media in, arrays out
   "codes": {"data"},
@@ -38,14 +39,15 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "jobs": {"*"},
   "flags": {"overview"},
   "overview": set(),
-  "command": {"flags", "main", "overview"},
+  "command": {"experiment", "flags", "overview"},
   "__main__": {"command"},
+  "main": {"command"},
   "cache": set(),
-  "main": {"cache", "command", "flags", "jobs", "parallel", "train"},
+  "experiment": {"cache", "flags", "jobs", "parallel", "train"},
 }
 FLAX = {"nn", "losses/club", "losses/cpc", "extract/networks"}
 COLLECTIONS = {"flags", "build"}
-NOBODY_IMPORTS = {"jobs": {"main"}, "build": {"tokenizer", "jobs"}}
+NOBODY_IMPORTS = {"jobs": {"experiment"}, "build": {"tokenizer", "jobs"}}
 
 
 def modules():

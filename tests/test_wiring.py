@@ -445,6 +445,19 @@ def test_a_batch_is_no_larger_than_the_data(samples, batch):
   assert len(next(made.batches)["features"]["audio"]) == batch
 
 
+@pytest.mark.parametrize(
+  ("size", "shards", "batch"),
+  [
+    *((58, shards, 56) for shards in (1, 2, 4, 8)),
+    *((58, 3, 48), (58, 16, 48), (8, 1, 8), (80, 1, 80), (500, 1, 80)),
+    *((7, 1, 7), (7, 2, 6), (23, 3, 21)),  # too few for what all could do
+  ],
+)
+def test_devices_agree_on_a_batch_of_little_data(size, shards, batch):
+  assert preparation.fitting(80, size, shards) == batch
+  assert batch % shards == 0
+
+
 def test_a_sample_a_device_is_the_least():
   config = pretrain_config.get_config("size=tiny")
   config.data.update({"train_size": 7, "test_size": 8})

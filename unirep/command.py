@@ -4,24 +4,10 @@ import os
 import sys
 
 LEAST = (3, 11)
-NEEDS = (
-  "jax",
-  "flax",
-  "grain",
-  "h5py",
-  "matplotlib",
-  "ml_collections",
-  "optax",
-  "orbax.checkpoint",
-  "rich",
-  "scipy",
-  "sklearn",
-  "tensorboardX",
-)
 
 
 def main() -> None:
-  """Runs the command line, as `python -m unirep.main` does."""
+  """Runs the command line: every door leads here."""
   sys.exit(run(sys.argv))
 
 
@@ -41,18 +27,19 @@ def run(argv: list[str]) -> int:
     import absl.app
     import absl.logging
 
-    from unirep import flags
-    from unirep import main as module
+    from unirep import experiment, flags
   except ImportError as error:
     name = (error.name or "").split(".")[0]
-    if name not in {x.split(".")[0] for x in NEEDS} | {"absl"}:
+    if name == "unirep":
       raise
+    what = f"the package {name!r} is missing" if name else "a package is broken"
+    line = " ".join(str(error).split())
     return _refuse(
-      f"the package {name!r} is missing ({error}); install unirep again: "
-      "pip install -e . in its clone, or pip install unirep"
+      f"{what} ({line}); install unirep again: pip install -e . in its clone, "
+      "or pip install unirep"
     )
   absl.logging.set_verbosity(absl.logging.WARNING)
-  absl.app.run(module.main, argv=argv, flags_parser=flags.parse)
+  absl.app.run(experiment.main, argv=argv, flags_parser=flags.parse)
   return 0
 
 

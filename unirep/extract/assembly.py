@@ -64,11 +64,7 @@ def assemble(
     raise InputError(
       f"none of {len(found)} samples can be read; {folder / FAILED} says why"
     )
-  members = {
-    split: np.array([found[row.sample].split == split for row in rows])
-    for split in samples.SPLITS
-  }
-  members = {split: mine for split, mine in members.items() if mine.any()}
+  members = _members(rows, found)
   numbers = samples.classes(found)
   manifest = {
     **head,
@@ -95,6 +91,15 @@ def assemble(
   files.write_json(building / MANIFEST, manifest)
   building.rename(folder / FEATURES)
   return manifest
+
+
+def _members(rows, found) -> dict[str, np.ndarray]:
+  """Split -> (rows,) bool, of splits that have any."""
+  members = {
+    split: np.array([found[row.sample].split == split for row in rows])
+    for split in samples.SPLITS
+  }
+  return {split: mine for split, mine in members.items() if mine.any()}
 
 
 def _write_labels(folder: pathlib.Path, labels: Sequence[int]) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 from unirep.build import CODES, DTYPES, Config
 from unirep.data.sources import SOURCES
 from unirep.errors import InputError, pick
+from unirep.jobs import tracking
 from unirep.losses import club, cmcm, contrast
 from unirep.methods.registry import METHODS
 from unirep.nn import encoders
 from unirep.nn.kinds import KINDS
-from unirep.train import checkpoint, optimizer, tracking
+from unirep.train import checkpoint, optimizer
 
 CHOICES = {  # leaf -> the registry that it names an entry of
   "method": METHODS,

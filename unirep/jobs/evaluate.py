@@ -19,6 +19,7 @@ from unirep.data import sources
 from unirep.data.datasets import media
 from unirep.errors import InputError, pick
 from unirep.jobs import encoding, evaluation, report, tables
+from unirep.jobs.toc import PUBLISHED
 from unirep.tasks import sharing
 from unirep.tasks.probing import probe, protocol
 from unirep.tasks.registry import TASKS
@@ -66,14 +67,13 @@ def run(
   )
   began = time.perf_counter()
   clips = encode("clips", "seen"), encode("clips", "test")
-  shared = evaluation.shared(*clips, len(tokenizer.codebook))
-  rows = []
+  shared, rows = evaluation.shared(*clips, len(tokenizer.codebook)), []
   for name in config.tasks:
     started = time.perf_counter()
     setting = _setting(config, name, tokenizer, keep_M, encode)
-    found = [*TASKS[name].rows(setting)]
+    found = [row._asdict() for row in TASKS[name].rows(setting)]
+    rows += found
     seconds = time.perf_counter() - started
-    rows += [row._asdict() for row in found]
     console.print(f"{name}: {len(found)} rows in {seconds:.0f} s")
   results = {
     "protocol": config.protocol,
@@ -85,6 +85,11 @@ def run(
     "sharing": shared,
     "config": build.as_json(config),
   }
+  _tell(results, workdir, console)
+  return results
+
+
+def _tell(results, workdir, console) -> None:
   files.write_json(workdir / "results.json", results)
   with files.whole(workdir / "results.md") as part:
     part.write_text(tables.markdown(results))
@@ -93,7 +98,6 @@ def run(
   console.print(
     f"results.json, .md, .png and .pdf are in {workdir}", soft_wrap=True
   )
-  return results
 
 
 def check(config: Config) -> None:
@@ -106,8 +110,8 @@ def check(config: Config) -> None:
       raise InputError(
         f"tasks: {name} needs a second data set; {config.data.source} is one"
       )
-  if not config.tasks or not config.trained_on or not config.tested_on:
-    raise InputError("tasks, trained_on and tested_on must not be empty")
+  if not config.tasks:
+    raise InputError("tasks must not be empty")
   if config.protocol not in protocol.PROTOCOLS:
     raise InputError(
       f"protocol={config.protocol!r} is not one of {protocol.PROTOCOLS}"
@@ -130,13 +134,20 @@ def keeps(config: Config, dims: int) -> list[int]:
   Raises:
     InputError: for one that TOC can't keep.
   """
+  asked = config.toc.keep or [keep for keep in PUBLISHED if keep <= dims]
   try:
-    for keep in config.toc.keep:
+    for keep in asked:
       if keep != dims:
         toc.check_keep(keep, dims, tuple(config.toc.top_share))
   except ValueError as error:
     raise InputError(f"toc.keep={tuple(config.toc.keep)}: {error}") from error
-  return [*sorted({*config.toc.keep} - {dims}), dims]
+  return [*sorted({*asked} - {dims}), dims]
+
+
+def _modalities(asked, tokenizer) -> tuple[str, ...]:
+  """Those asked for; else those with a code a step, if there are any."""
+  fine = tuple(tokenizer.settings["fine"])
+  return tuple(asked) or fine or tokenizer.modalities
 
 
 def _chosen(config, tokenizer) -> int:
@@ -164,8 +175,8 @@ def _setting(config, name, tokenizer, keep_M, encode) -> Setting:
     codes=encode,
     keep_M=keep_M,
     masks=functools.partial(masks, config, code_KxD, keep_M),
-    sources=config.trained_on,
-    targets=config.tested_on,
+    sources=_modalities(config.trained_on, tokenizer),
+    targets=_modalities(config.tested_on, tokenizer),
     protocol=config.protocol,
     seed=config.seed,
     seeds=config.seeds,

@@ -4,6 +4,7 @@ Nothing is written here.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from unirep.methods.network import Network
 from unirep.parallel import mesh as meshes
 from unirep.train import state as states
 from unirep.train.state import Training, TrainState
+
+EVEN = 8  # what batches shrink to a multiple of: devices that machines have
 
 
 class Job(NamedTuple):
@@ -65,11 +68,7 @@ def prepare(config: Config) -> Job:
   mesh = meshes.make(config.batch_size, model=config.mesh.model)
   train, test = sources.pair(config.data, config.modalities, config.fine)
   shards = mesh.shape[meshes.AXIS]
-  batch_size = min(config.batch_size, len(train) // shards * shards)
-  if not batch_size:
-    raise InputError(
-      f"{len(train)} samples to learn from are too few for {shards} devices"
-    )
+  batch_size = fitting(config.batch_size, len(train), shards)
   network, training = build.network(config), build.training(config)
   sample = pipeline.stack([train[0]])
   network.check(sample["features"])
@@ -104,6 +103,30 @@ def prepare(config: Config) -> Job:
   )
 
 
+def fitting(asked: int, size: int, shards: int) -> int:
+  """The batch size, `asked` or what fits so few samples.
+
+  That is a multiple of `EVEN` where there are as many, so that other numbers of
+  devices do the same training.
+
+  Args:
+    asked: a multiple of `shards`.
+    size: of the data.
+    shards: devices that share a batch.
+
+  Raises:
+    InputError: for fewer samples than devices.
+  """
+  if size < shards:
+    raise InputError(
+      f"{size} samples to learn from are too few for {shards} devices"
+    )
+  if size >= asked:
+    return asked
+  even = math.lcm(EVEN, shards)
+  return size // even * even or size // shards * shards
+
+
 def describe(job: Job, asked: int) -> str:
   """One paragraph on what is about to be trained, and where.
 
@@ -125,4 +148,6 @@ def describe(job: Job, asked: int) -> str:
       f"\na batch has {job.batch_size} samples instead of {asked}: there are "
       f"{len(job.train)} to learn from"
     )
+    if job.batch_size % EVEN == 0:
+      text += ", and 1, 2, 4 or 8 devices shall do the same training"
   return text

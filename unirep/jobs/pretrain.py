@@ -16,13 +16,20 @@ from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.data import pipeline
 from unirep.errors import InputError
-from unirep.jobs import encoding, evaluation, preparation, report, tables
+from unirep.jobs import (
+  encoding,
+  evaluation,
+  preparation,
+  report,
+  tables,
+  tracking,
+)
 from unirep.jobs import start as starts
 from unirep.jobs.preparation import Job
 from unirep.parallel import lockstep
 from unirep.parallel import mesh as meshes
 from unirep.tokenizer import Tokenizer
-from unirep.train import checkpoint, log, loop, step, tracking
+from unirep.train import checkpoint, log, loop, step
 from unirep.train import state as states
 from unirep.train.state import TrainState
 
@@ -65,11 +72,6 @@ def run(
   )
   state, how = start(job, config, manager)
   began_at, began = int(state.step), time.perf_counter()
-  if began_at > config.steps:
-    raise InputError(
-      f"{workdir} is after step {began_at} already; steps={config.steps} must "
-      "not lie before it"
-    )
   if how:
     console.print(f"{workdir}: {how}", soft_wrap=True)
   with tracking.run(config.wandb, workdir, job.settings) as tracker:
@@ -100,11 +102,18 @@ def start(job: Job, config: Config, manager: Any) -> tuple[TrainState, str]:
     The state, and where it is from if it is no fresh one.
 
   Raises:
-    InputError: if there are checkpoints, but none can be read.
+    InputError: if there are checkpoints, but none can be read, or the newest is
+      from behind the last step.
   """
   restored = checkpoint.restore(manager, job.shapes, job.sharding)
   if restored is not None:
     state, place = restored
+    if state.step > config.steps:
+      where = pathlib.Path(str(manager.directory)).parent
+      raise InputError(
+        f"{where} is after step {int(state.step)} already; "
+        f"steps={config.steps} must not lie before it"
+      )
     job.batches.set_state(place)
     return state, f"resuming after step {int(state.step)}"
   state = starts.fresh(job.init, config.seed, job.sharding)
@@ -139,18 +148,22 @@ def train(
   workdir: pathlib.Path,
 ) -> TrainState:
   """The loop, with its numbers from `config`."""
-  required = config.checkpoints_required
 
-  def save(state: TrainState) -> bool:
-    place = job.batches.get_state()
-    try:
-      checkpoint.save(manager, state, job.settings, place)
-    except checkpoint.SaveError as error:
-      if required:
-        raise
-      logging.warning("%s; training goes on", error)
+  def failed(error: checkpoint.SaveError) -> None:
+    if config.checkpoints_required:
+      raise error
+    logging.warning("%s; training goes on", error)
+
+  saver = checkpoint.Saver(manager, failed)
+  since = [time.monotonic()]
+
+  def save(state: TrainState, last: bool) -> bool:
+    waited = time.monotonic() - since[0]
+    if not last and not lockstep.same(waited >= config.checkpoint_seconds):
       return False
-    return True
+    since[0] = time.monotonic()
+    saver.save(state, job.settings, job.batches.get_state())
+    return saver.wait() if last else True
 
   program = step.build(
     job.training,
@@ -174,11 +187,9 @@ def train(
       )
   except loop.NonFiniteError as error:
     broken = checkpoint.open_manager(workdir / workdirs.NONFINITE, 1)
-    place = job.batches.get_state()
-    try:
-      checkpoint.save(broken, error.state, job.settings, place)
-    except checkpoint.SaveError as full:
-      logging.warning("%s", full)
+    kept = checkpoint.Saver(broken, lambda full: logging.warning("%s", full))
+    kept.save(error.state, job.settings, job.batches.get_state())
+    kept.wait()
     raise
   finally:
     job.batches.close()

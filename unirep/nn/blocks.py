@@ -55,12 +55,41 @@ def draw(key: jax.Array, declared: Any) -> Any:
 
 
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """The matrix product of (..., F) and (F, D), over one axis of rows.
+  """The matrix product of (..., F) and (F, D), in the type of x.
 
-  For the gradient of one over several axes a CPU transposes all rows first.
+  It has one axis of rows: for the gradient of one over several axes a CPU
+  transposes all rows first. The kernel's gradient is summed in its own type.
   """
-  y = x.reshape(-1, x.shape[-1]) @ kernel
+  rows = x.reshape(-1, x.shape[-1])
+  mixed = x.dtype != kernel.dtype
+  y = _mixed_product(rows, kernel) if mixed else rows @ kernel
   return y.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+@jax.custom_vjp
+def _mixed_product(x_RxF, kernel_FxD):
+  return x_RxF @ kernel_FxD.astype(x_RxF.dtype)
+
+
+def _mixed_backward(kept, dy_RxD):
+  x_RxF, kernel_FxD = kept
+  dx_RxF = dy_RxD @ kernel_FxD.astype(dy_RxD.dtype).T
+  rows = (((0,), (0,)), ((), ()))
+  # Sums of many rows, and over devices, are not rounded to 8 bits.
+  d_FxD = jax.lax.dot_general(
+    x_RxF, dy_RxD, rows, preferred_element_type=kernel_FxD.dtype
+  )
+  return dx_RxF, d_FxD
+
+
+_mixed_product.defvjp(
+  lambda x, kernel: (_mixed_product(x, kernel), (x, kernel)), _mixed_backward
+)
+
+
+def add(y: jax.Array, bias: jax.Array) -> jax.Array:
+  """Of the type of y; what the bias gets as gradient is summed in its own."""
+  return (y + bias).astype(y.dtype)
 
 
 class Linear(nn.Module):
@@ -76,11 +105,10 @@ class Linear(nn.Module):
     bound = self.bound or 1 / math.sqrt(x.shape[-1])
     shape = (x.shape[-1], self.width)
     kernel = self.param("kernel", uniform(bound), shape, float)
-    x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
+    x, _ = promote_dtype(x, kernel, dtype=self.dtype)
     y = product(x, kernel)
     if self.use_bias:
-      bias = self.param("bias", uniform(bound), (self.width,), float)
-      y += bias.astype(y.dtype)
+      y = add(y, self.param("bias", uniform(bound), (self.width,), float))
     return y
 
 
@@ -114,7 +142,7 @@ class Conv(nn.Module):
     bound = 1 / math.sqrt(fan_in * self.size**2)
     shape = (self.size, self.size, features, self.width)
     kernel = self.param("kernel", uniform(bound), shape, float)
-    *given, kernel = promote_dtype(*given, kernel, dtype=self.dtype)
+    *given, _ = promote_dtype(*given, kernel, dtype=self.dtype)
     if self.size == 1 and not self.padding and everywhere is None:
       y = product(given[0], kernel[0, 0])
     elif self.transposed:
@@ -123,8 +151,7 @@ class Conv(nn.Module):
       gather = functools.partial(_gather, padding=self.padding)
       y = chunks.rows_on_cpu(gather, kernel, given, self.size**2 * features)
     if self.use_bias:
-      bias = self.param("bias", uniform(bound), (self.width,), float)
-      y += bias.astype(y.dtype)
+      y = add(y, self.param("bias", uniform(bound), (self.width,), float))
     return y
 
 
@@ -188,8 +215,8 @@ class SelfAttention(nn.Module):
     bound = math.sqrt(6 / (2 * D + 2 * D))  # Xavier over the packed (D, 3D)
     kernel = self.param("in_kernel", uniform(bound), (D, 3 * D), float)
     bias = self.param("in_bias", nn.initializers.zeros, (3 * D,), float)
-    x, kernel, bias = promote_dtype(x_BxTxD, kernel, bias, dtype=self.dtype)
-    qkv = product(x, kernel) + bias
+    x, _ = promote_dtype(x_BxTxD, kernel, dtype=self.dtype)
+    qkv = add(product(x, kernel), bias)
     qkv = qkv.reshape(B, T, 3, self.heads, D // self.heads)
     q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
     score = jnp.einsum("btnd,bsnd->bnts", q, k) / math.sqrt(D // self.heads)
@@ -201,7 +228,7 @@ class SelfAttention(nn.Module):
     mixed = jnp.einsum("bnts,bsnd->btnd", weight, v).reshape(B, T, D)
     out_bias = self.param("out_bias", nn.initializers.zeros, (D,), float)
     y = Linear(D, use_bias=False, dtype=self.dtype, name="out")(mixed)
-    return y + out_bias.astype(y.dtype)
+    return add(y, out_bias)
 
 
 def dropout(

@@ -62,7 +62,7 @@ class Log:
     settings: Mapping[str, Any] | None = None,
     tracker: Any = None,
   ):
-    """`settings` are hyperparameters, `tracker` a run of `train.tracking`."""
+    """`settings` are hyperparameters, `tracker` a run of `jobs.tracking`."""
     self._lines = _Lines(directory / METRICS, start)
     self._board = _Board(directory / BOARD, start, settings or {})
     self._tracker = tracker

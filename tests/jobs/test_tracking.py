@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from unirep.errors import InputError
-from unirep.train import tracking
+from unirep.jobs import tracking
 from unirep.train.log import Log, leaves
 
 FAKE = """
