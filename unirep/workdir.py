@@ -36,6 +36,7 @@ ADDED: dict[str, Any] = {
   "data.holdout_seed": lambda settings: settings.get("seed"),
   "method": "fcid",
   "init_from": "",
+  "probe.samples": 0,
 }
 
 
