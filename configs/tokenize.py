@@ -3,8 +3,8 @@ r"""Features to codes: what a trained model makes of your data.
 python -m unirep.main --config=configs/tokenize.py \
   --config.checkpoint=runs/digits --config.features=features.npz
 
-`features` is one .npz, with arrays as in `unirep.data.arrays`, or a folder of
-them.
+`features` is a file or folder as in docs/data.md; in a folder of shards each has
+codes of its own.
 """
 
 from typing import Any
@@ -18,6 +18,6 @@ def get_config(arg: str = "") -> ConfigDict:
   config: Any = ConfigDict()  # its type stubs know no leaves
   config.job = "tokenize"
   config.checkpoint = ""  # work directory of a pretraining run
-  config.features = ""  # a .npz file, or a folder of .npz files
+  config.features = ""  # .npz, HDF5, folder of .npy or of shards
   config.missing = False  # True: a sample's features all NaN are missing
   return config
