@@ -3,7 +3,7 @@ r"""Features to codes: what a trained model makes of your data.
 python -m unirep.main --config=configs/tokenize.py \
   --config.checkpoint=runs/digits --config.features=features.npz
 
-`features` is a file or folder as in docs/data.md; in a folder of shards each has
+`features` is a file or folder as in docs/data.md; each shard of a folder has
 codes of its own.
 """
 
