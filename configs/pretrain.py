@@ -4,7 +4,7 @@ python -m unirep.main --config=configs/pretrain.py --workdir=runs/first
 
 Variants, separated by commas after a colon:
   method=fcid|dcid               the newer and the older method of the family
-  data=synthetic|digits|arrays   what to learn from (default synthetic)
+  data=synthetic|digits|arrays|media   what to learn from (default synthetic)
   preset=clean|released          the method mended, or as published
   size=small|paper|tiny          paper: the published widths; tiny: for tests
 For example `--config=configs/pretrain.py:data=digits,preset=released`. Every
@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 CHOICES = {
   "method": ("fcid", "dcid"),
-  "data": ("synthetic", "digits", "arrays"),
+  "data": ("synthetic", "digits", "arrays", "media"),
   "preset": ("clean", "released"),
   "size": ("small", "paper", "tiny"),
 }
@@ -34,9 +34,11 @@ def get_config(arg: str = "") -> ConfigDict:
   config.batch_size = 80
   config.dropout = 0.1
   config.log_every = 10
-  config.checkpoint_every = 100
+  config.checkpoint_every = 100  # steps, and no sooner than after ...
+  config.checkpoint_seconds = 30.0  # ... that time since the last one
   config.checkpoints_kept = 2
   config.checkpoints_required = False  # True: end where one can't be written
+  config.wandb = ""  # a project of Weights & Biases; needs unirep[wandb]
   config.workers = 0  # processes that load data; 0 loads in this one
   config.dtype = "float32"  # of the networks; codes and losses stay in float32
 
@@ -82,9 +84,8 @@ def get_config(arg: str = "") -> ConfigDict:
   }
 
   {"clean": clean, "released": released}[variant["preset"]](config)
-  {"synthetic": synthetic, "digits": digits, "arrays": arrays}[variant["data"]](
-    config
-  )
+  sources = {"synthetic": synthetic, "digits": digits}
+  {**sources, "arrays": arrays, "media": media}[variant["data"]](config)
   {"small": small, "paper": paper, "tiny": tiny}[variant["size"]](config)
   {"fcid": fcid, "dcid": dcid}[variant["method"]](config, variant["preset"])
   return config
@@ -238,6 +239,16 @@ def arrays(config: Any) -> None:
   }
 
 
+def media(config: Any) -> None:
+  """What configs/extract.py wrote: docs/media.md."""
+  config.data = {
+    "source": "media",
+    "path": "",  # the work directory of an extraction
+    "holdout": 0.1,  # share that is held out where no split is validation
+    "holdout_seed": 0,
+  }
+
+
 def small(config: Any) -> None:
   """For a laptop: as set above."""
   del config
@@ -256,6 +267,7 @@ def tiny(config: Any) -> None:
   config.batch_size = 8
   config.log_every = 1
   config.checkpoint_every = 1
+  config.checkpoint_seconds = 0.0
   config.model.update({"dim": 16, "heads": 2, "hidden": 16})
   config.cpc.width = 16
   config.club.hidden = 8

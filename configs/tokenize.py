@@ -3,8 +3,10 @@ r"""Features to codes: what a trained model makes of your data.
 python -m unirep.main --config=configs/tokenize.py \
   --config.checkpoint=runs/digits --config.features=features.npz
 
-`features` is a file or folder as in docs/data.md; each shard of a folder has
-codes of its own.
+`features` is a file or folder as in docs/data.md, or a folder that
+configs/extract.py wrote; each shard of a folder has codes of its own. Or
+`media` names raw files, as there: a model that learned from extracted
+features knows how to read them.
 """
 
 from typing import Any
@@ -19,5 +21,8 @@ def get_config(arg: str = "") -> ConfigDict:
   config.job = "tokenize"
   config.checkpoint = ""  # work directory of a pretraining run
   config.features = ""  # .npz, HDF5, folder of .npy or of shards
+  config.media = ""  # or a folder or .csv file of raw media
+  config.workers = 1  # processes that read media; 0 reads in this one
+  config.timeout = 300.0  # seconds after which a worker gives a file up
   config.missing = False  # True: a sample's features all NaN are missing
   return config

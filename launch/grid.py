@@ -7,7 +7,7 @@ import json
 import pathlib
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import absl.flags
@@ -18,6 +18,7 @@ from unirep import workdir as workdir_lib
 from unirep.errors import InputError
 
 CONFIG = "configs/pretrain.py"  # of a run that names none
+ITS_OWN = ("config", "name")  # keys of a run that are none of its configuration
 LONGEST_NAME = 120  # in characters; file systems allow 255 bytes
 RESULTS = {  # job -> what it writes last
   "pretrain": workdir_lib.SUMMARY,
@@ -35,6 +36,9 @@ class Run(NamedTuple):
     command: its arguments for `unirep.main`.
     workdir: its work directory.
     result: the file in there that says that it is finished.
+    seed: of its configuration, if that has one.
+    variant: what it has in common with its other seeds; "name", or what it
+      overrides and not all runs of the sweep do likewise.
   """
 
   name: str
@@ -42,6 +46,8 @@ class Run(NamedTuple):
   command: tuple[str, ...]
   workdir: pathlib.Path
   result: str
+  seed: int | None
+  variant: str = ""
 
   def finished(self) -> bool:
     """Whether its results are there."""
@@ -66,11 +72,16 @@ def name(overrides: Mapping[str, Any]) -> str:
   too long, a digest of the overrides keeps it unique.
   """
   config, _, variant = str(overrides.get("config", CONFIG)).partition(":")
-  items = [f"{k}={v}" for k, v in sorted(overrides.items()) if k != "config"]
+  if "name" in overrides:
+    seed = [f"seed={overrides['seed']}"] if "seed" in overrides else []
+    whole = _safe(",".join([str(overrides["name"]), *seed]))
+    if len(whole) <= LONGEST_NAME:
+      return whole  # as the user wants it; `load` refuses those that collide
+  items = [f"{k}={v}" for k, v in sorted(overrides.items()) if k not in ITS_OWN]
   if variant or config != CONFIG or not items:
     items = [pathlib.PurePath(config).stem, *filter(None, [variant]), *items]
-  whole = ",".join(items)
-  safe = re.sub(r"[^\w.,=+-]+", "_", whole, flags=re.ASCII)
+  whole = ",".join([*map(str, filter(None, [overrides.get("name")])), *items])
+  safe = _safe(whole)
   if safe == whole and len(safe) <= LONGEST_NAME:
     return safe
   text = json.dumps(sorted((k, str(v)) for k, v in overrides.items()))
@@ -78,18 +89,47 @@ def name(overrides: Mapping[str, Any]) -> str:
   return f"{safe[: LONGEST_NAME - 9]}-{digest}"
 
 
+def _safe(text: str) -> str:
+  return re.sub(r"[^\w.,=+-]+", "_", text, flags=re.ASCII)
+
+
+def variants(runs: Sequence[Run]) -> list[Run]:
+  """The runs with the names of their variants.
+
+  Raises:
+    InputError: if two runs of a variant have the same seed.
+  """
+  common = set.intersection(*({*_items(run)} for run in runs))
+  named: dict[tuple[str, int | None], Run] = {}
+  for run in runs:
+    own = [f"{k}={v}" for k, v in _items(run) if (k, v) not in common]
+    variant = str(run.overrides.get("name", ", ".join(own) or "default"))
+    if (variant, run.seed) in named:
+      raise InputError(f"two runs of {variant!r} have the seed {run.seed}")
+    named[variant, run.seed] = run._replace(variant=variant)
+  return [*named.values()]
+
+
+def _items(run):
+  """What it overrides beside its seed, as text."""
+  return [
+    (k, str(v)) for k, v in run.overrides.items() if k not in ("seed", "name")
+  ]
+
+
 def load(path: pathlib.Path, root: pathlib.Path) -> list[Run]:
   """The runs of a sweep's file, in its order.
 
   Args:
     path: a Python file whose `get_sweep()` gives mappings: dotted keys of the
-      configuration to values, and `config` to its file, maybe `:variant`.
+      configuration to values, `config` to its file, maybe `:variant`, and
+      `name` to what to call it and its other seeds.
     root: the sweep's work directory.
 
   Raises:
     InputError: for a file that isn't there or fails, a run that its
-      configuration refuses, runs of equal names, or no runs at all; and for a
-      work directory that holds a run of the same name but other settings.
+      configuration refuses, runs of equal names or seeds, or none at all; and
+      for a work directory that holds a run of the same name but other settings.
   """
   runs: dict[str, Run] = {}
   for index, overrides in enumerate(_read(path)):
@@ -101,7 +141,10 @@ def load(path: pathlib.Path, root: pathlib.Path) -> list[Run]:
     runs[run.name] = run
   if not runs:
     raise InputError(f"{path}: the sweep is empty")
-  return list(runs.values())
+  try:
+    return variants([*runs.values()])
+  except InputError as error:
+    raise InputError(f"{path}: {error}") from error
 
 
 def _read(path: pathlib.Path) -> list[Any]:
@@ -122,8 +165,10 @@ def _read(path: pathlib.Path) -> list[Any]:
 def _run(overrides: Mapping[str, Any], root: pathlib.Path) -> Run:
   arguments = [f"--config={overrides.get('config', CONFIG)}"]
   for key, value in overrides.items():
-    if key != "config":
+    if key not in ITS_OWN:
       arguments.append(f"--config.{key}={value}")
+  if not str(overrides.get("name", "-")).strip(" ."):
+    raise InputError(f"name={overrides['name']!r} is no name")
   called = name(overrides)
   config = _resolve(arguments, called)
   if config.get("job") not in RESULTS:
@@ -134,7 +179,10 @@ def _run(overrides: Mapping[str, Any], root: pathlib.Path) -> Run:
   place = root / called
   workdir_lib.check(place, json.loads(config.to_json()))
   arguments.append(f"--workdir={place}")
-  return Run(called, overrides, tuple(arguments), place, RESULTS[config.job])
+  return Run(
+    *(called, overrides, tuple(arguments), place, RESULTS[config.job]),
+    seed=config.get("seed"),
+  )
 
 
 def _resolve(arguments: list[str], called: str) -> Any:

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 
+from unirep.launch import gpus
+
 GRACE_SECONDS = 30  # in which the others find out and end by themselves
 AGAIN = 75  # a run that ends with it should be started again
 
@@ -37,22 +39,32 @@ def commands(args: argparse.Namespace) -> list[tuple[str, str, list[str]]]:
     free.bind(("127.0.0.1", 0))
     where = f"--coordinator=127.0.0.1:{free.getsockname()[1]}"
   main = [sys.executable, "-m", args.module, *args.arguments, where]
-  name = "CUDA_VISIBLE_DEVICES" if args.gpus else "JAX_PLATFORMS"
+  name = gpus.VISIBLE if args.gpus else "JAX_PLATFORMS"
+  values = own(args.processes) if args.gpus else ["cpu"] * args.processes
   return [
     (
       name,
-      str(i) if args.gpus else "cpu",
+      values[i],
       [*main, f"--num_processes={args.processes}", f"--process_id={i}"],
     )
     for i in range(args.processes)
   ]
 
 
+def own(processes: int) -> list[str]:
+  """A GPU for each process, of those that the environment shows."""
+  if gpus.VISIBLE not in os.environ:
+    return [str(i) for i in range(processes)]
+  return gpus.shown(os.environ[gpus.VISIBLE])[:processes]
+
+
 def main(argv: list[str] | None = None) -> int:
   """Starts the processes, again as long as they ask for it, and waits."""
   parser = argparse.ArgumentParser(description="Several processes of one run.")
   parser.add_argument("--processes", type=int, default=2)
-  parser.add_argument("--gpus", action="store_true", help="GPU i for process i")
+  parser.add_argument(
+    "--gpus", action="store_true", help="one for each process"
+  )
   parser.add_argument("--dry_run", action="store_true", help="only print")
   parser.add_argument("--starts", type=int, default=100, help="at most")
   parser.add_argument("--module", default="unirep.main", help="what to run")
@@ -60,6 +72,9 @@ def main(argv: list[str] | None = None) -> int:
   args = parser.parse_args(argv)
   if args.processes < 1 or args.starts < 1:
     parser.error("--processes and --starts must be at least 1")
+  if args.gpus and len(own(args.processes)) < args.processes:
+    shown = os.environ[gpus.VISIBLE]
+    parser.error(f"--processes={args.processes}: {gpus.VISIBLE} is {shown!r}")
   children: list[subprocess.Popen] = []
   asked = False  # to end, by whoever started this
 

@@ -3,12 +3,13 @@
 import collections
 import contextlib
 import fcntl
+import os
 import pathlib
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, NamedTuple
 
 from unirep import files
@@ -16,43 +17,53 @@ from unirep.errors import InputError
 from unirep.launch.grid import Run
 
 MOST_STARTS = 20  # of one run, by one launcher
+MOST_CRASHES = 3  # of these, that a signal may end
 LOCK = "lock"
 LOG = "log.txt"
 CODE = "exit_code"  # of the last start, negative for a signal
 
 
+Slot = Mapping[str, str]  # what a place to run adds to the environment
+
+
 class Child(NamedTuple):
-  """A run and its process."""
+  """A run, its process, and where it runs."""
 
   run: Run
   process: subprocess.Popen
+  slot: Slot
 
 
-def run_all(runs: Sequence[Run], main: Sequence[str], jobs: int) -> bool:
-  """Starts all runs, at most `jobs` at a time, and waits for them.
+def run_all(
+  runs: Sequence[Run], main: Sequence[str], slots: Sequence[Slot]
+) -> bool:
+  """Starts all runs, at most one in each slot at a time, and waits for them.
 
-  A run that ends with 75 starts again; others that fail are left at that.
-  SIGTERM and SIGINT are passed on as SIGTERM, on which runs save their state,
-  and no more runs start; a second one kills.
+  A run that ends with 75 or by a signal starts again; others that fail are left
+  at that. SIGTERM and SIGINT are passed on as SIGTERM, on which runs save their
+  state, and no more runs start; a second one kills.
 
   Args:
     runs: what to start.
     main: the command that takes their arguments.
-    jobs: how many at the same time.
+    slots: see `gpus.slots`.
 
   Returns:
     Whether a signal ended it.
   """
-  waiting, starts = collections.deque(runs), collections.Counter()
+  waiting, free = collections.deque(runs), [*slots]
+  starts, crashes = collections.Counter(), collections.Counter()
   children: list[Child] = []
   with _signals() as signals:
     told = 0
     while children or (waiting and not signals):
       for _ in range(0 if signals else len(waiting)):
-        if len(children) < jobs:
+        if free:
           run = waiting.popleft()
           try:
-            _start(run, waiting, children, main)
+            if child := _start(run, waiting, free[0], main):
+              children.append(child)
+              free.pop(0)
           except (InputError, OSError) as error:
             _say(run, f"not started: {error}")
       time.sleep(0.1)
@@ -62,8 +73,12 @@ def run_all(runs: Sequence[Run], main: Sequence[str], jobs: int) -> bool:
         told = len(signals)
       for child in [x for x in children if x.process.poll() is not None]:
         children.remove(child)
-        starts[child.run.name] += 1
-        if _ended(child) and starts[child.run.name] < MOST_STARTS:
+        free.append(child.slot)
+        name = child.run.name
+        starts[name] += 1
+        crashes[name] += child.process.returncode < 0
+        few = starts[name] < MOST_STARTS and crashes[name] < MOST_CRASHES
+        if _ended(child) and few:
           waiting.append(child.run)
     return bool(signals)
 
@@ -86,29 +101,30 @@ def _signals() -> Iterator[list[int]]:
 def _start(
   run: Run,
   waiting: collections.deque[Run],
-  children: list[Child],
+  slot: Slot,
   main: Sequence[str],
-) -> None:
+) -> Child | None:
   """Starts a run, unless another launcher's process is still at it."""
   lock = hold(run.workdir)
   if lock is None:
     waiting.append(run)
-    return
+    return None
   with lock:
     if run.finished():
-      return
+      return None
     (run.workdir / CODE).unlink(missing_ok=True)
     with (run.workdir / LOG).open("ab") as log:
       process = subprocess.Popen(
         [*main, *run.command],
+        env=os.environ | slot,
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
         pass_fds=[lock.fileno()],  # it holds the lock for as long as it lives
         process_group=0,  # Ctrl-C reaches it through us alone
       )
-  children.append(Child(run, process))
-  _say(run, "started")
+  _say(run, " ".join(["started", *(f"{k}={v}" for k, v in slot.items())]))
+  return Child(run, process, slot)
 
 
 def _ended(child: Child) -> bool:
@@ -121,7 +137,7 @@ def _ended(child: Child) -> bool:
     return False
   last = (run.workdir / LOG).read_text(errors="replace").strip().splitlines()
   _say(run, f"{how(code)}: {last[-1] if last else 'it said nothing'}")
-  return code == files.AGAIN
+  return code == files.AGAIN or code < 0
 
 
 def how(code: int) -> str:

@@ -1,27 +1,29 @@
 """One table of a sweep: what each run changed, how it is, what it reached."""
 
-import json
 import pathlib
 import sys
 import time
-from collections.abc import Mapping, Sequence, Set
-from typing import Any
+from collections.abc import Sequence, Set
 
 from rich.console import Console
 from rich.table import Table
 
 from unirep import files
-from unirep.launch import pool
+from unirep.launch import picture, pool, variants
 from unirep.launch.grid import Run
 
-TABLE = "table.md"
+TABLE, VARIANTS = "table.md", "variants"  # .md, .csv, .png, .pdf
+WHOLE = ("codes", "keep", "seconds")  # numbers without decimals
 WIDTH_OF_FILES = 200  # in characters, where no terminal says how many
 
 
 def show(
   runs: Sequence[Run], root: pathlib.Path, only: Sequence[Run] | None = None
 ) -> int:
-  """Prints the table and writes it to `table.md`.
+  """Prints the runs and, of several, their variants.
+
+  Writes them to `table.md`, `variants.md` and `variants.csv`, and draws
+  `variants.png` and `variants.pdf`.
 
   Args:
     runs: all of the sweep.
@@ -35,17 +37,26 @@ def show(
     time.sleep(0.1)
   with lock:  # so that the last one to read is the last one to write
     header, *lines = cells(runs)
+    scores = variants.compare(runs) if len(runs) > 1 else []
+    titles, *found = variants.cells(runs, scores)
     try:
       with files.whole(root / TABLE) as part:
         part.write_text(markdown(header, lines))
+      if scores:
+        with files.whole(root / f"{VARIANTS}.md") as part:
+          part.write_text(markdown(titles, found))
+        variants.write(root / f"{VARIANTS}.csv", scores)
+        picture.draw(root / f"{VARIANTS}.png", runs, scores)
     except OSError as error:
-      sys.stderr.write(f"launch: no {root / TABLE}: {error.strerror}\n")
-  console = Console(highlight=False)
+      sys.stderr.write(f"launch: not all tables in {root}: {error.strerror}\n")
+  console = Console(highlight=False, markup=False)
   if not console.is_terminal:
-    console = Console(highlight=False, width=WIDTH_OF_FILES)
+    console = Console(highlight=False, markup=False, width=WIDTH_OF_FILES)
   console.print(
     narrow(header, lines, {k for run in runs for k in run.overrides})
   )
+  if scores:
+    console.print(compared(titles, found))
   return 0 if all(run.finished() for run in only or runs) else 1
 
 
@@ -65,6 +76,19 @@ def narrow(
   for row in zip(*kept, strict=True):
     table.add_row(*row)
   table.caption = f"all with {', '.join(common)}" if common else None
+  return table
+
+
+def compared(header: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+  """Variants for a terminal."""
+  said = "mean ± sd over seeds"
+  if len(lines) > 1:
+    said += f"; below, the difference from {lines[0][0]}, seed by seed"
+  table = Table(caption=said, show_lines=True)
+  for title in header:
+    table.add_column(title, overflow="fold")
+  for row in lines:
+    table.add_row(*row)
   return table
 
 
@@ -99,30 +123,22 @@ def state(run: Run) -> str:
 
 
 def numbers(run: Run) -> dict[str, str]:
-  """The leading numbers of a finished run; accuracies in percent."""
-  if not run.finished():
-    return {}
-  found: Mapping[str, Any] = json.loads((run.workdir / run.result).read_text())
+  """The leading numbers of a finished run."""
+  results = variants.read(run)
   out = {
-    f"{pair} %": f"{100 * score['accuracy']:.1f}"
-    for pair, score in found.get("cross_modal", {}).items()
+    name: f"{value:.{0 if name in WHOLE else 1}f}"
+    for name, value in variants.measures(results).items()
   }
-  if book := found.get("codebook"):
-    out["codes"] = f"{book['usage']} of {book['size']}"
-    out["perplexity"] = f"{book['perplexity']:.1f}"
-  for row in found.get("rows", []):
-    if row["leads"]:  # the last one of a direction has all dimensions
-      pair = f"{row['task']} {row['source']}->{row['target']} %"
-      out[pair] = f"{100 * row['value']:.1f}"
-  if "chosen_keep" in found:
-    out["keep"] = str(found["chosen_keep"])
-  if "seconds" in found:
-    out["seconds"] = f"{found['seconds']:.0f}"
+  if "codes" in out:
+    out["codes"] += f" of {results['codebook']['size']}"
   return out
 
 
 def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
   """The same as text, for a repository or an issue."""
   rows = [header, ["---"] * len(header), *lines]
-  rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+  rows = [
+    [cell.replace("|", "\\|").replace("\n", "; ") for cell in row]
+    for row in rows
+  ]
   return "".join(f"| {' | '.join(row)} |\n" for row in rows)

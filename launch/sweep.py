@@ -3,10 +3,11 @@ r"""A collection of runs: started, skipped where finished, in one table.
 python -m unirep.launch.sweep --sweep=launch/sweeps/example.py \
   --workdir=runs/sweep
 
-`--how=local` starts them here, `--jobs` at a time; `slurm` submits them as an
-array job; `print` prints one command a line; `table` shows what there is. The
-same command goes on with what is not finished. Exit codes: 0 all finished, 1 a
-run failed, 2 the user can mend it, 75 asked to end before the end.
+`--how=local` starts them here, `--jobs` at a time, each on a GPU of its own
+where there are any; `slurm` submits them as an array job; `print` prints one
+command a line; `table` shows what there is. The same command goes on with what
+is not finished. Exit codes: 0 all finished, 1 a run failed, 2 the user can mend
+it, 75 asked to end before the end.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from typing import NoReturn
 
 from unirep import files
 from unirep.errors import InputError
-from unirep.launch import grid, pool, results
+from unirep.launch import gpus, grid, pool, results
 
 MAIN = (sys.executable, "-m", "unirep.main")
 BATCH = pathlib.Path(__file__).with_name("slurm.sbatch")
@@ -55,7 +56,12 @@ def parser() -> argparse.ArgumentParser:
   add("--workdir", type=pathlib.Path, required=True, help="of the sweep")
   ways = ("local", "slurm", "print", "table")
   add("--how", choices=ways, default="local")
-  add("--jobs", type=positive, default=2, help="runs at the same time")
+  text = "runs at the same time; by default, as many as there are GPUs, or 2"
+  add("--jobs", type=positive, help=text)
+  text = (
+    "GPUs of each run, 1 by default, but all with --only; 0: not shared out"
+  )
+  add("--gpus", type=natural, help=text)
   text = "start the run of this number, from 0; `array`: of Slurm's array job"
   add("--only", type=number, help=text)
   add("--sbatch", default="", help="more options for sbatch, in one word")
@@ -66,6 +72,13 @@ def parser() -> argparse.ArgumentParser:
 def positive(text: str) -> int:
   """Argparse's type for 1, 2, 3, ..."""
   if (value := int(text)) < 1:
+    raise ValueError
+  return value
+
+
+def natural(text: str) -> int:
+  """Argparse's type for 0, 1, 2, ..."""
+  if (value := int(text)) < 0:
     raise ValueError
   return value
 
@@ -88,7 +101,9 @@ def start(
     return submit(args, [runs.index(run) for run in todo])
   if args.how == "table":
     return results.show(runs, args.workdir)
-  ended = pool.run_all(todo, MAIN, args.jobs)
+  each = 0 if args.gpus is None and args.only is not None else args.gpus
+  slots = gpus.slots(gpus.found(os.environ), args.jobs, each)
+  ended = pool.run_all(todo, MAIN, slots)
   failed = results.show(runs, args.workdir, only=chosen)
   return (
     files.AGAIN if ended and not all(run.finished() for run in todo) else failed
@@ -110,7 +125,10 @@ def submit(args: argparse.Namespace, indices: list[int]) -> int:
     print("# all runs are finished")
     return 0
   command = [
-    *("sbatch", f"--array={','.join(map(str, indices))}%{args.jobs}"),
+    *(
+      "sbatch",
+      f"--array={','.join(map(str, indices))}%{args.jobs or gpus.JOBS}",
+    ),
     *("--nodes=1", "--ntasks=1", "--export=ALL,MODULE=unirep.launch.sweep"),
     f"--output={args.workdir}/slurm-%a.log",
     *shlex.split(args.sbatch),

@@ -8,11 +8,12 @@ import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 from rich.console import Console
 
 from unirep import build, files
 from unirep import workdir as workdir_lib
-from unirep.configs import evaluate, pretrain
+from unirep.configs import evaluate, extract, pretrain
 from unirep.data import sources
 from unirep.data.generated.synthetic import SyntheticEvents
 from unirep.errors import InputError
@@ -71,15 +72,35 @@ def small_variant(arg, tmp_path):
       **{"label/class": rng.integers(0, 3, 32)},  # without: no probe is trained
     )
     config.data.path = str(tmp_path / "mine.npz")
+  elif config.data.source == "media":
+    config.data.path = str(extracted(tmp_path))
   else:
     config.data.train_size, config.data.test_size = 24, 16
   return config
 
 
+def extracted(folder):
+  """What configs/extract.py writes of noise; no split is validation."""
+  rng = np.random.default_rng(0)
+  rows = ["video,audio,text,label"]
+  for i in range(32):
+    image = rng.integers(0, 255, (32, 32, 3), np.uint8)
+    Image.fromarray(image).save(folder / f"{i}.png")
+    np.save(folder / f"{i}.npy", rng.normal(size=(200, 2)))
+    rows.append(f"{i}.png,{i}.npy,word{i % 3} and more,{i % 3}")
+  (folder / "media.csv").write_text("\n".join(rows))
+  config = extract.get_config()
+  config.media, config.steps, config.workers = str(folder / "media.csv"), 4, 0
+  config.extractors.audio = "sensor:rate=50,channels=2"
+  config.shares = {}
+  dispatch.run(config, folder / "extracted", Console(quiet=True))
+  return folder / "extracted"
+
+
 # Leaves that only a run reads, not what it is prepared from.
 RUNNING = {
-  *("log_every", "checkpoint_every", "checkpoints_kept"),
-  *("checkpoints_required", "job", "mask_padding"),
+  *("log_every", "checkpoint_every", "checkpoint_seconds"),
+  *("checkpoints_kept", "checkpoints_required", "job", "mask_padding"),
   *("probe.steps", "probe.batch_size", "probe.learning_rate"),
   *("probe.passes", "probe.seeds", "probe.samples"),
 }
@@ -90,6 +111,7 @@ VARIANTS = [
   ("fcid", "digits", "released"),
   ("fcid", "arrays", "clean"),
   ("fcid", "arrays", "released"),
+  ("fcid", "media", "clean"),
   ("dcid", "synthetic", "clean"),
   ("dcid", "synthetic", "released"),
 ]

@@ -124,6 +124,7 @@ def test_writes_what_it_promises(finished):
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   assert [json.loads(x)["step"] for x in lines] == [1, 2, 3, 4, 5, 6]
   assert (workdir / "report.png").stat().st_size > 10_000
+  assert (workdir / "report.pdf").stat().st_size > 10_000
   assert list((workdir / "tensorboard").iterdir())
 
 

@@ -16,17 +16,20 @@ from unirep.launch import grid, sweep
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Stands in for unirep.main; the seed says how it behaves.
 FAKE = """
-import json, pathlib, signal, sys, time
+import json, os, pathlib, signal, sys, time
 flags = dict(x.removeprefix("--").split("=", 1) for x in sys.argv[1:])
 workdir, seed = pathlib.Path(flags["workdir"]), int(flags["config.seed"])
 with (workdir / "starts").open("a") as file:
   file.write(f"{time.time()}\\n")
+(workdir / "gpus").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "none"))
 starts = len((workdir / "starts").read_text().splitlines())
 if seed == 13:
   print("unirep: bad luck")
   sys.exit(2)
 if seed == 75 and starts < 3 or seed == 76:
   sys.exit(75)
+if seed == 9 and starts < 3 or seed == 11:  # killed from outside, or broken
+  signal.raise_signal(signal.SIGKILL)
 if seed == 99 and starts == 1:  # long, and saves when asked to end
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
   time.sleep(60)
@@ -58,7 +61,7 @@ def seeds(tmp_path, *values):
   return write(tmp_path / "sweep.py", f"def get_sweep():\n  return {runs}\n")
 
 
-def start(tmp_path, file, *arguments):
+def start(tmp_path, file, *arguments, **environment):
   """The launcher with the fake in unirep.main's place."""
   fake = write(tmp_path / "fake.py", FAKE)
   return subprocess.Popen(
@@ -71,12 +74,15 @@ def start(tmp_path, file, *arguments):
     text=True,
     cwd=ROOT,
     start_new_session=True,
-    env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+    env=os.environ
+    | {"PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    | {"CUDA_VISIBLE_DEVICES": ""}
+    | environment,
   )
 
 
-def run(tmp_path, file, *arguments):
-  process = start(tmp_path, file, *arguments)
+def run(tmp_path, file, *arguments, **environment):
+  process = start(tmp_path, file, *arguments, **environment)
   out, errors = process.communicate(timeout=120)
   return process.returncode, out, errors
 
@@ -127,11 +133,25 @@ def test_names_are_readable_and_safe():
     assert len(name) <= grid.LONGEST_NAME
     assert not set(name) & set("/\\:*?\"'<>| \n")
     assert name not in (".", "..")
+  named = {"name": "large book/2", "codebook.size": 512}
+  assert grid.name(named) == "large_book_2"
+  assert grid.name(named | {"seed": 3}) == "large_book_2,seed=3"
+  assert len(grid.name({"name": "x" * 300})) <= grid.LONGEST_NAME
 
 
 @pytest.mark.parametrize(
   ("text", "words"),
   [
+    ("def get_sweep():\n  yield {'name': ' ..'}", ["name=' ..'", "no name"]),
+    (
+      "def get_sweep():\n  yield {'name': 'a b'}\n  yield {'name': 'a/b'}",
+      ["two runs have the name a_b"],
+    ),
+    (
+      "def get_sweep():\n  yield {'name': 'a'}\n"
+      "  yield {'name': 'a', 'seed': 0}",
+      ["two runs of 'a' have the seed 0"],
+    ),
     (None, ["sweep.py", "no file"]),
     ("x = (", ["SyntaxError"]),
     ("x = 1", ["get_sweep"]),
@@ -178,7 +198,15 @@ def test_bad_sweeps_end_in_one_line(text, words, tmp_path, capsys, monkeypatch):
 
 @pytest.mark.parametrize(
   "flag",
-  ["--jobs=0", "--only=2", "--only=-1", "--only=array", "--how=x", "x"],
+  [
+    "--jobs=0",
+    "--gpus=-1",
+    "--only=2",
+    "--only=-1",
+    "--only=array",
+    "--how=x",
+    "x",
+  ],
 )
 def test_bad_flags(flag, tmp_path, capsys, monkeypatch):
   monkeypatch.chdir(ROOT)
@@ -246,6 +274,44 @@ def test_starting_again_has_an_end(tmp_path):
   assert code == 1
   assert starts(tmp_path, 76) == 20
   assert table(tmp_path)[0]["state"] == "to go on"
+
+
+def test_what_a_signal_ended_starts_again_but_not_for_ever(tmp_path):
+  code, _, errors = run(tmp_path, seeds(tmp_path, 9, 11))
+  assert code == 1
+  assert [starts(tmp_path, seed) for seed in (9, 11)] == [3, 3]
+  assert [x["state"] for x in table(tmp_path)] == ["finished", "signal 9"]
+  assert "seed=11 signal 9: it said nothing" in errors
+
+
+def test_each_run_has_its_own_gpu(tmp_path):
+  file = seeds(tmp_path, *range(4))
+  shown = {"CUDA_VISIBLE_DEVICES": "GPU-8a,5", "JAX_PLATFORMS": ""}
+  code, _, errors = run(tmp_path, file, **shown)
+  assert code == 0
+  paths = [tmp_path / "sweep" / f"seed={i}" for i in range(4)]
+  own = [(path / "gpus").read_text() for path in paths]
+  assert own[:2] == ["GPU-8a", "5"]
+  assert set(own[2:]) <= {"GPU-8a", "5"}
+  assert "seed=0 started CUDA_VISIBLE_DEVICES=GPU-8a" in errors
+  spans = [
+    (own, float((path / x).read_text()), change)
+    for own, path in zip(own, paths, strict=True)
+    for x, change in (("starts", 1), ("ended", -1))
+  ]
+  for gpu in {*own}:
+    busy = [
+      x for name, _, x in sorted(spans, key=lambda y: y[1]) if name == gpu
+    ]
+    assert busy == [1, -1] * (len(busy) // 2), "one after the other"
+
+  file = seeds(tmp_path, 5)
+  run(tmp_path, file, "--only=0", **shown)  # all of them for the one run
+  assert (tmp_path / "sweep" / "seed=5" / "gpus").read_text() == "GPU-8a,5"
+  code, _, errors = run(tmp_path, seeds(tmp_path, 6), "--jobs=3", **shown)
+  assert code == 2
+  assert "--jobs=3 needs 3 GPUs, and there are 2" in errors
+  assert not (tmp_path / "sweep" / "seed=6").exists()
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
@@ -349,7 +415,7 @@ def test_a_real_run(tmp_path):
 
 @pytest.mark.slow
 def test_six_runs_with_one_killed_in_the_middle(tmp_path):
-  """Of six runs on two cores one is killed; a rerun repeats none of them."""
+  """Of six runs on two cores one is killed, and goes on; none is repeated."""
   file = write(tmp_path / "tiny.py", TINY % (24, [16, 32], [0, 1, 2]))
   workdir = tmp_path / "sweep"
   process = subprocess.Popen(launcher(file, workdir, "--jobs=2"), cwd=ROOT)
@@ -358,21 +424,15 @@ def test_six_runs_with_one_killed_in_the_middle(tmp_path):
   until(lambda: lines(doomed) > 5, 600)
   (pid,) = [int(x) for x in pids(doomed)]
   os.kill(pid, signal.SIGKILL)
-  assert process.wait(timeout=900) == 1
-  states = {row["state"] for row in table(tmp_path)}
-  assert states == {"finished", "signal 9"}
-  before = {x.name: stamp(x) for x in runs if x.finished()}
-  assert len(before) == 5
-
-  done = subprocess.run(launcher(file, workdir), cwd=ROOT, check=False)
-  assert done.returncode == 0
-  assert {x.name: stamp(x) for x in runs if x != doomed} == before
+  assert process.wait(timeout=900) == 0, "it was started again"
   assert {row["state"] for row in table(tmp_path)} == {"finished"}
+  before = {x.name: stamp(x) for x in runs}
+  assert len(before) == 6
   summary = json.loads((doomed.workdir / doomed.result).read_text())
   assert summary["steps"] == 24
   assert summary["steps_this_session"] < 24, "it went on where it was killed"
-  assert done.returncode == subprocess.call(launcher(file, workdir), cwd=ROOT)
-  assert {x.name: stamp(x) for x in runs if x != doomed} == before
+  assert subprocess.call(launcher(file, workdir), cwd=ROOT) == 0
+  assert {x.name: stamp(x) for x in runs} == before
 
 
 def lines(run):

@@ -8,12 +8,14 @@ import hashlib
 import itertools
 import types
 from typing import Any
+from unittest import mock
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
 from unirep import build, toc
 from unirep.codes import Codes
@@ -130,6 +132,40 @@ def test_the_step_is_told_its_run(tmp_path, monkeypatch):
   made = preparation.prepare(config)
   step: Any = pretrain.train(config, made, None, None, None, tmp_path)
   assert jax.device_get(step(None, None)) == (7, 60)
+
+
+def test_a_project_gets_settings_metrics_and_results(tmp_path, monkeypatch):
+  config = pretrain_config.get_config("size=tiny")
+  config.data.update({"train_size": 16, "test_size": 8})
+  config.wandb = "play"
+  metrics = {"loss": 0.5, "steps_per_second": 1.0}
+  state = types.SimpleNamespace(
+    step=0, params=None, codebook=types.SimpleNamespace(code_KxD=None)
+  )
+
+  def train(config, job, state, to, *_):
+    to.write(1, metrics)
+    return state
+
+  run, asked = mock.MagicMock(), []
+  run.__enter__.return_value = run
+  checked = mock.Mock()
+  monkeypatch.setattr(pretrain.tracking, "check", checked)
+  monkeypatch.setattr(
+    pretrain.tracking, "run", lambda *x: asked.append(x) or run
+  )
+  monkeypatch.setattr(pretrain, "start", lambda *_: (state, ""))
+  monkeypatch.setattr(pretrain, "train", train)
+  monkeypatch.setattr(pretrain, "Tokenizer", mock.Mock())
+  monkeypatch.setattr(pretrain.meshes, "fetch", lambda _, x: x)
+  monkeypatch.setattr(pretrain, "finish", lambda *_: {"codes": {"awake": 3}})
+  pretrain.run(config, tmp_path, Console(quiet=True))
+  checked.assert_called_once_with("play")
+  ((project, workdir, settings),) = asked
+  assert (project, workdir, settings["steps"]) == ("play", tmp_path, 2)
+  run.log.assert_called_once_with(metrics, step=1)
+  run.summary.update.assert_called_once_with({"codes.awake": 3})
+  run.__exit__.assert_called_once_with(None, None, None)
 
 
 def contents(source):

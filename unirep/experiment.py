@@ -1,6 +1,5 @@
 """An experiment: flags -> job, and how it ends."""
 
-import errno
 import hashlib
 import os
 import pathlib
@@ -10,15 +9,13 @@ import sys
 import jax
 from rich.console import Console
 
-from unirep import cache, flags
+from unirep import cache, files, flags
 from unirep.errors import InputError
 from unirep.jobs import dispatch
 from unirep.parallel import cluster, lockstep
 from unirep.parallel.preemption import PreemptedError
 from unirep.train import checkpoint
 from unirep.train.loop import NonFiniteError
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def default_workdir(settings: str) -> pathlib.Path:
@@ -54,22 +51,29 @@ def main(argv: list[str]) -> int:
     sys.stderr.write(f"unirep: {error}\n")
     return error.exit_code
   except lockstep.LostProcessError as error:
-    sys.stderr.write(f"unirep: {error}\n")
-    sys.stderr.flush()
-    os._exit(error.exit_code)  # without the good-bye that the lost can't say
+    _leave(f"unirep: {error}\n", error.exit_code)
   except checkpoint.SaveError as error:
-    sys.stderr.write(f"unirep: {error}\n")
-    return 1
+    _leave(f"unirep: {error}\n", 1)
   except NonFiniteError as error:
     sys.stderr.write(f"unirep: {error}; the state is in {workdir}/nonfinite\n")
     return 1
   except OSError as error:
-    if error.errno not in NO_ROOM:
+    if error.errno not in files.NO_ROOM:
       raise
     place = error.filename or workdir
-    sys.stderr.write(f"unirep: cannot write to {place}: {error.strerror}\n")
-    return 1
+    _leave(f"unirep: cannot write to {place}: {error.strerror}\n", 1)
   return 0
+
+
+def _leave(line: str, code: int) -> None:
+  """Ends at once: other processes can't say good-bye, or threads still write.
+
+  What those say of a full disk would hide the line.
+  """
+  sys.stdout.flush()
+  sys.stderr.write(line)
+  sys.stderr.flush()
+  os._exit(code)
 
 
 def _check_devices() -> None:

@@ -1,6 +1,7 @@
 """Files that are whole or not there, and the codes that programs end with."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ from typing import Any
 
 MENDABLE = 2  # exit code: the user can mend it
 AGAIN = 75  # exit code: the same command, started again, goes on
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of an OSError
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 Dimensions: B samples, T time, F feature width, D code width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,39 @@ def checked(name: str, x: Any, axes: Sequence[str], width: int) -> Any:
   if len(shapes) > 1:
     raise InputError(f"{name!r}: samples differ beyond time: {shapes}")
   return parts
+
+
+def lacking(
+  features: Mapping[str, Any], allowed: bool
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+  """Zeros for samples that are all NaN, where that may say that they lack it.
+
+  Returns:
+    The features, and for each modality (B,) bool, True there.
+  """
+  whole, lacks = {}, {}
+  for m, x in features.items():
+    ragged = isinstance(x, list | tuple)
+    parts = [np.asarray(part) for part in x] if ragged else np.asarray(x)
+    rows = parts if ragged or np.ndim(parts) > 1 else ()  # or it is refused
+    lacks[m] = np.array([_is_nan(x) for x in rows if allowed], bool)
+    if lacks[m].any():
+      pairs = zip(parts, lacks[m], strict=True)
+      parts = [np.zeros_like(x) if lacks_it else x for x, lacks_it in pairs]
+      parts = parts if ragged else np.stack(parts)
+    whole[m] = parts
+  return whole, lacks
+
+
+def _is_nan(x: np.ndarray) -> bool:
+  return x.dtype.kind == "f" and x.size > 0 and bool(np.isnan(x).all())
+
+
+def without(codes: Any, lacks_B: np.ndarray) -> Any:
+  """Codes (B, ...), or a list of B, with -1 for samples that have none."""
+  for i in np.flatnonzero(lacks_B):
+    codes[i] = np.full_like(codes[i], -1)
+  return codes
 
 
 def _array(name, x, leading, axes, width) -> np.ndarray:

@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from unirep import buckets, build, inputs
+from unirep import buckets, build, inputs, media
 from unirep import codes as coded
 from unirep.codebook import awake
 from unirep.codes import Codes
-from unirep.data import pipeline
+from unirep.data import pipeline, presence
 from unirep.data.sample import PRESENT, Source
 from unirep.errors import InputError
 from unirep.methods.network import Network
@@ -56,6 +56,7 @@ class Tokenizer:
     self._network, self._params, self._rows = network, params, rows
     # Padding is what it was in training: left out, or a part of the sample.
     self._masked = settings["mask_padding"]
+    self._may_lack = presence.expected(settings["data"])
 
     @jax.jit
     def both(params, code_KxD, features, mask, keys_B):
@@ -94,7 +95,8 @@ class Tokenizer:
     Returns:
       Modality -> int32 codes (B, T), or a list of B arrays (T,) for a list. A
       modality that is not fine-aligned, like text, has one code a sample: T is
-      1 then. Codes of padding are -1.
+      1 then. Codes of padding are -1, and so are those of samples that are all
+      NaN if the model was trained with `data.missing`.
 
     Raises:
       InputError: for an unknown modality, a wrong rank or width, NaN, or no
@@ -112,9 +114,9 @@ class Tokenizer:
     """One code a sample, in every modality: to compare or to look up samples.
 
     Args:
-      features: as in `encode`.
-      lengths: as in `encode`.
-      **named: as in `encode`.
+      features: as in `encode`, like the others.
+      lengths: likewise.
+      **named: likewise.
 
     Returns:
       Modality -> int32 codes (B,), also for a list. For a modality that is not
@@ -124,6 +126,8 @@ class Tokenizer:
       InputError: as `encode` does.
     """
     return self._each({**(features or {}), **named}, lengths, clip=True)
+
+  encode_files = media.encode  # codes of raw media
 
   def check(self, features: Mapping[str, Any]) -> dict[str, Any]:
     """The features as float32; raises InputError where `encode` would."""
@@ -179,17 +183,15 @@ class Tokenizer:
     Args:
       source: N samples.
       dropout: a PRNG key; without it there is no dropout.
-      passes: how often each sample is encoded, with other dropout; the result
-        holds passes * N samples, pass after pass.
+      passes: how often each sample is encoded, with other dropout.
       first: the number of the first sample, where `source` is a part of
         another: dropout is drawn by number.
 
     Returns:
-      Codes, see there; padding has some where the model learned from it.
+      Codes of passes * N samples, pass after pass.
     """
     results: list[list[Codes]] = [[] for _ in range(passes)]
-    wanted = -(-len(source) // self._rows)  # devices with something to do
-    devices = jax.local_devices()[: max(wanted, 1)]
+    devices = jax.local_devices()[: max(-(-len(source) // self._rows), 1)]
     model = self._params, self.codebook
     spread: Any = None
     if len(devices) > 1:
@@ -220,12 +222,14 @@ class Tokenizer:
     return coded.join([codes for result in results for codes in result])
 
   def _each(self, features, lengths, *, clip: bool) -> dict[str, Any]:
+    features, lacks = inputs.lacking(features, self._may_lack)
     lengths, features = lengths or {}, self.check(features)
     for m in lengths:
       if m not in features:
         raise InputError(f"lengths[{m!r}] has no features of that name")
     return {
-      m: self._one(m, x, lengths.get(m), clip) for m, x in features.items()
+      m: inputs.without(self._one(m, x, lengths.get(m), clip), lacks[m])
+      for m, x in features.items()
     }
 
   def _one(self, m: str, x: Any, length: Any, clip: bool):

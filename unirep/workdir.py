@@ -18,9 +18,9 @@ NONFINITE = "nonfinite"
 # Leaves that may change when a run goes on: they change no result, or only what
 # is still to come.
 FREE = (
-  "steps",
-  *("log_every", "checkpoint_every", "checkpoints_kept", "workers"),
-  *("checkpoints_required", "mesh.model", "mesh.params"),
+  *("steps", "log_every", "workers", "timeout", "mesh.model", "mesh.params"),
+  *("checkpoint_every", "checkpoint_seconds", "checkpoints_kept"),
+  *("checkpoints_required", "wandb"),
 )
 # Leaves that older runs lack -> what says that these did the same; a function
 # of their settings where it depends. A feature that adds a leaf adds it here,
@@ -35,7 +35,7 @@ ADDED: dict[str, Any] = {
   **{"data.missing": False, "missing": False},
   "data.holdout_seed": lambda settings: settings.get("seed"),
   "method": "fcid",
-  "init_from": "",
+  **{"media": "", "init_from": "", "wandb": "", "checkpoint_seconds": 0.0},
   "probe.samples": 0,
 }
 

@@ -18,7 +18,7 @@ from unirep.configs import evaluate, pretrain, toc, tokenize
 from unirep.data import formats
 from unirep.data.generated.synthetic import SyntheticEvents
 from unirep.errors import InputError
-from unirep.jobs import dispatch, report
+from unirep.jobs import dispatch, tables
 from unirep.jobs import evaluate as evaluate_job
 from unirep.jobs import tokenize as tokenize_job
 from unirep.tasks import sharing
@@ -400,7 +400,7 @@ def test_tasks_end_in_intervals_and_a_verdict(trained, tmp_path, protocol):
   config = evaluation(trained, protocol=protocol)
   results = dispatch.run(config, workdir, Console(quiet=True))
   assert results == json.loads((workdir / "results.json").read_text())
-  tasks = report.by_task(results["rows"])
+  tasks = tables.by_task(results["rows"])
   assert set(tasks) == {"classification", "localization"}
   for table in tasks.values():
     assert set(table) == {
@@ -497,7 +497,7 @@ def test_classes_that_differ_are_measured_twice(trained, tmp_path):
     config.data[name] = str(tmp_path / f"{name}.npz")
   config.probe.batch_size = 4
   results = dispatch.run(config, tmp_path / "out", Console(quiet=True))
-  tasks = report.by_task(results["rows"])
+  tasks = tables.by_task(results["rows"])
   assert list(tasks) == ["cross_classification", "cross_classification_shared"]
   for row in tasks["cross_classification_shared"]["audio->video"]:
     assert "3 classes" in row["note"]
@@ -521,7 +521,7 @@ def test_your_own_arrays(trained, tmp_path):
     config.data[name] = str(tmp_path / f"{name}.npz")
   config.probe.batch_size = 4
   results = dispatch.run(config, tmp_path / "out", Console(quiet=True))
-  assert report.by_task(results["rows"])["classification"]["audio->video"]
+  assert tables.by_task(results["rows"])["classification"]["audio->video"]
   config.tasks = ("localization",)
   with pytest.raises(InputError, match="segments/"):
     dispatch.run(config, tmp_path / "other", Console(quiet=True))

@@ -12,6 +12,7 @@ of up to its learning rate. All that can be asked of them is to stay small.
 
 import functools
 import itertools
+import re
 
 import jax
 import numpy as np
@@ -376,3 +377,33 @@ def test_indivisible_batch_is_refused():
     ValueError, match="batch_size=9 is not divisible by the 2"
   ):
     mesh_lib.make(9, jax.devices()[:2])
+
+
+def first_gradients(count):
+  """Norms of the first step's gradients of networks in bfloat16."""
+  _, training = parts_of("clean", dtype="bfloat16")
+  history, _ = train(training, "float32", count)
+  metrics, _ = history[0]
+  return {k: float(v) for k, v in metrics.items() if "grad_norm" in k}
+
+
+def test_gradients_of_bfloat16_are_summed_in_float32():
+  one, many = first_gradients(1), first_gradients(8)
+  assert one.keys() == many.keys()
+  for name, norm in one.items():
+    # Sums of rounded parts would differ by 1e-4.
+    assert many[name] == pytest.approx(norm, rel=1e-6), name
+
+
+def test_nothing_crosses_devices_in_bfloat16():
+  _, training = parts_of("clean", dtype="bfloat16")
+  batch = next(batches("float32"))
+  state = jax.eval_shape(
+    functools.partial(state_lib.init, training), jax.random.key(0), batch
+  )
+  step = step_lib.build(training, mesh_lib.make(B, jax.devices()[:8]))
+  text = step.lower(state, batch, state_lib.span(0, 1)).as_text()
+  sums = re.findall(r"stablehlo\.all_reduce.*?\}\) : \((.*?)\)", text, re.S)
+  assert "bf16" in text
+  assert len(sums) > 20
+  assert not [types for types in sums if "bf16" in types]

@@ -11,6 +11,11 @@ import numpy as np
 from unirep.errors import InputError
 
 
+def expected(data: Mapping[str, Any]) -> bool:
+  """Whether NaN says so in a source with these settings."""
+  return data.get("missing", data["source"] == "media")
+
+
 def absent(
   features: Mapping[str, np.ndarray], lengths: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:

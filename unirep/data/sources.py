@@ -172,6 +172,18 @@ def _arrays(options, kind, split):
   return _opened(path, options["missing"])
 
 
+def _media_pair(options, modalities):
+  from unirep.data.datasets import media
+
+  return media.pair(options, modalities)
+
+
+def _media(options, kind, split):
+  from unirep.data.datasets import media
+
+  return media.source(options, kind, split)
+
+
 def _opened(path, missing, modalities=None):
   """The source of a path: a Python file makes one, others are features."""
   if scripts.find(path):
@@ -184,4 +196,5 @@ SOURCES = {
   "digits": _generated(_digits),
   "ave": Uses(None, _ave),
   "arrays": Uses(_arrays_pair, _arrays),
+  "media": Uses(_media_pair, _media),
 }

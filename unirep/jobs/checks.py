@@ -7,6 +7,7 @@ from typing import Any
 from unirep.build import CODES, DTYPES, Config
 from unirep.data.sources import SOURCES
 from unirep.errors import InputError, pick
+from unirep.jobs import tracking
 from unirep.losses import club, cmcm, contrast
 from unirep.methods.registry import METHODS
 from unirep.nn import encoders
@@ -74,6 +75,7 @@ def check_pretrain(config: Config) -> None:
     raise InputError(f"dropout={config.dropout} must lie in [0, 1)")
   if config.init_from:
     checkpoint.find(pathlib.Path(config.init_from))
+  tracking.check(config.wandb)
   if config.codes.rule == "shared":
     _check_shared(config)
 

@@ -8,13 +8,14 @@ from rich.console import Console
 
 from unirep.build import Config
 from unirep.errors import InputError
-from unirep.jobs import evaluate, pretrain, toc, tokenize
+from unirep.jobs import evaluate, extract, pretrain, toc, tokenize
 
 JOBS = {
   "pretrain": pretrain.run,
   "evaluate": evaluate.run,
   "toc": toc.run,
   "tokenize": tokenize.run,
+  "extract": extract.run,
 }
 
 

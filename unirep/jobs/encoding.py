@@ -8,8 +8,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 
 from unirep import codes as coded
+from unirep import files
 from unirep.codes import Codes
 from unirep.data.pipeline import Subset
 from unirep.data.sample import Source
@@ -70,6 +72,7 @@ def encoded(
   parts = path.with_suffix(".parts")
   first_samples = range(0, len(source), CHUNK)
   names = [parts / f"{first:09d}.npz" for first in first_samples]
+  homeless: dict[pathlib.Path, Codes] = {}
   for i, (first, name) in enumerate(zip(first_samples, names, strict=True)):
     if i % jax.process_count() == jax.process_index() and not name.exists():
       last = min(first + CHUNK, len(source))
@@ -77,10 +80,26 @@ def encoded(
       found = tokenizer.codes(
         window, dropout=dropout, passes=passes, first=first
       )
-      coded.write(name, found)
+      if not _write(name, found):
+        homeless[name] = found
   lockstep.wait(f"encoded {path.name}", DAY)
   if jax.process_index() == 0:
-    coded.write(path, coded.join_passes(map(coded.read, names), passes))
-    shutil.rmtree(parts)
+    found = (homeless.get(name) or coded.read(name) for name in names)
+    codes = coded.join_passes(found, passes)
+    if not _write(path, codes):
+      return codes
+    shutil.rmtree(parts, ignore_errors=True)
   lockstep.wait(f"joined {path.name}", DAY)
   return coded.read(path)
+
+
+def _write(path: pathlib.Path, codes: Codes) -> bool:
+  """Whether there is room. Only a process that is alone can do without."""
+  try:
+    coded.write(path, codes)
+  except OSError as error:
+    if error.errno not in files.NO_ROOM or jax.process_count() > 1:
+      raise
+    logging.warning("%s: %s", path, error.strerror)
+    return False
+  return True

@@ -16,8 +16,10 @@ from unirep.build import Config
 from unirep.codebook import awake
 from unirep.codes import Codes
 from unirep.data import pipeline, sources
+from unirep.data.datasets import media
 from unirep.errors import InputError, pick
-from unirep.jobs import encoding, evaluation, report
+from unirep.jobs import encoding, evaluation, report, tables
+from unirep.jobs.toc import PUBLISHED
 from unirep.tasks import sharing
 from unirep.tasks.probing import probe, protocol
 from unirep.tasks.registry import TASKS
@@ -30,8 +32,8 @@ def run(
 ) -> dict[str, Any]:
   """Measures every task, direction and TOC mask, with intervals over seeds.
 
-  Writes `results.json`, `results.md`, `results.png` and the codes, which a
-  second run reads again.
+  Writes `results.json`, `results.md`, `results.png`, `results.pdf` and the
+  codes, which a second run reads again.
 
   Args:
     config: as `configs/evaluate.py` gives it.
@@ -53,20 +55,25 @@ def run(
     )
   kinds = {kind for name in config.tasks for kind in TASKS[name].kinds}
   sources.check(config.data, kinds)
+  media.check(
+    tokenizer.settings.get("extraction"),
+    media.made(config.data),
+    tokenizer.modalities,
+    f"data.source={config.data.source}",
+  )
   workdirs.claim(workdir, build.as_json(config))
   encode = functools.lru_cache(
     functools.partial(_encode, config, tokenizer, workdir, console)
   )
   began = time.perf_counter()
   clips = encode("clips", "seen"), encode("clips", "test")
-  shared = evaluation.shared(*clips, len(tokenizer.codebook))
-  rows = []
+  shared, rows = evaluation.shared(*clips, len(tokenizer.codebook)), []
   for name in config.tasks:
     started = time.perf_counter()
     setting = _setting(config, name, tokenizer, keep_M, encode)
-    found = [*TASKS[name].rows(setting)]
+    found = [row._asdict() for row in TASKS[name].rows(setting)]
+    rows += found
     seconds = time.perf_counter() - started
-    rows += [row._asdict() for row in found]
     console.print(f"{name}: {len(found)} rows in {seconds:.0f} s")
   results = {
     "protocol": config.protocol,
@@ -78,13 +85,19 @@ def run(
     "sharing": shared,
     "config": build.as_json(config),
   }
+  _tell(results, workdir, console)
+  return results
+
+
+def _tell(results, workdir, console) -> None:
   files.write_json(workdir / "results.json", results)
   with files.whole(workdir / "results.md") as part:
-    part.write_text(report.markdown(results))
-  report.accuracy_over_keep(workdir / "results.png", results)
-  console.print(report.markdown(results), soft_wrap=True)
-  console.print(f"results.json, .md and .png are in {workdir}", soft_wrap=True)
-  return results
+    part.write_text(tables.markdown(results))
+  report.results(workdir / "results.png", results)
+  console.print(tables.markdown(results), soft_wrap=True)
+  console.print(
+    f"results.json, .md, .png and .pdf are in {workdir}", soft_wrap=True
+  )
 
 
 def check(config: Config) -> None:
@@ -93,12 +106,12 @@ def check(config: Config) -> None:
     raise InputError("checkpoint is empty; name the work directory of a run")
   for name in config.tasks:
     second = len({*pick(TASKS, "tasks", name).kinds}) > 1
-    if second and config.data.source in ("synthetic", "ave"):
+    if second and config.data.source in ("synthetic", "ave", "media"):
       raise InputError(
         f"tasks: {name} needs a second data set; {config.data.source} is one"
       )
-  if not config.tasks or not config.trained_on or not config.tested_on:
-    raise InputError("tasks, trained_on and tested_on must not be empty")
+  if not config.tasks:
+    raise InputError("tasks must not be empty")
   if config.protocol not in protocol.PROTOCOLS:
     raise InputError(
       f"protocol={config.protocol!r} is not one of {protocol.PROTOCOLS}"
@@ -125,13 +138,20 @@ def keeps(config: Config, dims: int) -> list[int]:
   Raises:
     InputError: for one that TOC can't keep.
   """
+  asked = config.toc.keep or [keep for keep in PUBLISHED if keep <= dims]
   try:
-    for keep in config.toc.keep:
+    for keep in asked:
       if keep != dims:
         toc.check_keep(keep, dims, tuple(config.toc.top_share))
   except ValueError as error:
     raise InputError(f"toc.keep={tuple(config.toc.keep)}: {error}") from error
-  return [*sorted({*config.toc.keep} - {dims}), dims]
+  return [*sorted({*asked} - {dims}), dims]
+
+
+def _modalities(asked, tokenizer) -> tuple[str, ...]:
+  """Those asked for; else those with a code a step, if there are any."""
+  fine = tuple(tokenizer.settings["fine"])
+  return tuple(asked) or fine or tokenizer.modalities
 
 
 def _chosen(config, tokenizer) -> int:
@@ -159,8 +179,8 @@ def _setting(config, name, tokenizer, keep_M, encode) -> Setting:
     codes=encode,
     keep_M=keep_M,
     masks=functools.partial(masks, config, code_KxD, keep_M),
-    sources=config.trained_on,
-    targets=config.tested_on,
+    sources=_modalities(config.trained_on, tokenizer),
+    targets=_modalities(config.tested_on, tokenizer),
     protocol=config.protocol,
     seed=config.seed,
     seeds=config.seeds,

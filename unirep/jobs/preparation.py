@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from unirep import build
 from unirep.build import Config
 from unirep.data import pipeline, sources
+from unirep.data.datasets import media
 from unirep.data.sample import PRESENT, Batch, Source
 from unirep.errors import InputError
 from unirep.jobs.checks import check_missing, check_pretrain
@@ -83,8 +84,11 @@ def prepare(config: Config) -> Job:
   )
   init = functools.partial(states.init, training, batch=sample)
   shapes = jax.eval_shape(init, jax.random.key(config.seed))
+  settings, made = build.as_json(config), media.made(config.data)
+  if made:
+    settings["extraction"] = made  # what `Tokenizer.encode_files` will need
   return Job(
-    settings=build.as_json(config),
+    settings=settings,
     network=network,
     training=training,
     train=train,

@@ -2,7 +2,7 @@
 
 import pathlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -16,7 +16,14 @@ from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.data import pipeline
 from unirep.errors import InputError
-from unirep.jobs import encoding, evaluation, preparation, report
+from unirep.jobs import (
+  encoding,
+  evaluation,
+  preparation,
+  report,
+  tables,
+  tracking,
+)
 from unirep.jobs import start as starts
 from unirep.jobs.preparation import Job
 from unirep.parallel import lockstep
@@ -32,9 +39,9 @@ def run(
 ) -> dict[str, Any]:
   """Trains, or goes on training, and evaluates.
 
-  Writes checkpoints, `metrics.jsonl`, TensorBoard files, `summary.json` and
-  `report.png` into `workdir`. A work directory that holds a checkpoint is
-  resumed.
+  Writes checkpoints, `metrics.jsonl`, TensorBoard files, `summary.json`,
+  `report.png` and `report.pdf` into `workdir`. A work directory that holds a
+  checkpoint is resumed.
 
   Args:
     config: as `configs/pretrain.py` gives it.
@@ -65,28 +72,27 @@ def run(
   )
   state, how = start(job, config, manager)
   began_at, began = int(state.step), time.perf_counter()
-  if began_at > config.steps:
-    raise InputError(
-      f"{workdir} is after step {began_at} already; steps={config.steps} must "
-      "not lie before it"
-    )
   if how:
     console.print(f"{workdir}: {how}", soft_wrap=True)
-  with open_log(workdir, config.steps, began_at, console, job.settings) as to:
-    state = train(config, job, state, to, manager, workdir)
-  summary = {
-    "steps": int(state.step),
-    "seconds": round(time.perf_counter() - began, 2),
-    "steps_this_session": int(state.step) - began_at,
-    "config": job.settings,
-  }
-  params, code_KxD = meshes.fetch(
-    job.mesh, (state.params, state.codebook.code_KxD)
-  )
-  tokenizer = Tokenizer(job.network, params, code_KxD, job.settings)
-  summary |= finish(config, job, tokenizer, summary, workdir, console)
+  with tracking.run(config.wandb, workdir, job.settings) as tracker:
+    to = open_log(workdir, config.steps, began_at, console, job, tracker)
+    with to:
+      state = train(config, job, state, to, manager, workdir)
+    summary = {
+      "steps": int(state.step),
+      "seconds": round(time.perf_counter() - began, 2),
+      "steps_this_session": int(state.step) - began_at,
+      "config": job.settings,
+    }
+    params, code_KxD = meshes.fetch(
+      job.mesh, (state.params, state.codebook.code_KxD)
+    )
+    tokenizer = Tokenizer(job.network, params, code_KxD, job.settings)
+    found = finish(config, job, tokenizer, summary, workdir, console)
+    if tracker is not None:
+      tracker.summary.update(log.leaves(found))
   lockstep.wait("evaluated", encoding.DAY)
-  return summary
+  return summary | found
 
 
 def start(job: Job, config: Config, manager: Any) -> tuple[TrainState, str]:
@@ -96,11 +102,18 @@ def start(job: Job, config: Config, manager: Any) -> tuple[TrainState, str]:
     The state, and where it is from if it is no fresh one.
 
   Raises:
-    InputError: if there are checkpoints, but none can be read.
+    InputError: if there are checkpoints, but none can be read, or the newest is
+      from behind the last step.
   """
   restored = checkpoint.restore(manager, job.shapes, job.sharding)
   if restored is not None:
     state, place = restored
+    if state.step > config.steps:
+      where = pathlib.Path(str(manager.directory)).parent
+      raise InputError(
+        f"{where} is after step {int(state.step)} already; "
+        f"steps={config.steps} must not lie before it"
+      )
     job.batches.set_state(place)
     return state, f"resuming after step {int(state.step)}"
   state = starts.fresh(job.init, config.seed, job.sharding)
@@ -117,12 +130,13 @@ def open_log(
   steps: int,
   start: int,
   console: Console,
-  settings: Mapping[str, Any],
+  job: Job,
+  tracker: Any,
 ) -> log.Log | log.Silent:
   """Of several processes, one keeps the log."""
   if jax.process_index():
     return log.Silent()
-  return log.Log(workdir, steps, start, console, settings)
+  return log.Log(workdir, steps, start, console, job.settings, tracker)
 
 
 def train(
@@ -134,18 +148,22 @@ def train(
   workdir: pathlib.Path,
 ) -> TrainState:
   """The loop, with its numbers from `config`."""
-  required = config.checkpoints_required
 
-  def save(state: TrainState) -> bool:
-    place = job.batches.get_state()
-    try:
-      checkpoint.save(manager, state, job.settings, place)
-    except checkpoint.SaveError as error:
-      if required:
-        raise
-      logging.warning("%s; training goes on", error)
+  def failed(error: checkpoint.SaveError) -> None:
+    if config.checkpoints_required:
+      raise error
+    logging.warning("%s; training goes on", error)
+
+  saver = checkpoint.Saver(manager, failed)
+  since = [time.monotonic()]
+
+  def save(state: TrainState, last: bool) -> bool:
+    waited = time.monotonic() - since[0]
+    if not last and not lockstep.same(waited >= config.checkpoint_seconds):
       return False
-    return True
+    since[0] = time.monotonic()
+    saver.save(state, job.settings, job.batches.get_state())
+    return saver.wait() if last else True
 
   program = step.build(
     job.training,
@@ -169,11 +187,9 @@ def train(
       )
   except loop.NonFiniteError as error:
     broken = checkpoint.open_manager(workdir / workdirs.NONFINITE, 1)
-    place = job.batches.get_state()
-    try:
-      checkpoint.save(broken, error.state, job.settings, place)
-    except checkpoint.SaveError as full:
-      logging.warning("%s", full)
+    kept = checkpoint.Saver(broken, lambda full: logging.warning("%s", full))
+    kept.save(error.state, job.settings, job.batches.get_state())
+    kept.wait()
     raise
   finally:
     job.batches.close()
@@ -199,7 +215,7 @@ def finish(
     return {}
   found = evaluation.evaluate(config, tokenizer.codebook, codes)
   summary = summary | found.results
-  console.print(report.tables(summary))
+  console.print(tables.summary(summary))
   report.picture(
     workdir / workdirs.REPORT,
     log.read(workdir / log.METRICS),

@@ -1,300 +1,263 @@
-"""Tables and pictures of finished runs."""
+"""Pictures of finished runs."""
 
+import math
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot as plt
-from rich.console import Group
-from rich.table import Table
+from matplotlib import ticker
+from matplotlib.figure import Figure
 
-from unirep.jobs import charts
+from unirep.jobs import charts, tables
 
 CURVES = (
   *("loss", "cpc", "infonce", "matching", "cmcm", "club"),
   "fine_reconstruction",
 )
 AGREEMENT = "agreement/"  # of metrics, then the level and the pair
-ALIKE = ("per clip", "per step", "same event", "overlap")
+CURVE = 1.9  # height of curves, in inches
+ACROSS = 5  # panels side by side on a page
+MOST = 100  # percent: no interval and no axis goes beyond
+TRAINED, CEILING = "trained on {}", "ceiling: trained on the target"
+GUESSES = {"chance": "chance", "baseline": "clip's class everywhere"}
 
 
-def tables(summary: Mapping[str, Any]) -> Group:
-  """What crosses modalities, and how alike they use the codes.
-
-  Without labels, retrieval takes the place of transfer.
-  """
-  found, book = summary["sharing"], summary["codebook"]
-  if summary["cross_modal"]:
-    out = Table(
-      title="Transfer across modalities by frozen codes (held-out samples, %)",
-      caption="by index: a probe that sees no vectors; ceiling: trained and "
-      "tested on the target",
-    )
-    header = ("trained -> tested", "by index", "ceiling", "by vector")
-    _fill(out, (*header, "ceiling", "chance"), _transfer(summary))
-  else:
-    out = Table(title="Retrieval by codes alone (held-out samples, %)")
-    header = ("query -> gallery", "recall@1", "chance", "recall@5", "chance")
-    _fill(out, header, _retrieval(found))
-  alike = Table(
-    title="Same codes in two modalities (held-out samples, %; by chance)",
-    caption=f"{book['awake']} of {book['size']} codes awake, {book['usage']} in"
-    f" use, perplexity {book['perplexity']:.1f}. {_by_all(found)}",
-  )
-  _fill(alike, ("pair", *ALIKE), _alike(found))
-  return Group(out, alike)
-
-
-def _fill(table, header, rows):
-  for i, column in enumerate(header):
-    table.add_column(column, justify="right" if i else "left")
-  for row in rows:
-    table.add_row(*row)
-
-
-def _transfer(summary) -> Iterator[list[str]]:
-  by_index = summary["sharing"]["transfer"]
-  for pair, vector in summary["cross_modal"].items():
-    index = by_index.get(pair, {})
-    values = [
-      x.get(k) for x in (index, vector) for k in ("accuracy", "ceiling")
-    ]
-    yield [pair, *(_percent(x) for x in (*values, vector["chance"]))]
-
-
-def _retrieval(found) -> Iterator[list[str]]:
-  for pair, score in found["clip"]["recall"].items():
-    names = ("r@1", "chance@1", "r@5", "chance@5")
-    yield [pair, *(_percent(score.get(name)) for name in names)]
-
-
-def _alike(found) -> Iterator[list[str]]:
-  """A pair's agreement by clip, by step, by step of one event; its overlap."""
-  clip, step = found["clip"], found["step"]
-  for pair, overlap in clip["overlap"].items():
-    yield [
-      pair,
-      *(
-        _percent(x["agreement"].get(pair), x["agreement_chance"].get(pair))
-        for x in (clip, step)
-      ),
-      _percent(step["agreement_same"].get(pair)),
-      _percent(overlap),
-    ]
-
-
-def _percent(value, chance=None):
-  if value is None:
-    return "-"
-  by_chance = "" if chance is None else f" ({100 * chance:.1f})"
-  return f"{100 * value:.1f}{by_chance}"
-
-
-def _by_all(found):
-  codes = found["codes"]
-  return (
-    f"As codes of held-out clips, all modalities use {codes['used_by_all']} and"
-    f" effectively share {codes['shared_effective']:.1f}."
-  )
-
-
+@charts.styled
 def picture(
   path: pathlib.Path,
   lines: Sequence[Mapping[str, float]],
   usage: Mapping[str, np.ndarray],
   by_class: Mapping[str, np.ndarray],
-) -> None:
+) -> Figure:
   """Draws the curves of training, and which modalities and classes use codes.
 
   Args:
-    path: where the PNG goes.
+    path: where the PNG goes, and beside it a PDF.
     lines: logged metrics, see `train.log.read`.
     usage: modality -> (K,) how often each code is assigned to its steps.
     by_class: modality -> (K, C) the same by class, or empty.
+
+  Returns:
+    What was written.
   """
-  heights = [3.8, 1.1 + 0.3 * len(usage), *([3.2] if by_class else [])]
-  width = max(10, 2.5 * len(usage))
-  figure = plt.figure(figsize=(width, sum(heights)))
-  figure.set_layout_engine("constrained", h_pad=0.08, w_pad=0.08)
-  parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
-  _curves(parts[0], lines)
-  axis = parts[1].subplots()
-  charts.code_by_modality(axis, usage)
-  axis.set_title(f"Codes by modality: {axis.get_title()}")
+  parts = []
+  if lines:
+    parts.append((CURVE + _room(lines), lambda part: _curves(part, lines)))
+  parts.append((0.8 + 0.24 * len(usage), lambda part: _users(part, usage)))
   if by_class:
-    parts[2].suptitle("Codes by class (all steps of its clips)")
-    axes = parts[2].subplots(1, len(by_class), squeeze=False)[0]
-    charts.code_by_class(axes, by_class)
+    rows = math.ceil(len(by_class) / ACROSS)
+    parts.append((0.6 + 1.6 * rows, lambda part: _classes(part, by_class)))
+  heights = [height for height, _ in parts]
+  figure = _figure(charts.PAGE, sum(heights))
+  panels: Any = figure.subfigures(
+    len(parts), 1, height_ratios=heights, squeeze=False
+  )
+  for panel, (_, draw) in zip(panels[:, 0], parts, strict=True):
+    draw(panel)
   charts.save(figure, path)
+  return figure
+
+
+def _figure(width, height):
+  figure = Figure(figsize=(width, height), layout="constrained")
+  figure.set_layout_engine("constrained", h_pad=0.05, w_pad=0.05)
+  return figure
+
+
+def _room(lines):
+  """The height of all names of curves, in inches."""
+  left, right = _widths(lines)
+  return max(
+    charts.legend_height(_losses(lines), left),
+    charts.legend_height(_pairs(lines), right),
+  )
+
+
+def _widths(lines):
+  """Inches of the names of losses, and of those of pairs, if there are any."""
+  return (charts.PAGE * x for x in ((0.5, 0.5) if _pairs(lines) else (1, 0)))
 
 
 def _curves(figure, lines):
-  """Losses and, where it was logged, agreement."""
-  last = lines[-1] if lines else {}
-  agreed = [name for name in last if name.startswith(AGREEMENT)]
-  axes = figure.subplots(1, 2 if agreed else 1, squeeze=False)[0]
-  losses = {
+  """Losses and, where it was logged, agreement by level; names below."""
+  losses, agreed, pairs = _losses(lines), _agreed(lines), _pairs(lines)
+  upper, lower = figure.subfigures(2, 1, height_ratios=(CURVE, _room(lines)))
+  axis, *axes = upper.subplots(1, 1 + len(agreed), squeeze=False)[0]
+  steps = [line["step"] for line in lines]
+  charts.curves(axis, steps, losses)
+  axis.set(xlabel="step", title="Unweighted losses")
+  axis.set_yscale("symlog", linthresh=0.1)
+  for other, (level, shares) in zip(axes, agreed.items(), strict=True):
+    charts.curves(other, steps, shares)
+    other.set(xlabel="step", ylim=(0, MOST), title=f"Same code, {level}s, %")
+  left, right = lower.subfigures(1, 2)
+  width, rest = _widths(lines)
+  charts.legend(left if pairs else lower, [axis], losses, width, "upper center")
+  charts.legend(right, axes, pairs, rest, "upper center")
+
+
+def _losses(lines):
+  """Loss -> its parts' sum over steps."""
+  return {
     name.replace("_", " "): [
       sum(value for key, value in line.items() if _of(name, key))
       for line in lines
     ]
     for name in CURVES
-    if any(_of(name, key) for key in last)
+    if any(_of(name, key) for key in lines[-1])
   }
-  steps = [line["step"] for line in lines]
-  charts.curves(axes[0], steps, losses)
-  axes[0].set(xlabel="step", title="Unweighted losses")
-  axes[0].set_yscale("symlog", linthresh=0.1)
-  if agreed:
-    shares = {
-      "{1}, {0}s".format(*name.removeprefix(AGREEMENT).split("/")): [
-        100 * line.get(name, np.nan) for line in lines
+
+
+def _agreed(lines):
+  """Level -> pair -> percent over steps; all levels have the same pairs."""
+  found = [key for key in lines[-1] if key.startswith(AGREEMENT)]
+  levels = dict.fromkeys(key.split("/")[1] for key in found)
+  return {
+    level: {
+      pair: [
+        MOST * line.get(f"{AGREEMENT}{level}/{pair}", math.nan)
+        for line in lines
       ]
-      for name in agreed
+      for pair in _pairs(lines)  # a pair looks the same in all panels
     }
-    charts.curves(axes[1], steps, shares, columns=2)
-    axes[1].set(xlabel="step", ylim=(-2, 102), title="Same code in both, %")
+    for level in levels
+  }
+
+
+def _pairs(lines):
+  """Pairs whose agreement was logged at any level."""
+  found = [key for key in lines[-1] if key.startswith(AGREEMENT)]
+  return [*dict.fromkeys(key.split("/", 2)[2] for key in found)]
 
 
 def _of(name, key):
   return key == name or key.startswith(f"{name}/")
 
 
-def markdown(results: Mapping[str, Any]) -> str:
-  """The results of downstream tasks as Markdown, in percent."""
-  lines = [
-    f"Protocol: {results['protocol']}. Checkpoint: {results['checkpoint']}.",
-    "Mean of the probes' seeds with its 95 % interval. Without labels, TOC "
-    f"would keep {results['chosen_keep']} dimensions"
-    f" ({results['asleep']} codes are asleep).",
-    *_sharing(results["sharing"]),
-  ]
-  for name, table in by_task(results["rows"]).items():
-    rows = [row for found in table.values() for row in found]
-    note = f" ({rows[0]['note']})" if rows[0]["note"] else ""
-    guesses = {"chance": "chance", "baseline": "clip's class everywhere"}
-    known = [key for key in guesses if any(x[key] is not None for x in rows)]
-    *keeps, every = dict.fromkeys(str(row["keep"]) for row in rows)
-    header = ["trained -> tested", *(guesses[key] for key in known)]
-    header += [*keeps, f"{every} (off)"]
-    lines += ["", f"## {name}: {rows[0]['metric']} %{note}", ""]
-    lines += [_row(header), _row(["---"] * len(header))]
-    for pair, values in table.items():
-      cells = [_percent(values[0][key]) for key in known]
-      lines.append(_row([pair, *cells, *map(_interval, values)]))
-    lines += ["", *_verdicts(table, results["chosen_keep"])]
-  return "\n".join(lines) + "\n"
+def _users(figure, usage):
+  axis = figure.subplots()
+  image = charts.code_by_modality(axis, usage)
+  axis.set_title(f"Codes by modality: {axis.get_title()}")
+  _scale(figure, image, axis, "of its steps")
 
 
-def by_task(
-  rows: Sequence[Mapping[str, Any]],
-) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
-  """Task -> "source->target" -> its leading rows, one a TOC mask."""
-  found: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
-  for row in rows:
-    if row["leads"]:
-      pair = f"{row['source']}->{row['target']}"
-      found.setdefault(row["task"], {}).setdefault(pair, []).append(row)
-  return found
+def _classes(figure, by_class):
+  axes = _grid(figure, math.ceil(len(by_class) / ACROSS), len(by_class))
+  image = charts.code_by_class(axes, by_class)
+  figure.suptitle("Codes by class (all steps of its clips)")
+  _scale(figure, image, axes, "of the class")
 
 
-def _sharing(found) -> Iterator[str]:
-  """How alike modalities use the codes, and what carries over by index."""
-  header = ("pair", *ALIKE)
-  yield from ("", "## sharing: same codes in two modalities, % (by chance)", "")
-  for cells in (header, ["---"] * len(header), *_alike(found)):
-    yield _row(cells)
-  yield from ("", _by_all(found))
-  for pair, score in found["transfer"].items():
-    yield (
-      f"- {pair} by index: {_percent(score['accuracy'])} "
-      f"(ceiling {_percent(score['ceiling'])}, "
-      f"chance {_percent(score['chance'])})"
-    )
+def _grid(figure, rows, count):
+  """The first `count` axes of some rows; the others are left out."""
+  columns = math.ceil(count / rows)
+  axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+  for axis in axes[count:]:
+    axis.remove()
+  return list(axes[:count])
 
 
-def _verdicts(table, chosen):
-  """Whether TOC helps, said per direction across modalities."""
-  for pair, rows in table.items():
-    rows = [row for row in rows if row["keep"] is not None]
-    if len(rows) < 2 or rows[0]["source"] == rows[0]["target"]:
-      continue  # nothing to choose from, or a ceiling
-    tuned = max(rows, key=lambda row: row["value"])
-    nearest = min(rows, key=lambda row: abs(row["keep"] - chosen))
-    groups: dict[str, list[str]] = {"better": [], "worse": [], "unclear": []}
-    for row in rows[:-1]:
-      groups[row["difference"]["verdict"]].append(str(row["keep"]))
-    said = "; ".join(
-      f"{v} at {', '.join(ks)}" for v, ks in groups.items() if ks
-    )
-    yield (
-      f"- {pair}: TOC is {said}. Best on the test labels: {tuned['keep']}; "
-      f"chosen without labels: {nearest['keep']}, regret "
-      f"{100 * (tuned['value'] - nearest['value']):.1f}."
-    )
+def _scale(figure, image, axes, label):
+  bar = figure.colorbar(image, ax=axes, aspect=12, pad=0.01)
+  bar.ax.yaxis.set_major_locator(ticker.MaxNLocator(3))
+  bar.ax.yaxis.set_major_formatter(ticker.PercentFormatter(1, symbol=" %"))
+  bar.set_label(label)
+  bar.outline.set(color=charts.FRAME)
 
 
-def _interval(row):
-  mean, low, high = (100 * row[k] for k in ("value", "low", "high"))
-  if row["seeds"] < 2:
-    return f"{mean:.1f}"
-  return f"{mean:.1f} ({low:.1f} to {high:.1f})"
-
-
-def _row(cells):
-  return "| " + " | ".join(cells) + " |"
-
-
-def accuracy_over_keep(path: pathlib.Path, results: Mapping[str, Any]) -> None:
+@charts.styled
+def results(path: pathlib.Path, results: Mapping[str, Any]) -> Figure:
   """Draws each task's score over the number of kept dimensions.
 
-  Solid lines cross modalities, dashed ones are ceilings, bands are 95 %
-  intervals.
+  A row of panels a task, a panel a modality that is tested on, a curve a
+  modality that was trained on. Ceilings, trained on the target itself, are thin
+  with open markers; bands are 95 % intervals over seeds. Where TOC has no say
+  there are points.
+
+  Args:
+    path: where the PNG goes, and beside it a PDF.
+    results: as `evaluate` writes them.
+
+  Returns:
+    What was written.
   """
-  tasks = by_task(results["rows"])
-  rows, columns = -(-len(tasks) // 2), min(len(tasks), 2)
-  figure, axes = plt.subplots(
-    rows,
-    columns,
-    figsize=(5 * columns, 3.5 * rows),
-    layout="tight",
-    squeeze=False,
-  )
-  for axis in axes.flat[len(tasks) :]:
-    axis.remove()
-  for axis, (name, table) in zip(axes.flat, tasks.items(), strict=False):
-    for i, (pair, found) in enumerate(table.items()):
-      keep = [row["keep"] for row in found]
-      mean, low, high = (  # no band beyond what a share can be
-        np.clip([100 * row[k] for row in found], 0, 100)
-        for k in ("value", "low", "high")
-      )
-      ceiling = found[0]["source"] == found[0]["target"]
-      axis.plot(
-        keep, mean, "--" if ceiling else "-o", color=f"C{i}", label=pair
-      )
-      axis.fill_between(keep, low, high, color=f"C{i}", alpha=0.15)
+  tasks = tables.by_task(results["rows"])
+  rows = [row for table in tasks.values() for x in table.values() for row in x]
+  targets = [*dict.fromkeys(row["target"] for row in rows)]
+  sources = [*dict.fromkeys(row["source"] for row in rows)]
+  deep = math.ceil(len(targets) / ACROSS)
+  width = charts.COLUMN if len(targets) < 3 else charts.PAGE
+  names = [TRAINED.format(m) for m in sources]
+  names += [CEILING, *GUESSES.values()]
+  below = charts.legend_height(names, width)
+  figure = _figure(width, 1.7 * deep * len(tasks) + below)
+  parts: Any = figure.subfigures(len(tasks), 1, squeeze=False)[:, 0]
+  drawn = []
+  for part, (name, table) in zip(parts, tasks.items(), strict=True):
+    axes = _grid(part, deep, len(targets))
+    for axis, target in zip(axes, targets, strict=True):
+      found = [x for x in table.values() if x[0]["target"] == target]
+      _panel(axis, found, sources)
+      axis.set(ylim=(0, MOST), title=charts.wrapped(f"tested on {target}", 1.2))
     first = next(iter(table.values()))[0]
-    chance = max(found[0]["chance"] for found in table.values())
-    axis.set(
-      xlabel="dimensions kept",
-      ylabel=f"{first['metric']} %",
-      title=f"{name} (chance {100 * chance:.1f})",
-    )
-    axis.legend(fontsize="small")
+    axes[0].set_ylabel(f"{name}\n{first['metric']}, %")
+    drawn += axes
+  charts.legend(figure, drawn, names, width)
   charts.save(figure, path)
+  return figure
 
 
+def _panel(axis, found, sources):
+  """Scores of one task on one target; lists of rows, a list a source."""
+  for rows in found:
+    place = sources.index(rows[0]["source"])
+    ceiling = rows[0]["source"] == rows[0]["target"]
+    x = [place if row["keep"] is None else row["keep"] for row in rows]
+    mean, low, high = (  # no band beyond what a share can be
+      np.clip([MOST * row[k] for row in rows], 0, MOST)
+      for k in ("value", "low", "high")
+    )
+    style = charts.look(place) | ({**charts.APART} if ceiling else {})
+    name = CEILING if ceiling else TRAINED.format(rows[0]["source"])
+    axis.plot(x, mean, label=name, clip_on=False, zorder=3, **style)
+    if rows[0]["keep"] is None:
+      axis.vlines(x, low, high, color=style["color"], lw=0.8)
+    else:
+      axis.fill_between(x, low, high, color=style["color"], alpha=0.15, lw=0)
+  rows = [row for source in found for row in source]
+  for (key, name), dashes in zip(GUESSES.items(), (":", "-."), strict=True):
+    known = [row[key] for row in rows if row[key] is not None]
+    if known:
+      axis.axhline(
+        MOST * max(known), color="0.4", ls=dashes, lw=0.8, label=name
+      )
+  if any(row["keep"] is None for row in rows):
+    axis.set_xticks(range(len(sources)), sources)
+    axis.set_xlim(-0.5, len(sources) - 0.5)
+  else:
+    axis.set_xlabel("dimensions kept")
+    axis.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
+
+
+@charts.styled
 def importance_curve(
   path: pathlib.Path, importance_D: np.ndarray, keep: Sequence[int], chosen: int
-) -> None:
-  """Draws importance, best dimension first, and where it would be cut."""
-  figure, axis = plt.subplots(figsize=(7, 4), layout="tight")
-  axis.plot(np.arange(1, len(importance_D) + 1), np.sort(importance_D)[::-1])
+) -> Figure:
+  """Draws importance, best dimension first, and where it would be cut.
+
+  Returns:
+    What was written.
+  """
+  figure = _figure(charts.COLUMN, 2.2)
+  axis = figure.subplots()
   for size in keep:
-    axis.axvline(size, color="0.8", lw=0.8)
-  axis.axvline(chosen, color="C1", label=f"{chosen}, chosen without labels")
-  axis.set(xlabel="dimension, by importance", ylabel="importance", title="TOC")
-  axis.legend()
+    axis.axvline(size, color="0.8", lw=0.6)
+  axis.plot(range(1, len(importance_D) + 1), np.sort(importance_D)[::-1], "k")
+  axis.axvline(
+    chosen, color="k", ls="--", label=f"{chosen}, chosen without labels"
+  )
+  axis.set(xlabel="dimension, by importance", ylabel="importance")
+  axis.legend(frameon=True, framealpha=1, edgecolor="none")
   charts.save(figure, path)
+  return figure

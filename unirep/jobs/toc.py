@@ -10,6 +10,7 @@ from unirep import build, files, toc
 from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.codebook import awake
+from unirep.data import arrays
 from unirep.errors import InputError
 from unirep.jobs import report
 from unirep.tokenizer import load
@@ -22,8 +23,8 @@ def run(
 ) -> dict[str, Any]:
   """Ranks the dimensions of a codebook, by the codes that are awake.
 
-  Writes `toc.npz` (importance_D, rank_D, keep_S, mask_SxD), `toc.png` and
-  `toc.json` into `workdir`.
+  Writes `toc.npz` (importance_D, rank_D, keep_S, mask_SxD), `toc.png`,
+  `toc.pdf` and `toc.json` into `workdir`.
 
   Args:
     config: as `configs/toc.py` gives it.
@@ -58,7 +59,8 @@ def run(
     chosen = toc.choose(code_KxD, live_K, config.share, importance_D, last_D)
   except ValueError as error:
     raise InputError(f"{config.codebook}: {error}") from error
-  workdirs.claim(workdir, build.as_json(config))
+  found = {"importance_D": importance_D, "rank_D": rank_D}
+  found |= {"keep_S": np.array(keep_S), "mask_SxD": mask_SxD}
   results = {
     "codes": K,
     "asleep": int((~live_K).sum()),
@@ -68,15 +70,21 @@ def run(
     "keep": keep_S,
     "rank": rank_D.tolist(),
   }
-  found = {"importance_D": importance_D, "rank_D": rank_D}
-  found |= {"keep_S": np.array(keep_S), "mask_SxD": mask_SxD}
-  with files.whole(workdir / "toc.npz") as part, part.open("wb") as file:
-    np.savez(file, allow_pickle=False, **found)
-  report.importance_curve(workdir / "toc.png", importance_D, keep_S, chosen)
+  workdirs.claim(workdir, build.as_json(config))
+  _tell(results, found, workdir, console)
+  return results
+
+
+def _tell(results, found, workdir, console) -> None:
+  arrays.save_npz(workdir / "toc.npz", found)
+  importance_D, keep_S = found["importance_D"], results["keep"]
+  path = workdir / "toc.png"
+  report.importance_curve(path, importance_D, keep_S, results["chosen_keep"])
   files.write_json(workdir / "toc.json", results)
   console.print(describe(results, importance_D), soft_wrap=True)
-  console.print(f"toc.npz, .png and .json are in {workdir}", soft_wrap=True)
-  return results
+  console.print(
+    f"toc.npz, .png, .pdf and .json are in {workdir}", soft_wrap=True
+  )
 
 
 def read(name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Files of features to files of codes, file by file, resumable."""
+"""Features, or raw media, to files of codes: file by file, resumable."""
 
 import pathlib
 from typing import Any
@@ -7,12 +7,15 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from unirep import build
+from unirep import build, media
 from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.data import arrays, formats, pipeline
+from unirep.data.datasets import media as manifests
 from unirep.data.sample import PRESENT
 from unirep.errors import InputError
+from unirep.extract import assembly, clips, samples
+from unirep.jobs import extract
 from unirep.tokenizer import load
 
 CHUNK = 2**26  # bytes of features, as float32, that are encoded at once
@@ -22,14 +25,14 @@ BUCKET = 64  # samples of the tokenizer's largest call: nobody sees the seams
 def run(
   config: Config, workdir: pathlib.Path, console: Console | None = None
 ) -> dict[str, Any]:
-  """Writes `codes/NAME.npz` into `workdir` for every NAME.npz of features.
+  """Writes `codes/NAME.npz` into `workdir` for every NAME of features.
 
   Other files and folders of features, see `data.formats`, keep their whole name
   before the `.npz`. Features are read as they are encoded.
 
   Each holds modality -> int32 (N, T), -1 at padding and for what a sample
   lacks, and the labels that came with the features. A file that is there is not
-  made again.
+  made again. Raw media become features in `workdir` first.
 
   Args:
     config: as `configs/tokenize.py` gives it.
@@ -43,24 +46,45 @@ def run(
   console = console or Console()
   if not config.checkpoint:
     raise InputError("checkpoint is empty; name the work directory of a run")
-  paths = find(config.features)
+  if bool(config.features) == bool(config.media):
+    raise InputError(
+      "features and media: name one of them, an .npz file of features, a folder"
+      " of them, or raw media"
+    )
+  extract.check_workers(config)
   tokenizer = load(config.checkpoint)
-  missing = config.missing
-  _load(paths[0], tokenizer, missing)  # before anything is written
-  workdirs.claim(workdir, build.as_json(config))
+  if config.media:
+    paths = _extracted(config, tokenizer, workdir, console)
+  else:
+    paths = find(config.features)
+    _load(paths[0], tokenizer, config.missing)  # before anything is written
+    workdirs.claim(workdir, build.as_json(config))
   folder = workdir / "codes"
   folder.mkdir(exist_ok=True)
-  waiting = [p for p in paths if not target(folder, p).exists()]
+  targets = {p: folder / _name(p) for p in paths}
+  waiting = [p for p in paths if not targets[p].exists()]
   if len(waiting) < len(paths):
     console.print(f"{len(paths) - len(waiting)} files are done already")
-  samples = 0
+  missing = config.missing or bool(config.media)
+  count = 0
   for path in waiting:
-    samples += _one(path, target(folder, path), tokenizer, missing, console)
+    count += _one(path, targets[path], tokenizer, missing, console)
   console.print(
-    f"{samples} samples of {len(waiting)} files; codes are in {folder}",
+    f"{count} samples of {len(waiting)} files; codes are in {folder}",
     soft_wrap=True,
   )
-  return {"files": len(paths), "new": len(waiting), "samples": samples}
+  return {"files": len(paths), "new": len(waiting), "samples": count}
+
+
+def _extracted(config, tokenizer, workdir, console) -> list[pathlib.Path]:
+  """Folders of features that the model's own extractors make of media."""
+  extract.check_place(config.media, workdir)
+  made = media.front(tokenizer.settings, tokenizer.modalities)
+  found = samples.find(config.media, clips.columns(made.plan.needs))
+  found = samples.divide(clips.pieces(found, made.plan), {})
+  workdirs.claim(workdir, build.as_json(config))
+  extract.extracted(config, found, made, workdir, console)
+  return find(str(workdir / assembly.FEATURES))
 
 
 def find(features: str) -> list[pathlib.Path]:
@@ -69,23 +93,31 @@ def find(features: str) -> list[pathlib.Path]:
   Raises:
     InputError: if there are none.
   """
-  if not features:
-    raise InputError("features is empty; name a file or folder of features")
   path = pathlib.Path(features)
   if not path.exists():
     raise InputError(f"features: {path}: no such file or folder")
-  return formats.shards(path)
+  splits = [path / s for s in samples.SPLITS if (path / s).is_dir()]
+  return splits or formats.shards(path)  # as extraction wrote them
 
 
-def target(folder: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
-  """Where the codes of `path` go."""
-  name = path.resolve().name  # "." has none
-  return folder / (name if path.suffix == ".npz" else f"{name}.npz")
+def _name(path: pathlib.Path) -> str:
+  """Of the file of codes; `.` is asked for its own name."""
+  name = path.resolve().name
+  return name if path.suffix == ".npz" else f"{name}.npz"
 
 
 def _load(path, tokenizer, missing) -> arrays.Arrays:
   """The samples of a file, once they are known to fit the model."""
-  source = arrays.load(path, missing=missing)
+  wanted = None
+  if path.is_dir():
+    wanted = manifests.manifest(path)
+    manifests.check(
+      tokenizer.settings.get("extraction"),
+      wanted,
+      tokenizer.modalities,
+      str(path),
+    )
+  source = arrays.load(path, missing=missing or wanted is not None)
   try:
     known = _known(source[0]["features"], tokenizer)
     if not known:

@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from unirep.nn import chunks
+
 Dtype = jnp.dtype | type | None
 Initializer = Callable[..., jax.Array]
 
@@ -52,6 +54,44 @@ def draw(key: jax.Array, declared: Any) -> Any:
   return jax.tree_util.tree_unflatten(treedef, drawn)
 
 
+def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """The matrix product of (..., F) and (F, D), in the type of x.
+
+  It has one axis of rows: for the gradient of one over several axes a CPU
+  transposes all rows first. The kernel's gradient is summed in its own type.
+  """
+  rows = x.reshape(-1, x.shape[-1])
+  mixed = x.dtype != kernel.dtype
+  y = _mixed_product(rows, kernel) if mixed else rows @ kernel
+  return y.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+@jax.custom_vjp
+def _mixed_product(x_RxF, kernel_FxD):
+  return x_RxF @ kernel_FxD.astype(x_RxF.dtype)
+
+
+def _mixed_backward(kept, dy_RxD):
+  x_RxF, kernel_FxD = kept
+  dx_RxF = dy_RxD @ kernel_FxD.astype(dy_RxD.dtype).T
+  rows = (((0,), (0,)), ((), ()))
+  # Sums of many rows, and over devices, are not rounded to 8 bits.
+  d_FxD = jax.lax.dot_general(
+    x_RxF, dy_RxD, rows, preferred_element_type=kernel_FxD.dtype
+  )
+  return dx_RxF, d_FxD
+
+
+_mixed_product.defvjp(
+  lambda x, kernel: (_mixed_product(x, kernel), (x, kernel)), _mixed_backward
+)
+
+
+def add(y: jax.Array, bias: jax.Array) -> jax.Array:
+  """Of the type of y; what the bias gets as gradient is summed in its own."""
+  return (y + bias).astype(y.dtype)
+
+
 class Linear(nn.Module):
   """x @ kernel + bias, both drawn from U(±1/sqrt(fan_in))."""
 
@@ -65,11 +105,10 @@ class Linear(nn.Module):
     bound = self.bound or 1 / math.sqrt(x.shape[-1])
     shape = (x.shape[-1], self.width)
     kernel = self.param("kernel", uniform(bound), shape, float)
-    x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
-    y = x @ kernel
+    x, _ = promote_dtype(x, kernel, dtype=self.dtype)
+    y = product(x, kernel)
     if self.use_bias:
-      bias = self.param("bias", uniform(bound), (self.width,), float)
-      y += bias.astype(y.dtype)
+      y = add(y, self.param("bias", uniform(bound), (self.width,), float))
     return y
 
 
@@ -82,6 +121,9 @@ class Conv(nn.Module):
   one, y[p + i, q + j] += x[p, q] @ kernel[i, j], which grows the grid by
   size - 1). On CPU this is several times faster than the library's convolution
   and its gradients, and the transposed form multiplies no padding.
+
+  A transposed one may get its first features as `everywhere` (..., E), which
+  are equal at all places of the grid and multiplied once.
   """
 
   width: int
@@ -92,25 +134,28 @@ class Conv(nn.Module):
   dtype: Dtype = None
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x, everywhere=None):
+    given = [x] if everywhere is None else [everywhere, x]
+    features = sum(part.shape[-1] for part in given)
     # PyTorch draws transposed convolutions by their OUTPUT width.
-    fan_in = self.width if self.transposed else x.shape[-1]
+    fan_in = self.width if self.transposed else features
     bound = 1 / math.sqrt(fan_in * self.size**2)
-    shape = (self.size, self.size, x.shape[-1], self.width)
+    shape = (self.size, self.size, features, self.width)
     kernel = self.param("kernel", uniform(bound), shape, float)
-    x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
-    y = (
-      _spread(x, kernel)
-      if self.transposed
-      else _gather(x, kernel, self.padding)
-    )
+    *given, _ = promote_dtype(*given, kernel, dtype=self.dtype)
+    if self.size == 1 and not self.padding and everywhere is None:
+      y = product(given[0], kernel[0, 0])
+    elif self.transposed:
+      y = chunks.rows_on_cpu(_spread, kernel, given, self.size**2 * self.width)
+    else:
+      gather = functools.partial(_gather, padding=self.padding)
+      y = chunks.rows_on_cpu(gather, kernel, given, self.size**2 * features)
     if self.use_bias:
-      bias = self.param("bias", uniform(bound), (self.width,), float)
-      y += bias.astype(y.dtype)
+      y = add(y, self.param("bias", uniform(bound), (self.width,), float))
     return y
 
 
-def _gather(x, kernel, padding: int):
+def _gather(kernel, x, padding: int):
   size = kernel.shape[0]
   pad = [(0, 0)] * (x.ndim - 3) + [(padding, padding)] * 2 + [(0, 0)]
   x = jnp.pad(x, pad) if padding else x
@@ -118,16 +163,22 @@ def _gather(x, kernel, padding: int):
   near = [
     x[..., i : i + H, j : j + W, :] for i in range(size) for j in range(size)
   ]
-  return jnp.concatenate(near, -1) @ kernel.reshape(-1, kernel.shape[-1])
+  flat = kernel.reshape(-1, kernel.shape[-1])
+  return product(jnp.concatenate(near, -1), flat)
 
 
-def _spread(x, kernel):
+def _spread(kernel, *given):
   size, _, F, _ = kernel.shape
   flat = kernel.transpose(2, 0, 1, 3).reshape(F, -1)
+  x = given[-1]
+  E = F - x.shape[-1]
+  y = product(x, flat[E:])
+  if E:
+    y += product(given[0], flat[:E])[..., None, None, :]
   # A split, because its gradient is one concatenation; that of slices is not.
-  parts = jnp.split(x @ flat, size**2, -1)
+  parts = jnp.split(y, size**2, -1)
   edge = [(0, 0)] * (x.ndim - 3)
-  y = jnp.zeros((), parts[0].dtype)
+  y = jnp.zeros((), y.dtype)
   for n, part in enumerate(parts):
     i, j = divmod(n, size)
     pad = [*edge, (i, size - 1 - i), (j, size - 1 - j), (0, 0)]
@@ -164,8 +215,9 @@ class SelfAttention(nn.Module):
     bound = math.sqrt(6 / (2 * D + 2 * D))  # Xavier over the packed (D, 3D)
     kernel = self.param("in_kernel", uniform(bound), (D, 3 * D), float)
     bias = self.param("in_bias", nn.initializers.zeros, (3 * D,), float)
-    x, kernel, bias = promote_dtype(x_BxTxD, kernel, bias, dtype=self.dtype)
-    qkv = (x @ kernel + bias).reshape(B, T, 3, self.heads, D // self.heads)
+    x, _ = promote_dtype(x_BxTxD, kernel, dtype=self.dtype)
+    qkv = add(product(x, kernel), bias)
+    qkv = qkv.reshape(B, T, 3, self.heads, D // self.heads)
     q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
     score = jnp.einsum("btnd,bsnd->bnts", q, k) / math.sqrt(D // self.heads)
     score = score.astype(jnp.promote_types(score.dtype, jnp.float32))
@@ -176,7 +228,7 @@ class SelfAttention(nn.Module):
     mixed = jnp.einsum("bnts,bsnd->btnd", weight, v).reshape(B, T, D)
     out_bias = self.param("out_bias", nn.initializers.zeros, (D,), float)
     y = Linear(D, use_bias=False, dtype=self.dtype, name="out")(mixed)
-    return y + out_bias.astype(y.dtype)
+    return add(y, out_bias)
 
 
 def dropout(

@@ -20,12 +20,9 @@ class GridDecoder(nn.Module):
   def __call__(self, code_BxTxD, specific_BxTxHxWxS):
     S, dtype = specific_BxTxHxWxS.shape[-1], self.dtype
     code = Linear(code_BxTxD.shape[-1], dtype=dtype, name="linear")(code_BxTxD)
-    code = code[:, :, None, None]
-    shape = (*specific_BxTxHxWxS.shape[:-1], code.shape[-1])
-    x = jnp.broadcast_to(code, shape)
-    x = jnp.concatenate([x, specific_BxTxHxWxS.astype(x.dtype)], -1)
     grow = {"transposed": True, "dtype": dtype}
-    x = Conv(S // 2, 3, name="conv0", **grow)(x)
+    specific = specific_BxTxHxWxS.astype(code.dtype)
+    x = Conv(S // 2, 3, name="conv0", **grow)(specific, code)
     x = ResidualBlock(dtype, name="residual")(x)
     x = nn.relu(Conv(self.width, 3, name="conv1", **grow)(x))
     return Conv(self.width, 1, transposed=True, dtype=dtype, name="conv2")(x)

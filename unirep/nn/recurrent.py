@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from unirep.nn.blocks import Dtype, uniform
+from unirep.nn.blocks import Dtype, product, uniform
 
 
 class LSTM(nn.Module):
@@ -30,7 +30,9 @@ class LSTM(nn.Module):
     w_state = self.param("state_kernel", init, (H, 4 * H), dtype)
     b_in = self.param("in_bias", init, (4 * H,), dtype)
     b_state = self.param("state_bias", init, (4 * H,), dtype)
-    gates_BxTx4H = x_BxTxD @ w_in + b_in + b_state
+    # Time first, before the product: gates are four times as wide.
+    x_TxBxD = x_BxTxD.swapaxes(0, 1)
+    gates_TxBx4H = product(x_TxBxD, w_in) + b_in + b_state
 
     def step(carry, gates_Bx4H):
       h_BxH, c_BxH = carry
@@ -40,9 +42,8 @@ class LSTM(nn.Module):
       return (h_BxH, c_BxH), h_BxH
 
     # zeros_like of an input: a constant would not vary over devices.
-    zero_BxH = jnp.zeros_like(gates_BxTx4H[:, 0, :H])
-    gates = gates_BxTx4H.swapaxes(0, 1)
-    _, h_TxBxH = jax.lax.scan(step, (zero_BxH, zero_BxH), gates)
+    zero_BxH = jnp.zeros_like(gates_TxBx4H[0, :, :H])
+    _, h_TxBxH = jax.lax.scan(step, (zero_BxH, zero_BxH), gates_TxBx4H)
     return h_TxBxH.swapaxes(0, 1)
 
 

@@ -26,6 +26,17 @@ def pmean(x: jax.Array, axis_name: str | None) -> jax.Array:
   return x if axis_name is None else jax.lax.pmean(x, axis_name)
 
 
+def varying(x, axis_name: str | None):
+  """The tree as each device's own copy, whose gradients are summed as it is.
+
+  Without it they are summed where a copy is first used: after a cast to
+  bfloat16, say, in bfloat16.
+  """
+  if axis_name is None:
+    return x
+  return jax.tree.map(lambda y: jax.lax.pcast(y, axis_name, to="varying"), x)
+
+
 def winner(value: jax.Array, x, axis_name: str | None):
   """Of one scalar a device, the largest, and the tree `x` that came with it.
 

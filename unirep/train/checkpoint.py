@@ -1,28 +1,28 @@
 """Checkpoints: for downstream, for training, and for the place in the data.
 
 Each step is one Orbax checkpoint with the items `model` (parameters and
-codebook), `config` (JSON), `train` (step, optimizer, the method's
-own state) and `data`
-(the iterator's position, JSON). Orbax writes to a temporary name and renames,
-so that a killed run leaves whole checkpoints only; digests of the written files
-catch those that were cut short or changed afterwards.
+codebook), `config` (JSON), `train` (step, optimizer, the method's own state)
+and `data` (the iterator's position, JSON). Orbax writes to a temporary name and
+renames, so that a killed run leaves whole checkpoints only; digests of the
+written files catch those that were cut short or changed afterwards.
 """
 
+import concurrent.futures
 import os
 import pathlib
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
+from unirep import digests
 from unirep.errors import InputError
 from unirep.parallel import lockstep
-from unirep.train import digests
 from unirep.train.state import TrainState
 
 TEMPORARY = ".orbax-checkpoint-tmp"  # how Orbax names what it hasn't finished
@@ -36,7 +36,6 @@ def open_manager(directory: pathlib.Path, keep: int) -> ocp.CheckpointManager:
   """Manages the checkpoints below `directory`; the last `keep` of them stay."""
   options = ocp.CheckpointManagerOptions(
     max_to_keep=keep,
-    enable_async_checkpointing=False,
     cleanup_tmp_directories=True,
   )
   items = ("model", "config", "train", "data")
@@ -45,32 +44,68 @@ def open_manager(directory: pathlib.Path, keep: int) -> ocp.CheckpointManager:
   )
 
 
-def save(
-  manager: ocp.CheckpointManager,
-  state: TrainState,
-  config: Mapping[str, Any],
-  data: Mapping[str, Any],
-) -> None:
-  """Writes one checkpoint, named by the state's step, and its digests.
+class Saver:
+  """Writes checkpoints beside training, one at a time.
 
-  Raises:
-    SaveError: if the place is full or can't be written to; what was begun is
-      removed, and the next save may succeed.
+  A state is copied before `save` returns; files and their digests are written
+  while training goes on.
   """
-  step, root = int(state.step), pathlib.Path(str(manager.directory))
-  try:
-    _check_room(root, sum(x.nbytes for x in jax.tree.leaves(state)))
-    _write(manager, step, state, config, data)
+
+  def __init__(
+    self, manager: ocp.CheckpointManager, failed: Callable[[SaveError], None]
+  ):
+    """`failed` hears of every checkpoint that can't be written, and may raise.
+
+    What was begun of it is removed, and the next one may succeed.
+    """
+    self._manager, self._failed = manager, failed
+    self._root = pathlib.Path(str(manager.directory))
+    self._worker = concurrent.futures.ThreadPoolExecutor(1)
+    self._under_way: tuple[int, concurrent.futures.Future] | None = None
+
+  def save(
+    self,
+    state: TrainState,
+    config: Mapping[str, Any],
+    data: Mapping[str, Any],
+  ) -> None:
+    """Begins a checkpoint named by the state's step, once none is under way."""
+    self.wait()
+    step = int(state.step)
+
+    def begin():
+      _check_room(self._root, sum(x.nbytes for x in jax.tree.leaves(state)))
+      _write(self._manager, step, state, config, data)
+      self._under_way = step, self._worker.submit(self._complete, step)
+
+    self._try(step, begin)
+
+  def wait(self) -> bool:
+    """Whether what was under way, if anything, is written now."""
+    if not self._under_way:
+      return False
+    step, complete = self._under_way
+    self._under_way = None
+    return self._try(step, complete.result)
+
+  def _complete(self, step: int) -> None:
+    self._manager.wait_until_finished()
     if jax.process_index() == 0:
-      digests.write(root, manager.all_steps(), step)
-  except (OSError, ValueError, RuntimeError) as error:
-    if isinstance(error, jax.errors.JaxRuntimeError):
-      raise  # of the devices, or a lost process
-    if jax.process_index() == 0:
-      _remove_begun(root, step)
-    manager.reload()
-    line = (str(error).strip() or repr(error)).splitlines()[0]
-    raise SaveError(f"no checkpoint of step {step}: {line}") from error
+      digests.write(self._root, self._manager.all_steps(), step)
+
+  def _try(self, step: int, function: Callable[[], None]) -> bool:
+    try:
+      function()
+    except (OSError, ValueError, RuntimeError) as error:
+      if isinstance(error, jax.errors.JaxRuntimeError):
+        raise  # of the devices, or a lost process
+      if jax.process_index() == 0:
+        _remove_begun(self._root, step)
+      self._manager.reload()
+      said = (str(error).strip() or repr(error)).splitlines()[0]
+      self._failed(SaveError(f"no checkpoint of step {step}: {said}"))
+      return False
+    return True
 
 
 def _check_room(root: pathlib.Path, size: int) -> None:
@@ -108,7 +143,6 @@ def _write(
     ),
     force=True,
   )
-  manager.wait_until_finished()
 
 
 def _remove_begun(root: pathlib.Path, step: int) -> None:

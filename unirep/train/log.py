@@ -60,9 +60,12 @@ class Log:
     start: int,
     console: Console,
     settings: Mapping[str, Any] | None = None,
+    tracker: Any = None,
   ):
+    """`settings` are hyperparameters, `tracker` a run of `jobs.tracking`."""
     self._lines = _Lines(directory / METRICS, start)
     self._board = _Board(directory / BOARD, start, settings or {})
+    self._tracker = tracker
     self._console = console
     self._steps = steps
     self._progress = Progress(
@@ -114,6 +117,8 @@ class Log:
     """Keeps the metrics of one step."""
     self._lines.add({"step": step, **metrics})
     self._board.add(step, metrics)
+    if self._tracker is not None:
+      self._tracker.log(dict(metrics), step=step)
     if not self._console.is_terminal:
       self._console.print(
         f"step {step}/{self._steps} loss {metrics['loss']:.3f} "
@@ -175,7 +180,7 @@ class _Board:
         EVENTS.Event(step=start + 1, session_log=begin)
       )
       if settings:
-        for part in summary.hparams(_leaves(settings), {"loss": 0.0}):
+        for part in summary.hparams(leaves(settings), {"loss": 0.0}):
           self._writer.write_event(EVENTS.Event(summary=part))
       self._writer.flush()
     except OSError as error:
@@ -208,10 +213,10 @@ class _Board:
     self._writer = None
 
 
-def _leaves(settings: Any) -> dict[str, Any]:
-  """As TensorBoard takes hyperparameters: dotted name -> number or text."""
+def leaves(tree: Any) -> dict[str, Any]:
+  """As dashboards take what is nested: dotted name -> number or text."""
   flat = jax.tree_util.tree_leaves_with_path(
-    settings, is_leaf=lambda x: isinstance(x, list)
+    tree, is_leaf=lambda x: isinstance(x, list)
   )
   return {
     jax.tree_util.keystr(keys, simple=True, separator="."): (

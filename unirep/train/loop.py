@@ -38,7 +38,7 @@ def run(
   steps: int,
   log: Log | Silent,
   log_every: int,
-  save: Callable[[TrainState], bool],
+  save: Callable[[TrainState, bool], bool],
   save_every: int,
 ) -> TrainState:
   """Trains until `steps` steps are done in all.
@@ -50,8 +50,9 @@ def run(
     steps: number of the last step.
     log: where metrics go.
     log_every: steps between two logged ones; the last one is logged too.
-    save: writes a checkpoint, and says whether it could.
-    save_every: steps between two checkpoints; the last state is saved too.
+    save: (state, whether it is the last) -> whether there is a checkpoint of
+      it. All but the last may be written while training goes on.
+    save_every: steps between two calls of it; the last state is saved too.
 
   Returns:
     The last state.
@@ -74,7 +75,7 @@ def run(
       if step % save_every == 0 or step == steps or ends:
         _report(*pending, state, log, log_every, steps, clock)
         pending = None
-        saved = save(state)
+        saved = save(state, ends or step == steps)
         if ends:
           raise preemption.PreemptedError(step, saved, notice.name)
   return state

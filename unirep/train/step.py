@@ -103,7 +103,7 @@ def train_step(
   def loss_fn(params):
     # The total is already the mean over devices: so is its gradient.
     return method.loss(
-      params,
+      collectives.varying(params, axis_name),
       state.codebook,
       state.side,
       batch,

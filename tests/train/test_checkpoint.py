@@ -1,0 +1,102 @@
+"""Checkpoints that are written beside training."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from unirep import digests
+from unirep.codebook import Codebook
+from unirep.train import checkpoint
+from unirep.train.state import TrainState
+
+SIZE = 1 << 20
+
+
+def a_state():
+  book = Codebook(*(jnp.ones((4, 2)) for _ in Codebook._fields))
+  weight = jnp.arange(SIZE, dtype=jnp.float32)
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params={"encoder": {"weight": weight}},
+    codebook=book,
+    side={"club": {"weight": weight + 1}},
+    opt_state={"moment": weight + 2},
+  )
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def step(state):
+  return jax.tree.map(lambda x: x + 1, state)
+
+
+def unheard(error):
+  raise AssertionError(error)
+
+
+def test_steps_that_follow_do_not_change_what_is_written(tmp_path):
+  manager = checkpoint.open_manager(tmp_path, keep=10)
+  saver = checkpoint.Saver(manager, unheard)
+  state, places = a_state(), []
+  for _ in range(4):
+    state = step(state)
+    saver.save(state, {}, {"place": int(state.step)})
+    for _ in range(3):  # the old arrays' memory is reused at once
+      state = step(state)
+    places.append(int(state.step) - 3)
+  assert saver.wait()
+  assert sorted(manager.all_steps()) == places
+  for place in places:
+    assert not digests.damage(tmp_path, place)
+  like = jax.eval_shape(a_state)
+  here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  where = jax.tree.map(lambda _: here, like)
+  restored = checkpoint.restore(manager, like, where)
+  assert restored is not None
+  found, data = restored
+  assert data == {"place": places[-1]}
+  expected = jax.tree.map(lambda x: x + places[-1], a_state())
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_one_that_fails_is_told_and_does_not_hold_up_the_next(
+  tmp_path, monkeypatch
+):
+  heard = []
+  manager = checkpoint.open_manager(tmp_path, keep=10)
+  saver = checkpoint.Saver(manager, heard.append)
+  write = digests.write
+
+  def once(*args):
+    monkeypatch.setattr(digests, "write", write)
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(digests, "write", once)
+  state = step(a_state())
+  saver.save(state, {}, {})
+  state = step(state)
+  saver.save(state, {}, {})
+  assert saver.wait()
+  assert not saver.wait(), "nothing is under way"
+  assert [str(error) for error in heard] == [
+    "no checkpoint of step 1: [Errno 28] No space left on device"
+  ]
+  assert manager.all_steps() == [2]
+
+
+def test_who_requires_checkpoints_hears_of_it_at_the_next(
+  tmp_path, monkeypatch
+):
+  def full(*args):
+    raise OSError(28, "No space left on device")
+
+  def failed(error):
+    raise error
+
+  monkeypatch.setattr(digests, "write", full)
+  saver = checkpoint.Saver(checkpoint.open_manager(tmp_path, keep=2), failed)
+  saver.save(step(a_state()), {}, {})
+  with pytest.raises(checkpoint.SaveError, match=r"step 1: .*No space left"):
+    saver.wait()

@@ -1,0 +1,87 @@
+"""Photos: read, turned upright, cropped and resized.
+
+Dimensions: H/W rows and columns, 3 colours.
+"""
+
+import warnings
+
+import numpy as np
+
+from unirep.extract.broken import BrokenError, regular
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+SUFFIXES = (
+  *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
+)
+PIXELS = 10**8  # that an image or a frame may have
+THIN = 8  # pixels of the shorter side, at least ...
+LONG = 20  # ... and how much longer the other one may be
+
+
+def read(path: str, size: tuple[int, int]) -> np.ndarray:
+  """One image, (H, W, 3) uint8; of several in a file the first.
+
+  Raises:
+    BrokenError: if it is none, is cut off, or is too large or too thin.
+  """
+  from PIL import Image, ImageOps, UnidentifiedImageError
+
+  regular(path)
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")  # of sizes, which are checked here
+      with Image.open(path, formats=FORMATS) as image:
+        check_size(path, image.width, image.height)
+        image.load()
+        return fit(ImageOps.exif_transpose(_rgb(image)), size)
+  except UnidentifiedImageError as error:
+    raise BrokenError(path, f"is no image ({', '.join(FORMATS)})") from error
+  except Image.DecompressionBombError as error:
+    raise BrokenError(path, str(error)) from error
+
+
+def check_size(path: str, width: int, height: int) -> None:
+  """Raises BrokenError for an image too large, too small, or too thin."""
+  short, long = sorted((width, height))
+  if width * height > PIXELS:
+    raise BrokenError(path, f"{width} x {height} pixels are too many")
+  if short < THIN or long > LONG * short:
+    raise BrokenError(path, f"{width} x {height} pixels are too thin")
+
+
+def fit(image, size: tuple[int, int], stretch: float = 1.0) -> np.ndarray:
+  """The largest part of the middle that has the shape of `size`, resized.
+
+  Args:
+    image: of Pillow's, in RGB.
+    size: height and width.
+    stretch: how much wider than high its pixels are.
+  """
+  from PIL import Image
+
+  height, width = size
+  ratio = width / height / stretch
+  w = min(image.width, image.height * ratio)
+  h = min(image.height, image.width / ratio)
+  left, top = (image.width - w) / 2, (image.height - h) / 2
+  box = (left, top, left + w, top + h)
+  small = image.resize((width, height), Image.Resampling.BILINEAR, box)
+  return np.asarray(small)
+
+
+def _rgb(image):
+  """In RGB, also where a sample has 16 bits, or a picture holes (black)."""
+  from PIL import Image
+
+  if image.mode.startswith(("I", "F")):
+    x = np.asarray(image).astype(np.float32)
+    top = 65535.0 if image.mode.startswith("I") else max(1.0, float(x.max()))
+    grey = Image.fromarray((x / top * 255).clip(0, 255).astype(np.uint8))
+    grey.info, grey._exif = image.info, getattr(image, "_exif", None)
+    return grey.convert("RGB")
+  if image.has_transparency_data:
+    rgba = image.convert("RGBA")
+    black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
+    black.alpha_composite(rgba)
+    return black.convert("RGB")
+  return image.convert("RGB")

@@ -1,0 +1,40 @@
+"""Pixels of a small image, as features.
+
+Dimensions: N images, H/W rows and columns, 3 colours.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from unirep.extract import options
+from unirep.extract.extractor import Extractor, Loaded
+
+
+class Size(NamedTuple):
+  """How many rows and columns are left."""
+
+  height: int = 8
+  width: int = 8
+
+
+def extractor(argument: str = "") -> Extractor:
+  """A grid of colours in 0..1."""
+  size: Size = options.parse("pixels", argument, Size())
+  options.require("pixels", size, height=1, width=1)
+
+  def run(image_NxHxWx3):
+    return image_NxHxWx3.astype(np.float32) / 255
+
+  return Extractor(
+    name=f"pixels:{argument}" if argument else "pixels",
+    version="1",
+    takes="image",
+    shape=(*size, 3),
+    rate=None,
+    window=0.0,
+    size=(size.height, size.width),
+    licence="",
+    origin="none",
+    load=lambda: Loaded(run, ""),
+  )

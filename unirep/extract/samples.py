@@ -1,0 +1,250 @@
+"""Samples: which files belong together, found in a folder or a table."""
+
+import csv
+import hashlib
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from unirep.errors import InputError
+from unirep.extract import containers, images, series, texts
+
+SPLITS = ("train", "validation", "test")
+ALIASES = {"val": "validation", "valid": "validation", "dev": "validation"}
+KINDS = {  # suffix -> the column that a file of a folder stands for
+  **dict.fromkeys(containers.FORMATS, "video"),
+  **dict.fromkeys(containers.SOUNDS, "audio"),
+  **dict.fromkeys(images.SUFFIXES, "image"),
+  **dict.fromkeys(texts.SUFFIXES, "text"),
+  **dict.fromkeys(series.SUFFIXES, "sensor"),
+}
+COLUMNS = ("id", "video", "audio", "image", "text", "label", "split")
+TIMES = ("start", "end")
+
+
+class Sample(NamedTuple):
+  """Files that belong together.
+
+  Attributes:
+    id: its name.
+    files: column -> path.
+    text: a caption that is no file; "" is none.
+    label: the name of its class; "" is none.
+    split: train, validation or test; "" where nobody has said it.
+    start: seconds from the beginning of its files.
+    end: likewise; None is the end of the files.
+    problem: why it can't be read, if that is known already.
+    group: what it shares with samples that must be in the same split.
+  """
+
+  id: str
+  files: Mapping[str, str]
+  text: str = ""
+  label: str = ""
+  split: str = ""
+  start: float = 0.0
+  end: float | None = None
+  problem: str = ""
+  group: str = ""
+
+
+def find(media: str, columns: Iterable[str]) -> list[Sample]:
+  """The samples of a folder or of a table.
+
+  Args:
+    media: a folder, or a .csv file with any of the columns id, video, audio,
+      image, text, label, split, start, end, and of `columns`.
+    columns: those that modalities look at; the files of others are left alone.
+
+  Raises:
+    InputError: if there is none, or no file of a kind that is known.
+  """
+  if not media:
+    raise InputError("media is empty; name a folder, or a .csv file")
+  path = pathlib.Path(media)
+  if path.is_dir():
+    found = walk(path, columns)
+  elif path.suffix.lower() == ".csv" and path.is_file():
+    found = table(path, columns)
+  else:
+    raise InputError(f"media={media}: no such folder or .csv file")
+  if not found:
+    what = ", ".join(sorted(columns))
+    raise InputError(f"media={media} holds no file for any of {what}")
+  return found
+
+
+def walk(folder: pathlib.Path, columns: Iterable[str]) -> list[Sample]:
+  """Samples of a folder: what shares a stem is one, sub-folders are classes.
+
+  Sub-folders named train, validation and test are splits where there are no
+  others.
+  """
+  groups: dict[pathlib.PurePath, dict[str, list[str]]] = {}
+  wanted = {*columns}
+  for path in _files(folder):
+    kind = KINDS.get(path.suffix.lower())
+    if kind in wanted:
+      name = path.relative_to(folder).with_suffix("")
+      groups.setdefault(name, {}).setdefault(kind, []).append(str(path))
+  tops = {name: name.parts[0] if len(name.parts) > 1 else "" for name in groups}
+  tops = {name: ALIASES.get(top, top) for name, top in tops.items()}
+  split = {*tops.values()} <= {*SPLITS}
+  classes = {name: "/".join(name.parts[int(split) : -1]) for name in groups}
+  labelled = any(classes.values())
+  return [
+    Sample(
+      id=name.as_posix(),
+      files={kind: paths[0] for kind, paths in kinds.items()},
+      label=(classes[name] or ".") if labelled else "",
+      split=tops[name] if split else "",
+      problem=_doubled(kinds),
+      group=name.as_posix(),
+    )
+    for name, kinds in sorted(groups.items())
+  ]
+
+
+def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yields files below a folder, once also where links lead in circles."""
+  seen = set()
+  for here, below, names in os.walk(folder, onerror=_refuse, followlinks=True):
+    status = os.stat(here)
+    if (status.st_dev, status.st_ino) in seen:
+      below.clear()
+      continue
+    seen.add((status.st_dev, status.st_ino))
+    below[:] = sorted(name for name in below if not name.startswith("."))
+    for name in sorted(names):
+      if not name.startswith("."):
+        yield pathlib.Path(here, name)
+
+
+def _refuse(error: OSError) -> None:
+  raise InputError(f"media: {error.filename}: {error.strerror}") from error
+
+
+def _doubled(kinds: Mapping[str, Sequence[str]]) -> str:
+  for kind, paths in kinds.items():
+    if len(paths) > 1:
+      names = " and ".join(pathlib.Path(path).name for path in paths[:2])
+      return f"{names} are both its {kind}; give them other names"
+  return ""
+
+
+def table(path: pathlib.Path, columns: Iterable[str]) -> list[Sample]:
+  """Samples of a .csv file, a line each; paths are relative to its folder.
+
+  Raises:
+    InputError: for a column that has no meaning, or an id that is there twice.
+  """
+  csv.field_size_limit(2**24)
+  known = {*COLUMNS, *TIMES, *columns}
+  try:
+    with path.open(
+      encoding="utf-8-sig", errors="surrogateescape", newline=""
+    ) as file:
+      rows = csv.DictReader(file)
+      unknown = {*(rows.fieldnames or ())} - known
+      if unknown or not rows.fieldnames:
+        what = f"column {min(unknown)!r}" if unknown else "an empty file"
+        raise InputError(f"{path}: {what}; columns are {', '.join(known)}")
+      found = [
+        _row(path.parent, {*columns}, i, row) for i, row in enumerate(rows)
+      ]
+  except csv.Error as error:
+    raise InputError(f"{path}: {error}") from error
+  ids = set()
+  for sample in found:
+    if sample.id in ids:
+      raise InputError(f"{path}: id {sample.id!r} is there twice")
+    ids.add(sample.id)
+  labelled = any(sample.label for sample in found)
+  return [
+    s._replace(problem="has no label, others have")
+    if labelled and not s.label and not s.problem
+    else s
+    for s in found
+  ]
+
+
+def _row(folder, columns, number: int, row: Mapping) -> Sample:
+  cells = {key: (row[key] or "") for key in row if isinstance(key, str)}
+  take = {key: cells.pop(key, "") for key in ("id", "text", "label", "split")}
+  times = {key: cells.pop(key, "").strip() for key in TIMES}
+  problem = "has more cells than the table has columns" if None in row else ""
+  start, end = 0.0, None
+  try:
+    start = float(times["start"] or 0)
+    end = float(times["end"]) if times["end"] else None
+    if not 0 <= start < (1e9 if end is None else end) <= 1e9:
+      raise ValueError
+  except ValueError:
+    problem = f"start={times['start']!r} and end={times['end']!r} don't rise"
+    start, end = 0.0, None
+  split = ALIASES.get(take["split"], take["split"])
+  if split and split not in SPLITS:
+    problem, split = f"split={split!r} is none of {', '.join(SPLITS)}", ""
+  files = {
+    key: str(folder / name)
+    for key, name in cells.items()
+    if name and key in columns
+  }
+  if not files and not take["text"]:
+    problem = problem or "names no file and no text"
+  return Sample(
+    id=take["id"] or str(number),
+    files=files,
+    text=take["text"],
+    label=take["label"],
+    split=split,
+    start=start,
+    end=end,
+    problem=problem,
+    group=min(cells[key] for key in files) if files else take["id"],
+  )
+
+
+def divide(
+  samples: Sequence[Sample], shares: Mapping[str, float]
+) -> list[Sample]:
+  """Gives each sample a split, where none has one.
+
+  Samples of one file get the same one. A sample keeps its place when others
+  come, but for few.
+
+  Args:
+    samples: of one folder or table.
+    shares: split -> its share of the files; what is left is for training.
+
+  Raises:
+    InputError: for shares that leave nothing for training.
+  """
+  if any(s.split for s in samples):
+    return [
+      s if s.split or s.problem else s._replace(problem="has no split")
+      for s in samples
+    ]
+  if min(shares.values(), default=0) < 0 or sum(shares.values()) >= 1:
+    raise InputError(f"shares={dict(shares)} must be 0 or more, below 1 in all")
+  ranked = sorted({s.group for s in samples}, key=_digest)
+  split, first = dict.fromkeys(ranked, SPLITS[0]), 0
+  for name, share in shares.items():
+    left = len(ranked) - 1 - first  # but one
+    count = min(max(round(share * len(ranked)), share > 0), left)
+    split |= dict.fromkeys(ranked[first : first + count], name)
+    first += count
+  return [s._replace(split=split[s.group]) for s in samples]
+
+
+def _digest(name: str) -> bytes:
+  return hashlib.sha256(name.encode(errors="surrogateescape")).digest()
+
+
+def classes(samples: Iterable[Sample]) -> dict[str, int]:
+  """Name of a class -> its number; numbers that are named stay as they are."""
+  names = sorted({s.label for s in samples if s.label})
+  if all(name.isdecimal() and int(name) < 2**31 for name in names):
+    return {name: int(name) for name in names}
+  return {name: i for i, name in enumerate(names)}

@@ -1,0 +1,80 @@
+"""Numeric series of sensors: .npy, or .csv with a line a sample.
+
+Dimensions: S samples, C channels.
+"""
+
+import csv
+import itertools
+import pathlib
+import struct
+
+import numpy as np
+
+from unirep.extract.broken import BrokenError, one_line, regular
+
+SUFFIXES = (".npy", ".csv", ".tsv")
+MOST = 2**28  # bytes of a file
+TIME = "time"  # a column of it has seconds
+
+
+def read(path: str, rate: int) -> np.ndarray:
+  """A series at `rate` samples a second, (S, C) float32.
+
+  Where the first column of a table is named "time", rows are brought to the
+  rate by lines between them; anything else is taken to have the rate.
+
+  Raises:
+    BrokenError: if it isn't one, or not finite.
+  """
+  regular(path, MOST)
+  kinds = {".npy": _array, ".csv": _table, ".tsv": _table}
+  suffix = pathlib.Path(path).suffix.lower()
+  if suffix not in kinds:
+    raise BrokenError(path, f"{suffix!r} is none of {', '.join(kinds)}")
+  try:
+    timed, x_SxC = kinds[suffix](path)
+  except (ValueError, EOFError, struct.error, csv.Error) as error:
+    raise BrokenError(path, f"is no series: {one_line(str(error))}") from error
+  if x_SxC.ndim == 1:
+    x_SxC = x_SxC[:, None]
+  if x_SxC.ndim != 2 or not x_SxC.size or x_SxC.dtype.kind not in "fiu":
+    raise BrokenError(
+      path, f"is no series but {x_SxC.dtype} of shape {x_SxC.shape}"
+    )
+  with np.errstate(invalid="ignore"):  # the check below says it
+    x_SxC = x_SxC.astype(np.float64)
+  if not np.isfinite(x_SxC).all():
+    raise BrokenError(path, "holds numbers that are missing or not finite")
+  if timed:
+    x_SxC = _at_rate(path, x_SxC[:, 0], x_SxC[:, 1:], rate)
+  return x_SxC.astype(np.float32)
+
+
+def _array(path):
+  return False, np.load(path, allow_pickle=False)
+
+
+def _table(path):
+  with open(path, encoding="utf-8-sig", newline="") as file:
+    between = "\t" if path.lower().endswith(".tsv") else ","
+    rows = csv.reader(file, delimiter=between)
+    first = next(rows, [])
+    try:
+      head, begin = [], [[float(x) for x in first]]
+    except ValueError:  # names of columns
+      head, begin = first, []
+    rest = ([float(x) for x in row] for row in rows if row)
+    values = [*itertools.chain(begin, rest)]
+  timed = bool(head) and head[0].strip().lower() == TIME and len(head) > 1
+  return timed, np.array(values, np.float64)
+
+
+def _at_rate(path, time_S, x_SxC, rate):
+  """Samples at equal distances from the first one on."""
+  if len(time_S) < 2 or not (np.diff(time_S) > 0).all():
+    raise BrokenError(path, f"its column {TIME!r} does not rise")
+  length = (time_S[-1] - time_S[0]) * rate
+  if length > MOST / 8:
+    raise BrokenError(path, f"its times span {length:g} samples")
+  at = time_S[0] + np.arange(int(length + 1e-6) + 1) / rate
+  return np.stack([np.interp(at, time_S, x) for x in x_SxC.T], 1)

@@ -1,0 +1,1 @@
+"""Weights of others: found, checked and read; nothing in them is run."""

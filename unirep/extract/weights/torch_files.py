@@ -1,0 +1,106 @@
+"""Files of torch.save, without torch."""
+
+import io
+import math
+import zipfile
+from collections.abc import Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from unirep.extract.weights import pickles
+from unirep.extract.weights.pickles import Storage, Tensor
+
+WRAPPERS = ("state_dict", "model")  # of training scripts
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the older format
+
+
+def read_zip(data: bytes) -> dict[str, np.ndarray]:
+  """Arrays of a file that torch.save writes since 1.6."""
+  with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    (pickled,) = (
+      x for x in archive.namelist() if x.split("/")[1:] == ["data.pkl"]
+    )
+    root = pickled.split("/")[0]
+    order = f"{root}/byteorder"
+    if order in archive.namelist() and _entry(archive, order) != b"little":
+      raise ValueError("it has big-endian numbers")
+    value, _ = pickles.load(io.BytesIO(_entry(archive, pickled)))
+    tensors = _tensors(value)
+    flat = {
+      s.key: _numbers(s, _entry(archive, f"{root}/data/{s.key}"))
+      for s in {tensor.storage for tensor in tensors.values()}
+    }
+  return {name: _view(x, flat) for name, x in tensors.items()}
+
+
+def read_legacy(data: bytes) -> dict[str, np.ndarray]:
+  """Arrays of a file that torch.save wrote before 1.6."""
+  stream = io.BytesIO(data)
+  magic, protocol, system = (pickles.load(stream).value for _ in range(3))
+  if (magic, protocol) != (MAGIC, PROTOCOL):
+    raise ValueError("it is a pickle, but not of torch.save")
+  if not system["little_endian"]:
+    raise ValueError("it has big-endian numbers")
+  value, storages = pickles.load(stream)
+  flat = {}
+  for key in pickles.load(stream).value:
+    storage = storages[key]
+    (count,) = np.frombuffer(stream.read(8), "<i8")
+    size = storage.numbers * _dtype(storage).itemsize
+    if count != storage.numbers:
+      raise ValueError(f"storage {key!r} has {count} numbers")
+    flat[key] = _numbers(storage, stream.read(size))
+  return {name: _view(x, flat) for name, x in _tensors(value).items()}
+
+
+def _entry(archive, name):
+  info = archive.getinfo(name)
+  # As it is, none is larger than the file.
+  if info.compress_type != zipfile.ZIP_STORED:
+    raise ValueError(f"{name} is compressed, which torch.save does not do")
+  return archive.read(info)
+
+
+def _tensors(state: Any) -> dict[str, Tensor]:
+  """The tensors of a state dict, or of one within it."""
+  if not isinstance(state, dict):
+    raise ValueError("it holds no state dict")
+  for key in WRAPPERS:
+    if isinstance(state.get(key), dict):
+      state = state[key]
+  return {
+    name: x
+    for name, x in state.items()
+    if isinstance(name, str) and isinstance(x, Tensor)
+  }
+
+
+def _dtype(storage: Storage) -> np.dtype:
+  bfloat16 = storage.kind == "bfloat16"
+  return np.dtype(ml_dtypes.bfloat16 if bfloat16 else storage.kind)
+
+
+def _numbers(storage: Storage, data: bytes) -> np.ndarray:
+  x = np.frombuffer(data, _dtype(storage))
+  if len(x) != storage.numbers:
+    raise ValueError(f"storage {storage.key!r} has {len(x)} numbers")
+  return x
+
+
+def _view(tensor: Tensor, flat: Mapping[str, np.ndarray]) -> np.ndarray:
+  """The array, after checks that it lies in its storage."""
+  storage, offset, shape, strides = tensor
+  x = flat[storage.key]
+  whole = (offset, *shape, *strides)
+  if any(type(n) is not int or n < 0 for n in whole):
+    raise ValueError("a tensor has a size that is no size")
+  last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+  count = math.prod(shape)  # more than there are, where a stride is 0
+  if count and not last < len(x) >= count:
+    raise ValueError("a tensor lies outside its storage")
+  steps = [s * x.itemsize for s in strides]
+  return np.lib.stride_tricks.as_strided(
+    x[offset:], shape, steps, writeable=False
+  )
