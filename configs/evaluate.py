@@ -59,6 +59,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "halve_at": (),  # steps at which the learning rate halves
     "max_norm": 0.5,
     "passes": 4,  # draws of the encoder's dropout
+    "samples": 0,  # to learn from, drawn at random; 0: all
   }
   {"heldout": heldout, "released": released}[config.protocol](config)
   sources = {"synthetic": synthetic, "digits": digits, "ave": ave}

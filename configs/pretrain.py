@@ -80,6 +80,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "learning_rate": 4e-4,
     "passes": 4,
     "seeds": 3,
+    "samples": 0,  # to learn from, drawn at random; 0: all
   }
 
   {"clean": clean, "released": released}[variant["preset"]](config)

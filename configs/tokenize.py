@@ -3,9 +3,10 @@ r"""Features to codes: what a trained model makes of your data.
 python -m unirep.main --config=configs/tokenize.py \
   --config.checkpoint=runs/digits --config.features=features.npz
 
-`features` is one .npz, with arrays as in `unirep.data.arrays`, a folder of
-them, or one that configs/extract.py wrote. Or `media` names raw files, as
-there: a model that learned from extracted features knows how to read them.
+`features` is a file or folder as in docs/data.md, or a folder that
+configs/extract.py wrote; each shard of a folder has codes of its own. Or
+`media` names raw files, as there: a model that learned from extracted
+features knows how to read them.
 """
 
 from typing import Any
@@ -19,7 +20,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config: Any = ConfigDict()  # its type stubs know no leaves
   config.job = "tokenize"
   config.checkpoint = ""  # work directory of a pretraining run
-  config.features = ""  # a .npz file, or a folder of .npz files
+  config.features = ""  # .npz, HDF5, folder of .npy or of shards
   config.media = ""  # or a folder or .csv file of raw media
   config.workers = 1  # processes that read media; 0 reads in this one
   config.timeout = 300.0  # seconds after which a worker gives a file up

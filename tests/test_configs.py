@@ -102,7 +102,7 @@ RUNNING = {
   *("log_every", "checkpoint_every", "checkpoint_seconds"),
   *("checkpoints_kept", "checkpoints_required", "job", "mask_padding"),
   *("probe.steps", "probe.batch_size", "probe.learning_rate"),
-  *("probe.passes", "probe.seeds"),
+  *("probe.passes", "probe.seeds", "probe.samples"),
 }
 VARIANTS = [
   ("fcid", "synthetic", "clean"),

@@ -286,6 +286,7 @@ def test_other_config_is_refused(finished):
     (["--config.model.pool=max"], ["max"]),
     (["--config.optimizer.decay=sudden"], ["sudden"]),
     (["--config.seed=-1"], ["seed"]),
+    (["--config.probe.samples=-1"], ["probe.samples=-1", "negative"]),
   ],
 )
 def test_bad_settings_end_in_one_line(arguments, words, tmp_path):

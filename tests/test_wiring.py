@@ -320,6 +320,37 @@ def test_an_evaluation_takes_each_split_for_what_it_is(tmp_path):
   assert rows == [[1], [2], [1, 1, 1, 1]]
 
 
+def test_probes_see_no_more_samples_than_they_may(tmp_path, monkeypatch):
+  """The same ones with each number of processes, with dropout or without."""
+  asked = []
+
+  def encoded(tokenizer, source, path, **options):
+    asked.append((path, [int(x["features"]["a"][0]) for x in source]))
+    return Codes({}, {}, {"class": np.zeros(1)})
+
+  monkeypatch.setattr(evaluation.encoding, "encoded", encoded)
+  tokenizer = types.SimpleNamespace(settings={}, codebook=np.ones((4, 2)))
+  train, test = (
+    [{"features": {"a": np.array([i])}} for i in part]
+    for part in (range(40), range(40, 70))
+  )
+  config = pretrain_config.get_config()
+  seen = {}
+  for samples, seed in ((0, 0), (9, 0), (9, 1), (40, 0), (99, 0)):
+    config.probe.samples, config.seed = samples, seed
+    evaluation.encode(config, tokenizer, train, test, tmp_path)
+    (_, seen[samples, seed]), (_, held), (_, varied) = asked[-3:]
+    assert held == [*range(40, 70)]
+    assert varied == seen[samples, seed]
+  for everything in (seen[0, 0], seen[40, 0], seen[99, 0]):
+    assert everything == [*range(40)]
+  some = seen[9, 0]
+  assert len({*some}) == 9
+  assert some == sorted(some)
+  assert some != seen[9, 1]
+  assert len({path for path, _ in asked}) == 3 + 2 + 2  # none mixed up
+
+
 def test_the_headline_table_is_of_held_out_samples(job, monkeypatch, tmp_path):
   asked = []
 

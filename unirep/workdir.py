@@ -36,6 +36,7 @@ ADDED: dict[str, Any] = {
   "data.holdout_seed": lambda settings: settings.get("seed"),
   "method": "fcid",
   **{"media": "", "init_from": "", "wandb": "", "checkpoint_seconds": 0.0},
+  "probe.samples": 0,
 }
 
 

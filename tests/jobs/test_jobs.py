@@ -15,10 +15,12 @@ import unirep
 from unirep import build
 from unirep import codes as coded
 from unirep.configs import evaluate, pretrain, toc, tokenize
+from unirep.data import formats
 from unirep.data.generated.synthetic import SyntheticEvents
 from unirep.errors import InputError
 from unirep.jobs import dispatch, tables
 from unirep.jobs import evaluate as evaluate_job
+from unirep.jobs import tokenize as tokenize_job
 from unirep.tasks import sharing
 from unirep.tokenizer import Tokenizer
 
@@ -257,6 +259,52 @@ def test_files_become_files_and_only_once(trained, features, tmp_path, model):
   with pytest.raises(InputError, match=r"a\.npz.*\(B, T, 32\)"):
     dispatch.run(config, tmp_path / "other", quiet)
   assert not (tmp_path / "other").exists()
+
+
+def test_codes_of_columns_are_those_of_arrays(
+  trained, features, tmp_path, model, monkeypatch
+):
+  """Rows that are read as they are encoded, in chunks with a short last one."""
+  size = 2 * tokenize_job.BUCKET + 3
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(size, *features["audio"].shape[1:])).astype(np.float16)
+  lacks = rng.random(size) < 0.3
+  x[lacks] = np.nan
+  length = rng.integers(1, x.shape[1] + 1, size)
+  folder = tmp_path / "folder"
+  (folder / "length").mkdir(parents=True)
+  text = rng.normal(size=(size, *features["text"].shape[1:])).astype("f4")
+  np.save(folder / "text.npy", text)  # nobody lacks everything
+  np.save(folder / "audio.npy", x)
+  np.save(folder / "length" / "audio.npy", length)
+  lengths = {"length/audio": length}
+  np.savez(tmp_path / "file.npz", audio=x, text=text, **lengths)
+  wanted = model.encode(
+    {"audio": np.where(lacks[:, None, None], 0, x), "text": text},
+    {"audio": np.where(lacks, 1, length)},
+  )
+  wanted["audio"][lacks] = -1
+  monkeypatch.setattr(tokenize_job, "CHUNK", 1)  # the least: a bucket
+  asked = []
+  encode = Tokenizer.encode
+
+  def counted(self, features, lengths):
+    asked.append(len(features["audio"]))
+    return encode(self, features, lengths)
+
+  monkeypatch.setattr(Tokenizer, "encode", counted)
+  config = tokenize.get_config()
+  config.checkpoint, config.missing = str(trained), True
+  for checked in (2**28, 0):  # looked at beforehand, or only when they are read
+    monkeypatch.setattr(formats, "CHECKED", checked)
+    for name, made in (("file.npz", "file.npz"), ("folder", "folder.npz")):
+      config.features = str(tmp_path / name)
+      workdir = tmp_path / f"out-{name}-{checked}"
+      dispatch.run(config, workdir, Console(quiet=True))
+      with np.load(workdir / "codes" / made) as file:
+        for m, idx in wanted.items():
+          np.testing.assert_array_equal(file[m], idx)
+  assert asked == [64, 64, 3] * 4
 
 
 def test_toc_of_a_foreign_codebook(tmp_path):

@@ -1,17 +1,23 @@
 """Five modalities, one of them missing from a third: trained, read, asked."""
 
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 from rich.console import Console
+from test_main import ROOT, environment
 
 import unirep
 from unirep.configs import evaluate, pretrain, tokenize
 from unirep.data import arrays
 from unirep.errors import InputError
 from unirep.jobs import dispatch, preparation
+from unirep.launch import sweep
 
 N, T, CLASSES = 36, 10, 3
 SHAPES = {
@@ -22,6 +28,16 @@ SHAPES = {
   "text": (7, 6),
 }
 QUIET = Console(quiet=True)
+FILE = """
+from test_missing_modalities import config_of
+
+def get_config():
+  return config_of({path!r})
+"""
+SWEEP = """
+def get_sweep():
+  return [{{"config": {config!r}, "seed": seed}} for seed in {seeds}]
+"""
 
 
 def features(lacks="sound"):
@@ -99,6 +115,88 @@ def test_one_is_missing_from_a_third(tmp_path, one_device):
   results = dispatch.run(asked, tmp_path / "asked", QUIET)
   found = {(x["source"], x["target"]) for x in results["rows"]}
   assert len(found) == 4
+
+
+def written(folder, seeds):
+  """The data, a configuration and a sweep of it, as a user has them."""
+  np.savez(folder / "five.npz", **features())
+  config, path = folder / "five.py", folder / "sweep.py"
+  config.write_text(FILE.format(path=str(folder / "five.npz")))
+  path.write_text(SWEEP.format(config=str(config), seeds=seeds))
+  return config, [f"--sweep={path}", f"--workdir={folder / 'runs'}"]
+
+
+def table(folder):
+  """What a sweep wrote: a mapping a run."""
+  header, _, *lines = (folder / "runs/table.md").read_text().splitlines()
+  names = header.strip("| ").split(" | ")
+  return [
+    dict(zip(names, x.strip("| ").split(" | "), strict=True)) for x in lines
+  ]
+
+
+def test_a_sweep_shows_it(tmp_path, one_device):
+  """The run of a sweep, made here instead of in a process."""
+  _, swept = written(tmp_path, [0])
+  (run,) = sweep.grid.load(tmp_path / "sweep.py", tmp_path / "runs")
+  assert sweep.main([*swept, "--how=table"]) == 1
+  dispatch.run(config_of(tmp_path / "five.npz"), run.workdir, QUIET)
+  assert sweep.main([*swept, "--how=table"]) == 0
+  (row,) = table(tmp_path)
+  assert (row["seed"], row["state"]) == ("0", "finished")
+  assert "sound->text %" in row
+
+
+@pytest.mark.slow
+def test_every_public_door_takes_it(tmp_path):
+  """Trained, loaded, encoded, evaluated, swept, each as a user does it."""
+  config, swept = written(tmp_path, [0, 1])
+  tests = (ROOT, ROOT / "tests", pathlib.Path(__file__).parent)
+  path = os.pathsep.join(map(str, tests))  # of what configurations import
+
+  def run(module, *arguments):
+    done = subprocess.run(
+      [sys.executable, "-m", module, *arguments],
+      cwd=tmp_path,
+      env={**environment(), "PYTHONPATH": path},
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+  run("unirep.launch.sweep", *swept, "--jobs=1")
+  for seed, row in enumerate(table(tmp_path)):
+    assert (row["seed"], row["state"]) == (str(seed), "finished")
+  run("unirep.main", f"--config={config}", "--workdir=run")
+  features_too = {m: x for m, x in features().items() if m in SHAPES}
+  del features_too["sound"]  # NaN is no feature
+  model = unirep.load(tmp_path / "run")
+  lengths = {"text": features()["length/text"]}
+  idx = model.encode(features_too, lengths)
+  wanted = {"camera": (N, T), "motion": (N, T), "place": (N, 1), "text": (N, 1)}
+  assert {m: x.shape for m, x in idx.items()} == wanted
+  text = [
+    x[:n] for x, n in zip(features()["text"], lengths["text"], strict=True)
+  ]
+  np.testing.assert_array_equal(model.encode(text=text)["text"], idx["text"])
+  names = tuple(SHAPES)
+  run(
+    "unirep.main",
+    "--config=configs/evaluate.py:data=arrays,size=tiny",
+    "--config.checkpoint=run",
+    f"--config.trained_on={names}",
+    f"--config.tested_on={names}",
+    "--config.toc.keep=(8, 16)",
+    "--config.data.missing=True",
+    *(f"--config.data.{x}=five.npz" for x in ("train", "validation", "test")),
+    "--workdir=asked",
+  )
+  rows = json.loads((tmp_path / "asked/results.json").read_text())["rows"]
+  found = {(x["source"], x["target"]) for x in rows}
+  assert len(found) == len(SHAPES) ** 2
+  assert all(0 <= x["value"] <= 1 for x in rows if x["leads"])
 
 
 def refused(words, workdir, config):

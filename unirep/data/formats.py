@@ -44,6 +44,17 @@ def read(path: str | os.PathLike[str]) -> dict[str, Column]:
   return _guarded(path, lambda: _read(path))
 
 
+def shards(path: pathlib.Path) -> list[pathlib.Path]:
+  """The files or folders of features that lie in a folder, in their order.
+
+  That is `path` itself if it is a file, or a folder of .npy files.
+  """
+  if not path.is_dir():
+    return [path]
+  names = sorted(n for n in os.listdir(path) if not n.startswith("."))
+  return [x for x in (path / n for n in names) if _is_shard(x)] or [path]
+
+
 def _read(path: pathlib.Path) -> dict[str, Column]:
   if not path.is_dir():
     return {key: Column([part]) for key, part in _file(path).items()}

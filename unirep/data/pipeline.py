@@ -210,3 +210,14 @@ class Subset:
 
   def __getitem__(self, index: int, /) -> Sample:
     return self._source[int(self._indices[index])]
+
+
+def drawn(source: Source, count: int, seed: int) -> Source:
+  """So many samples of a source, each at most once; all of them for 0.
+
+  Which ones is a matter of the size and the seed alone; they keep their order.
+  """
+  if not 0 < count < len(source):
+    return source
+  order = np.random.default_rng(seed).permutation(len(source))
+  return Subset(source, np.sort(order[:count]))

@@ -64,6 +64,10 @@ def check_pretrain(config: Config) -> None:
   for key in POSITIVE:
     if leaf(config, key) < 1:
       raise InputError(f"{key}={leaf(config, key)} must be at least 1")
+  if config.probe.samples < 0:
+    raise InputError(
+      f"probe.samples={config.probe.samples} must not be negative"
+    )
   for m in order:
     if config.encoders[m].specific < 2:
       raise InputError(f"encoders.{m}.specific must be at least 2")

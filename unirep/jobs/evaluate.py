@@ -15,7 +15,7 @@ from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.codebook import awake
 from unirep.codes import Codes
-from unirep.data import sources
+from unirep.data import pipeline, sources
 from unirep.data.datasets import media
 from unirep.errors import InputError, pick
 from unirep.jobs import encoding, evaluation, report, tables
@@ -119,6 +119,10 @@ def check(config: Config) -> None:
   for key in ("steps", "evaluations", "batch_size", "passes"):
     if config.probe[key] < 1:
       raise InputError(f"probe.{key}={config.probe[key]} must be at least 1")
+  if config.probe.samples < 0:
+    raise InputError(
+      f"probe.samples={config.probe.samples} must not be negative"
+    )
   if config.seeds < 1:
     raise InputError(f"seeds={config.seeds} must be at least 1")
   if config.probe.steps % config.probe.evaluations:
@@ -162,7 +166,7 @@ def _chosen(config, tokenizer) -> int:
 def _setting(config, name, tokenizer, keep_M, encode) -> Setting:
   """What a task is given."""
   options = dict(config.probe)
-  del options["passes"]
+  del options["passes"], options["samples"]
   options["optimizer"] = probe.optimizer(
     options.pop("learning_rate"),
     halve_at=options.pop("halve_at"),
@@ -229,6 +233,8 @@ def _encode(config, tokenizer, workdir, console, kind, split) -> Codes:
   console.print(f"encoding {kind}, {split}", soft_wrap=True)
   fine = tokenizer.settings["fine"]
   source = sources.source(config.data, kind, split, fine)
+  if split in ("train", "seen"):  # of which the one is the other
+    source = pipeline.drawn(source, config.probe.samples, config.seed)
   dropout = jax.random.key(config.seed) if train else None
   return encoding.encoded(
     tokenizer, source, path, dropout=dropout, passes=passes

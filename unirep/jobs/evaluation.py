@@ -13,6 +13,7 @@ import numpy as np
 from unirep import codebook
 from unirep.build import Config
 from unirep.codes import Codes
+from unirep.data import pipeline
 from unirep.data.sample import Source
 from unirep.jobs import encoding
 from unirep.tasks import classification, localization, sharing
@@ -55,7 +56,11 @@ def encode(
   test: Source,
   folder: pathlib.Path,
 ) -> Encoded:
-  """What `evaluate` needs; all processes take part, see `encoding.encoded`."""
+  """What `evaluate` needs; all processes take part, see `encoding.encoded`.
+
+  Of the training samples no more than `probe.samples` are looked at.
+  """
+  train = pipeline.drawn(train, config.probe.samples, config.seed)
 
   def codes(name, source, **options):
     stamp = encoding.stamp(tokenizer, encoding.glance(source))
@@ -83,7 +88,7 @@ def evaluate(config: Config, code_KxD: Any, codes: Encoded) -> Found:
   size, cross_modal, by_class = len(code_KxD), {}, {}
   if varied is not None:
     options = dict(config.probe)
-    del options["passes"]
+    del options["passes"], options["samples"]
     cross_modal = classification.transfer(
       code_KxD, varied, test, seed=config.seed, **options
     )

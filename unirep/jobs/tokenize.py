@@ -10,18 +10,25 @@ from rich.progress import track
 from unirep import build, media
 from unirep import workdir as workdirs
 from unirep.build import Config
-from unirep.data import arrays
+from unirep.data import arrays, formats, pipeline
 from unirep.data.datasets import media as manifests
+from unirep.data.sample import PRESENT
 from unirep.errors import InputError
 from unirep.extract import assembly, clips, samples
 from unirep.jobs import extract
 from unirep.tokenizer import load
+
+CHUNK = 2**26  # bytes of features, as float32, that are encoded at once
+BUCKET = 64  # samples of the tokenizer's largest call: nobody sees the seams
 
 
 def run(
   config: Config, workdir: pathlib.Path, console: Console | None = None
 ) -> dict[str, Any]:
   """Writes `codes/NAME.npz` into `workdir` for every NAME of features.
+
+  Other files and folders of features, see `data.formats`, keep their whole name
+  before the `.npz`. Features are read as they are encoded.
 
   Each holds modality -> int32 (N, T), -1 at padding and for what a sample
   lacks, and the labels that came with the features. A file that is there is not
@@ -54,14 +61,14 @@ def run(
     workdirs.claim(workdir, build.as_json(config))
   folder = workdir / "codes"
   folder.mkdir(exist_ok=True)
-  targets = {p: folder / f"{_name(p)}.npz" for p in paths}
+  targets = {p: folder / _name(p) for p in paths}
   waiting = [p for p in paths if not targets[p].exists()]
   if len(waiting) < len(paths):
     console.print(f"{len(paths) - len(waiting)} files are done already")
   missing = config.missing or bool(config.media)
   count = 0
-  for path in track(waiting, "encoding", console=console, transient=True):
-    count += _one(path, targets[path], tokenizer, missing)
+  for path in waiting:
+    count += _one(path, targets[path], tokenizer, missing, console)
   console.print(
     f"{count} samples of {len(waiting)} files; codes are in {folder}",
     soft_wrap=True,
@@ -81,30 +88,27 @@ def _extracted(config, tokenizer, workdir, console) -> list[pathlib.Path]:
 
 
 def find(features: str) -> list[pathlib.Path]:
-  """The .npz files, or folders that extraction wrote, that `features` names.
+  """The files or folders that `features` names, each with codes of its own.
 
   Raises:
     InputError: if there are none.
   """
   path = pathlib.Path(features)
-  if path.is_dir():
-    paths = sorted(path.glob("*.npz"))
-    paths = paths or [path / s for s in samples.SPLITS if (path / s).is_dir()]
-    paths = paths or [path] * any(path.glob("*.npy"))
-  else:
-    paths = [path]
-  if not paths or not paths[0].exists():
-    what = "no .npz file in there" if path.is_dir() else "no such file"
-    raise InputError(f"features: {path}: {what}")
-  return paths
+  if not path.exists():
+    raise InputError(f"features: {path}: no such file or folder")
+  splits = [path / s for s in samples.SPLITS if (path / s).is_dir()]
+  return splits or formats.shards(path)  # as extraction wrote them
 
 
 def _name(path: pathlib.Path) -> str:
-  return path.name if path.is_dir() else path.stem
+  """Of the file of codes; `.` is asked for its own name."""
+  name = path.resolve().name
+  return name if path.suffix == ".npz" else f"{name}.npz"
 
 
-def _load(path, tokenizer, missing):
-  """A file's samples, once they are known to fit the model."""
+def _load(path, tokenizer, missing) -> arrays.Arrays:
+  """The samples of a file, once they are known to fit the model."""
+  wanted = None
   if path.is_dir():
     wanted = manifests.manifest(path)
     manifests.check(
@@ -113,38 +117,43 @@ def _load(path, tokenizer, missing):
       tokenizer.modalities,
       str(path),
     )
-    source = arrays.load(path, missing=missing or wanted is not None)
-  else:
-    source = arrays.load_npz(path, missing=missing)
-  known = {
-    m: x for m, x in source.features.items() if m in tokenizer.modalities
-  }
+  source = arrays.load(path, missing=missing or wanted is not None)
   try:
+    known = _known(source[0]["features"], tokenizer)
     if not known:
       raise InputError(
         f"holds {', '.join(source.features)}, and none of the model's "
         f"{', '.join(tokenizer.modalities)}"
       )
-    tokenizer.check(_outline(known) if path.is_dir() else known)
+    tokenizer.check({m: x[None] for m, x in known.items()})
   except InputError as error:
     raise InputError(f"{path}: {error}") from error
-  return source, known
+  return source
 
 
-def _outline(features):
-  """What a check of shapes needs of features that may be large."""
-  return {m: np.zeros((1, *x.shape[1:])) for m, x in features.items()}
+def _known(features, tokenizer):
+  return {m: x for m, x in features.items() if m in tokenizer.modalities}
 
 
-def _one(path, target, tokenizer, missing) -> int:
-  source, known = _load(path, tokenizer, missing)
+def _one(path, to, tokenizer, missing, console) -> int:
+  """Some rows at a time: only codes and labels are held as a whole."""
+  source = _load(path, tokenizer, missing)
+  size = sum(x.nbytes for x in source[0]["features"].values())
+  rows = max(1, CHUNK // size // BUCKET) * BUCKET
+  starts = range(0, len(source), rows)
+  parts: dict[str, list[np.ndarray]] = {}
+  for first in track(starts, path.name, console=console, transient=True):
+    last = min(first + rows, len(source))
+    batch = pipeline.stack([source[i] for i in range(first, last)])
+    known = _known(batch["features"], tokenizer)
+    lengths: Any = {m: n for m, n in batch["lengths"].items() if m in known}
+    codes = tokenizer.encode(known, lengths)
+    present = batch.get(PRESENT, {})
+    for m, idx in codes.items():
+      if m in present:
+        idx[~present[m]] = -1
+      parts.setdefault(m, []).append(idx)
+  whole = {m: np.concatenate(x) for m, x in parts.items()}
   labels = {f"label/{name}": x for name, x in source.labels.items()}
-  if path.is_dir():  # of any size: batch by batch
-    arrays.save_npz(target, {**tokenizer.codes(source).idx, **labels})
-    return len(source)
-  lengths: Any = {m: n for m, n in source.lengths.items() if m in known}
-  codes = tokenizer.encode(known, lengths)
-  for m in {*codes} & {*source.present}:
-    codes[m][~source.present[m]] = -1
-  arrays.save_npz(target, {**codes, **labels})
+  arrays.save_npz(to, {**whole, **labels})
   return len(source)
