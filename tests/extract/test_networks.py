@@ -225,6 +225,9 @@ def test_wrong_weights_are_one_line(tmp_path):
   refused("describes no tokenizer", "bert")
   (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY))
   refused("no 'embeddings.word_embeddings.weight'", "bert")
+  few = torch.zeros(len(VOCABULARY) - 1, 4)
+  table = {"embeddings.word_embeddings.weight": few}
+  refused("knows 10 word pieces; its tokenizer has number 10", "bert", **table)
   del state[key]
   refused("has no 'features.5.weight'")
   state = {"x": torch.zeros(3)}

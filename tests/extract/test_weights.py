@@ -177,6 +177,9 @@ def test_a_pickle_takes_no_more_than_it_is_long():
   for bomb in bombs():
     with contextlib.suppress(InputError):
       assert states.parse("weights", modern(bomb.encode("latin1"))) == {}
+  keys = ")" + "q\1h\1\x86" * 200
+  head, tail = GOOD["legacy"].split(b"](")
+  refused(head + f"]({keys}e.".encode("latin1") + tail, "no name")
   assert tracemalloc.get_traced_memory()[1] < 10**8
   tracemalloc.stop()
 

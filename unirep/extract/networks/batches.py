@@ -15,8 +15,8 @@ def run(
 ) -> Callable[..., np.ndarray]:
   """What computes a network's output of arrays whose first axis is N >= 1.
 
-  It runs at most `most` samples at once, and is compiled for 1, 2, 3 * 4, 4 *
-  4, ... of them: a clip's number of segments is always the same.
+  It runs at most `most` samples at once, and is compiled for 1, 2, 4,
+  8, 12, ... of them, when they come: clips have the same number of segments.
 
   Args:
     apply: (params, arrays) -> array.

@@ -128,10 +128,10 @@ def transformer(
 
   arrays = without_prefix(arrays, WORDS, source)
   count = len(arrays[WORDS]) if arrays[WORDS].ndim else 0
-  if split.get_vocab_size() > count:
+  last = max(split.get_vocab().values(), default=0)
+  if last >= count:
     raise InputError(
-      f"{source} knows {count} word pieces; its tokenizer"
-      f" {split.get_vocab_size()}"
+      f"{source} knows {count} word pieces; its tokenizer has number {last}"
     )
   network = Bert(count, width, layers, heads=12)
   sample = np.zeros((1, 16), np.int32), np.ones((1, 16), bool)

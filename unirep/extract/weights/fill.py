@@ -53,7 +53,7 @@ def _array(arrays, name, leaf, shape, source):
   x = arrays[name]
   order = _order(len(shape) if leaf == "kernel" else 1)
   theirs = tuple(shape[i] for i in np.argsort(order)) if order else shape
-  if x.shape != theirs or x.dtype.kind in "OSU":
+  if x.shape != theirs:
     raise InputError(f"{source}: {name!r} has shape {x.shape}, not {theirs}")
   x = np.asarray(x, np.float32)
   if not np.isfinite(x).all():

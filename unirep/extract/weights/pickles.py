@@ -30,7 +30,6 @@ VALUES = {
 }
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
-
 TAKES = {  # word -> how many values it takes off the stack
   **{"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "APPEND": 1, "BUILD": 1},
   **{"SETITEM": 2, "REDUCE": 2},

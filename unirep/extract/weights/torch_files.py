@@ -46,6 +46,8 @@ def read_legacy(data: bytes) -> dict[str, np.ndarray]:
   value, storages = pickles.load(stream)
   flat = {}
   for key in pickles.load(stream).value:
+    if type(key) is not str:  # a nest of tuples would take years to hash
+      raise ValueError("a storage has a key that is no name")
     storage = storages[key]
     (count,) = np.frombuffer(stream.read(8), "<i8")
     size = storage.numbers * _dtype(storage).itemsize
