@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unirep.errors import InputError
+from unirep.extract.broken import one_line
 from unirep.extract.extractor import Extractor, Loaded
 from unirep.extract.weights import named
 from unirep.extract.weights.needs import need
@@ -100,12 +101,8 @@ def _session(name, data):
     )
   except Exception as error:  # the package has a type for each code
     raise InputError(
-      f"{name} is no ONNX model in one file ({_line(error)})"
+      f"{name} is no ONNX model in one file ({one_line(str(error))})"
     ) from error
-
-
-def _line(error):
-  return " ".join(str(error).split())[:200]
 
 
 def _spec(name, session) -> Spec:
@@ -243,7 +240,7 @@ def _outputs(name, session, spec, x):
   try:
     (out,) = session.run(outputs, {session.get_inputs()[0].name: x})
   except Exception as error:  # the package has a type for each code
-    raise InputError(f"{name} failed ({_line(error)})") from error
+    raise InputError(f"{name} failed ({one_line(str(error))})") from error
   if not isinstance(out, np.ndarray) or out.dtype.kind not in "fiu":
     raise InputError(f"{name} gives {outputs[0]}, which is no array of numbers")
   if spec.batch == 0 and out.shape[:1] != (1,):

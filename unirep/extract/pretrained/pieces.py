@@ -11,6 +11,7 @@ import numpy as np
 
 from unirep.errors import InputError
 from unirep.extract import words
+from unirep.extract.broken import one_line
 from unirep.extract.weights.needs import need
 
 
@@ -44,11 +45,12 @@ def tokenizer(source: str, text: str, most: int) -> Any:
     if text.lstrip().startswith("{"):
       made = tokenizers.Tokenizer.from_str(text)
     else:
-      made = _of_vocabulary(tokenizers, text.splitlines())
+      made = _of_vocabulary(tokenizers, text.removesuffix("\n").split("\n"))
     made.no_padding()
     made.enable_truncation(most)
   except Exception as error:  # the package raises no other type
-    raise InputError(f"{source} describes no tokenizer ({error})") from error
+    what = one_line(str(error))
+    raise InputError(f"{source} describes no tokenizer ({what})") from error
   return made
 
 
@@ -68,7 +70,9 @@ def _of_vocabulary(tokenizers, lines):
   return made
 
 
-def split(tokenizer: Any, texts: Sequence[str], lengths: Sequence[int]):
+def split(
+  tokenizer: Any, texts: Sequence[str], lengths: Sequence[int]
+) -> Pieces:
   """Pieces of texts; words are those of `words`, without punctuation.
 
   Args:

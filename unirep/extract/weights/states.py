@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 
 from unirep.errors import InputError
+from unirep.extract.broken import one_line
 from unirep.extract.weights import named, torch_files
 from unirep.extract.weights.needs import need
 
@@ -61,7 +62,7 @@ def parse(source: str, data: bytes) -> dict[str, np.ndarray]:
     raise
   # What a parser raises of bytes that are wrong has dozens of types.
   except Exception as error:
-    what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    what = one_line(f"{type(error).__name__}: {error}")
     raise InputError(f"{source} is broken or cut off ({what})") from error
 
 
