@@ -130,7 +130,8 @@ def test_the_step_is_told_its_run(tmp_path, monkeypatch):
   monkeypatch.setattr(pretrain.loop, "run", lambda step, *_, **__: step)
   monkeypatch.setattr(pretrain.step, "build", lambda *_, **__: lambda *x: x[-1])
   made = preparation.prepare(config)
-  step: Any = pretrain.train(config, made, None, None, None, tmp_path)
+  manager: Any = types.SimpleNamespace(directory=tmp_path)
+  step: Any = pretrain.train(config, made, None, None, manager, tmp_path)
   assert jax.device_get(step(None, None)) == (7, 60)
 
 
@@ -230,7 +231,9 @@ def test_a_protocol_asks_for_its_splits(task, protocol, monkeypatch):
     return Codes({"a": np.zeros((2, 3), int)}, {}, labels)
 
   monkeypatch.setattr(suite, "measure", lambda *_, **__: {})
-  model = types.SimpleNamespace(codebook=np.ones((4, 2)))
+  model = types.SimpleNamespace(
+    codebook=np.ones((4, 2)), settings={"fine": ("a",)}
+  )
   setting = evaluate._setting(config, task, model, [2], encode)
   assert not [*TASKS[task].rows(setting)]
   trained = "events" if task == "localization" else "clips"
