@@ -118,7 +118,8 @@ VARIANTS = [
 
 
 def watched_variant(method, data, preset, tmp_path, monkeypatch):
-  settings = {"mask_padding": True}  # all that the tokenizer looks at
+  # All that the tokenizer looks at.
+  settings = {"mask_padding": True, "data": {"source": data}}
   monkeypatch.setattr(build, "as_json", lambda config: settings)
   arg = f"size=tiny,method={method},data={data},preset={preset}"
   watched = Watched(small_variant(arg, tmp_path))
