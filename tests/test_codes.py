@@ -45,7 +45,8 @@ def parts():
 
 
 def encoder(parts, rows, mask_padding=True):
-  settings = {"mask_padding": mask_padding}
+  data = {"source": "arrays", "missing": False}
+  settings = {"mask_padding": mask_padding, "data": data}
   return Tokenizer(MODEL, *parts, settings, rows).codes
 
 

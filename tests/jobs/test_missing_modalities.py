@@ -135,6 +135,7 @@ def table(folder):
   ]
 
 
+@pytest.mark.slow  # two minutes of two runs; the table is test_sweep's
 def test_a_sweep_shows_it(tmp_path, one_device):
   """The run of a sweep, made here instead of in a process."""
   _, swept = written(tmp_path, [0])

@@ -387,6 +387,7 @@ def first_gradients(count):
   return {k: float(v) for k, v in metrics.items() if "grad_norm" in k}
 
 
+@pytest.mark.slow  # what crosses devices is looked at below
 def test_gradients_of_bfloat16_are_summed_in_float32():
   one, many = first_gradients(1), first_gradients(8)
   assert one.keys() == many.keys()
