@@ -55,15 +55,7 @@ def draw(
     parts.append((room, lambda part: _reached(part, across, names, deep)))
   if not parts:
     return None
-  heights = [height for height, _ in parts]
-  figure = Figure(figsize=(charts.PAGE, sum(heights)), layout="constrained")
-  panels: Any = figure.subfigures(
-    len(parts), 1, height_ratios=heights, squeeze=False
-  )
-  for panel, (_, put) in zip(panels[:, 0], parts, strict=True):
-    put(panel)
-  charts.save(figure, path)
-  return figure
+  return charts.stacked(parts, path)
 
 
 def _to_itself(measure):

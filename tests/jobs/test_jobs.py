@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import pickle
+import types
 
 import jax
 import numpy as np
@@ -554,3 +555,16 @@ def test_no_key_unread(trained, features, tmp_path, monkeypatch):
 def test_unknown_variants(module):
   with pytest.raises(ValueError, match="unknown variant"):
     module.get_config("size=huge")
+
+
+def test_an_evaluation_follows_its_checkpoint():
+  config = evaluate.get_config()
+  sizes = [64, 128, 144, 168, 196, 224]
+  for dims, keep in ((256, sizes), (150, sizes[:3]), (16, [])):
+    assert evaluate_job.keeps(config, dims) == [*keep, dims]
+  for fine, names in (("a", "b"), ("a", "b")), ((), ("a", "b", "c")):
+    model = types.SimpleNamespace(
+      settings={"fine": fine}, modalities=("a", "b", "c")
+    )
+    assert evaluate_job._modalities((), model) == names
+    assert evaluate_job._modalities(("c",), model) == ("c",)

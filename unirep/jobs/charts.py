@@ -11,7 +11,7 @@ Dimensions: M modalities, K codes, C classes, U codes that are drawn.
 import math
 import pathlib
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,29 @@ def save(figure: Figure, path: pathlib.Path) -> None:
   for suffix in (".png", ".pdf"):
     with files.whole(path.with_suffix(suffix)) as part:
       figure.savefig(part, format=suffix[1:])
+
+
+def figure(width: float, height: float) -> Figure:
+  """An empty one, in inches."""
+  made = Figure(figsize=(width, height), layout="constrained")
+  made.set_layout_engine("constrained", h_pad=0.05, w_pad=0.05)
+  return made
+
+
+@styled
+def stacked(
+  parts: Sequence[tuple[float, Callable[[Any], None]]], path: pathlib.Path
+) -> Figure:
+  """Draws and writes a page of parts: (height in inches, what fills it)."""
+  heights = [height for height, _ in parts]
+  page = figure(PAGE, sum(heights))
+  panels: Any = page.subfigures(
+    len(parts), 1, height_ratios=heights, squeeze=False
+  )
+  for panel, (_, draw) in zip(panels[:, 0], parts, strict=True):
+    draw(panel)
+  save(page, path)
+  return page
 
 
 def look(index: int) -> dict[str, Any]:

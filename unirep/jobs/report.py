@@ -48,21 +48,7 @@ def picture(
   if by_class:
     rows = math.ceil(len(by_class) / ACROSS)
     parts.append((0.6 + 1.6 * rows, lambda part: _classes(part, by_class)))
-  heights = [height for height, _ in parts]
-  figure = _figure(charts.PAGE, sum(heights))
-  panels: Any = figure.subfigures(
-    len(parts), 1, height_ratios=heights, squeeze=False
-  )
-  for panel, (_, draw) in zip(panels[:, 0], parts, strict=True):
-    draw(panel)
-  charts.save(figure, path)
-  return figure
-
-
-def _figure(width, height):
-  figure = Figure(figsize=(width, height), layout="constrained")
-  figure.set_layout_engine("constrained", h_pad=0.05, w_pad=0.05)
-  return figure
+  return charts.stacked(parts, path)
 
 
 def _room(lines):
@@ -191,7 +177,7 @@ def results(path: pathlib.Path, results: Mapping[str, Any]) -> Figure:
   names = [TRAINED.format(m) for m in sources]
   names += [CEILING, *GUESSES.values()]
   below = charts.legend_height(names, width)
-  figure = _figure(width, 1.7 * deep * len(tasks) + below)
+  figure = charts.figure(width, 1.7 * deep * len(tasks) + below)
   parts: Any = figure.subfigures(len(tasks), 1, squeeze=False)[:, 0]
   drawn = []
   for part, (name, table) in zip(parts, tasks.items(), strict=True):
@@ -249,7 +235,7 @@ def importance_curve(
   Returns:
     What was written.
   """
-  figure = _figure(charts.COLUMN, 2.2)
+  figure = charts.figure(charts.COLUMN, 2.2)
   axis = figure.subplots()
   for size in keep:
     axis.axvline(size, color="0.8", lw=0.6)
