@@ -1,0 +1,325 @@
+"""Search of galleries of any size: in chunks, by all devices of this process.
+
+A score is an inner product or, with squared lengths of the items, a cosine. Of
+integers below 2^24 (float32) or 2^53 (float64) it is exact, and so are ties, on
+however many devices. No chunk depends on their number, so that other scores are
+the same as well.
+
+Dimensions: Q queries in G blocks of B, M items, W width, P positives of a
+query, N devices, each with a chunk of C items in H groups of S.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as Spec
+
+from unirep.errors import InputError
+
+AXIS = "data"
+BLOCK = 512  # queries at a time
+CHUNK = 2**22  # numbers of a chunk at most: 16 MB of float32
+ITEMS = 8192  # items of a chunk at most
+GROUP = 32  # items of which only the best is looked at first
+NOBODY = 2**31 - 1  # index of an item that is not there
+
+
+class Items(NamedTuple):
+  """Items to be compared, or a chunk of them.
+
+  Attributes:
+    x_MxW: their vectors; a memory-mapped file will do.
+    square_M: their squared lengths, for scores that are cosines; None for
+      inner products.
+  """
+
+  x_MxW: Any
+  square_M: Any = None
+
+
+class Chunk(NamedTuple):
+  """Items on a device; those that fill it up have the index `NOBODY`."""
+
+  x_CxW: jax.Array
+  square_C: jax.Array | None
+  index_C: jax.Array
+
+
+def search(
+  query: Items, gallery: Items, k: int, devices: Sequence[Any] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+  """The k best items of a gallery for each query.
+
+  Args:
+    query: Q items.
+    gallery: M items; it is read chunk by chunk.
+    k: how many to find, 1 to M.
+    devices: that share the work; by default all of this process.
+
+  Returns:
+    Scores (Q, k), best first, and indices (Q, k) int32. Of items that tie the
+    lower index comes first.
+
+  Raises:
+    InputError: for an empty gallery or another k, widths that differ, or
+      numbers that are not finite.
+  """
+  dtype = _check(query, gallery)
+  Q, M = len(query.x_MxW), len(gallery.x_MxW)
+  if not 1 <= k <= M:
+    raise InputError(f"k={k} must lie in 1..{M}, the size of the gallery")
+  mesh = _mesh(devices)
+  with jax.enable_x64(dtype == np.float64):
+    asked = _blocks(mesh, np.asarray(query.x_MxW, dtype))
+    shape = (*asked.shape[:2], k)
+    carry = _start(mesh, shape, (-np.inf, dtype), (NOBODY, np.int32))
+    for chunk in _chunks(mesh, gallery, dtype):
+      done, carry = carry, _best(mesh, k, carry, asked, chunk)
+      jax.block_until_ready(done)  # chunks must not pile up
+    score, idx = jax.device_get(carry)
+  # Of each query all that the devices found.
+  score, idx = (
+    x.reshape(mesh.size, -1, k).swapaxes(0, 1).reshape(-1, mesh.size * k)[:Q]
+    for x in (score, idx)
+  )
+  order = np.lexsort((idx, -score))[:, :k]
+  score, idx = (np.take_along_axis(x, order, 1) for x in (score, idx))
+  return _cosine(score, query, gallery), idx
+
+
+def similarity(query: Items, gallery: Items) -> np.ndarray:
+  """All scores at once, (Q, M): for a few items."""
+  dtype = _check(query, gallery)
+  dot_QxM = np.asarray(query.x_MxW, dtype) @ np.asarray(gallery.x_MxW, dtype).T
+  if gallery.square_M is None:
+    return dot_QxM
+  square_QxM = np.outer(query.square_M, gallery.square_M)
+  return dot_QxM / np.sqrt(np.maximum(square_QxM, 1))
+
+
+def counts(
+  query: Items,
+  gallery: Items,
+  positive_QxP: Any,
+  devices: Sequence[Any] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """How many items are better than each positive, and how many as good.
+
+  Args:
+    query: Q items.
+    gallery: M items; it is read twice, chunk by chunk.
+    positive_QxP: indices of items; below 0 there is none.
+    devices: as in `search`.
+
+  Returns:
+    int32 (Q, P) each: items with a higher score, and with the same, itself
+    included. They mean nothing where there is no positive.
+
+  Raises:
+    InputError: as `search`.
+  """
+  dtype, mesh = _check(query, gallery), _mesh(devices)
+  positive_QxP = np.asarray(positive_QxP, np.int32)
+  with jax.enable_x64(dtype == np.float64):
+    asked = _blocks(mesh, np.asarray(query.x_MxW, dtype))
+    wanted = _blocks(mesh, positive_QxP)
+    bar = np.zeros(wanted.shape, dtype)
+    for _ in range(2):  # first the scores of the positives, by one program
+      zero = (0, np.int32)
+      carry = _start(mesh, wanted.shape, zero, zero, (-np.inf, dtype))
+      for chunk in _chunks(mesh, gallery, dtype):
+        done, carry = carry, _tally(mesh, carry, asked, chunk, wanted, bar)
+        jax.block_until_ready(done)
+      bar = np.asarray(carry[2]).max(0)
+    better, tied = (np.asarray(x).sum(0) for x in carry[:2])
+  Q, P = positive_QxP.shape
+  return better.reshape(-1, P)[:Q], tied.reshape(-1, P)[:Q]
+
+
+def _mesh(devices) -> Mesh:
+  devices = jax.local_devices() if devices is None else devices
+  return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def _start(mesh, shape, *leaves):
+  """Carries of all devices, each of one value and type."""
+  carry = tuple(np.full((mesh.size, *shape), *leaf) for leaf in leaves)
+  return jax.device_put(carry, NamedSharding(mesh, Spec(AXIS)))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _best(mesh, k, carry, query_GxBxW, chunk):
+  """The best of what was found and of one more chunk a device."""
+
+  @_on_each(mesh)
+  def own(carry, chunk, query_GxBxW):
+    C = len(chunk.index_C)
+    S = GROUP if k <= C // GROUP else 1
+    # Members of a group, which are neighbours, get columns far apart: their
+    # maximum is one of whole rows, which is fast.
+    apart = jax.tree.map(
+      lambda x: x.reshape(-1, S, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape),
+      chunk,
+    )
+
+    def block(given):
+      (best_Bxk, idx_Bxk), query_BxW = given
+      score_BxSxH = _scores(query_BxW, apart).reshape(len(query_BxW), S, -1)
+      score_BxX, place_BxX = _top(score_BxSxH, k)
+      # What came before has lower indices, and wins a tie.
+      score_BxX = jnp.concatenate([best_Bxk, score_BxX], 1)
+      idx_BxX = jnp.concatenate([idx_Bxk, chunk.index_C[place_BxX]], 1)
+      best_Bxk, place_Bxk = jax.lax.top_k(score_BxX, k)
+      return best_Bxk, jnp.take_along_axis(idx_BxX, place_Bxk, 1)
+
+    return jax.lax.map(block, (carry, query_GxBxW))
+
+  return own(carry, chunk, query_GxBxW)
+
+
+def _top(score_BxSxH, k):
+  """The best of a chunk and their places in it, the lower first on a tie.
+
+  They are in the groups whose best is best. Of groups that tie the first ones
+  are taken, and what tied in the others comes later.
+  """
+  B, S, H = score_BxSxH.shape
+  group_BxL = jnp.sort(jax.lax.top_k(score_BxSxH.max(1), min(k, H))[1], 1)
+  some_BxSxL = jnp.take_along_axis(score_BxSxH, group_BxL[:, None], 2)
+  some_BxX = some_BxSxL.swapaxes(1, 2).reshape(B, -1)
+  best_BxX, place_BxX = jax.lax.top_k(some_BxX, min(k, some_BxX.shape[1]))
+  group_BxX = jnp.take_along_axis(group_BxL, place_BxX // S, 1)
+  return best_BxX, group_BxX * S + place_BxX % S
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _tally(mesh, carry, query_GxBxW, chunk, positive_GxBxP, bar_GxBxP):
+  """Counts of one more chunk a device, and scores of positives in there."""
+
+  @_on_each(mesh)
+  def own(carry, chunk, query_GxBxW, positive_GxBxP, bar_GxBxP):
+    last = len(chunk.index_C) - 1
+
+    def block(given):
+      (better_BxP, tied_BxP, own_BxP), query_BxW, positive_BxP, bar_BxP = given
+      score_BxC = _scores(query_BxW, chunk)
+
+      def against(bar_B):
+        bar_Bx1 = bar_B[:, None]
+        return (
+          (score_BxC > bar_Bx1).sum(1, dtype=jnp.int32),
+          (score_BxC == bar_Bx1).sum(1, dtype=jnp.int32),
+        )
+
+      more_PxB, same_PxB = jax.lax.map(against, bar_BxP.T)
+      place_BxP = jnp.clip(positive_BxP - chunk.index_C[0], 0, last)
+      here_BxP = chunk.index_C[place_BxP] == positive_BxP
+      found_BxP = jnp.take_along_axis(score_BxC, place_BxP, 1)
+      return (
+        better_BxP + more_PxB.T,
+        tied_BxP + same_PxB.T,
+        jnp.where(here_BxP, found_BxP, own_BxP),
+      )
+
+    return jax.lax.map(block, (carry, query_GxBxW, positive_GxBxP, bar_GxBxP))
+
+  return own(carry, chunk, query_GxBxW, positive_GxBxP, bar_GxBxP)
+
+
+def _on_each(mesh):
+  """Runs a program on each device: its carry and its chunk, and what all get.
+
+  Carries have one more axis outside, of devices.
+  """
+
+  def spread(program):
+    def inside(carry, chunk, *rest):
+      carry = program(jax.tree.map(lambda x: x[0], carry), chunk, *rest)
+      return jax.tree.map(lambda x: x[None], carry)
+
+    def outside(carry, chunk, *rest):
+      specs = (Spec(AXIS), Spec(AXIS), *[Spec()] * len(rest))
+      return jax.shard_map(
+        inside, mesh=mesh, in_specs=specs, out_specs=Spec(AXIS)
+      )(carry, chunk, *rest)
+
+    return outside
+
+  return spread
+
+
+def _scores(query_BxW, chunk):
+  """(B, C); the least for items that are not there."""
+  score_BxC = jnp.matmul(query_BxW, chunk.x_CxW.T, precision="highest")
+  if chunk.square_C is not None:
+    # Its square, with its sign: a quotient of integers ties where it is equal.
+    score_BxC = score_BxC * jnp.abs(score_BxC) / jnp.maximum(chunk.square_C, 1)
+  return jnp.where(chunk.index_C == NOBODY, -jnp.inf, score_BxC)
+
+
+def _cosine(score_QxX, query, gallery):
+  """What `_scores` makes of cosines, back to cosines."""
+  if gallery.square_M is None:
+    return score_QxX
+  square_Qx1 = np.maximum(np.asarray(query.square_M), 1)[:, None]
+  size_QxX = np.sqrt(np.abs(score_QxX) / square_Qx1)
+  return np.copysign(size_QxX, score_QxX).astype(score_QxX.dtype)
+
+
+def _chunks(mesh, gallery: Items, dtype) -> Iterator[Chunk]:
+  """Chunks of all devices, one behind the other, as many at a time."""
+  M, W = gallery.x_MxW.shape
+  C = max(GROUP, min(ITEMS, _power(CHUNK // W + 1) // 2, _power(M)))
+  rows, split = mesh.size * C, NamedSharding(mesh, Spec(AXIS))
+
+  def filled(x, value):
+    edge = [(0, rows - len(x)), *[(0, 0)] * (x.ndim - 1)]
+    return np.pad(x, edge, constant_values=value) if edge[0][1] else x
+
+  for first in range(0, M, rows):
+    part = slice(first, min(first + rows, M))
+    x = np.asarray(gallery.x_MxW[part], dtype)
+    if not np.isfinite(x).all():
+      raise InputError(
+        f"gallery: items {part.start} to {part.stop - 1} hold NaN or infinity"
+      )
+    square = gallery.square_M
+    if square is not None:
+      square = filled(np.asarray(square[part], dtype), 1)
+    index = filled(np.arange(part.start, part.stop, dtype=np.int32), NOBODY)
+    yield jax.device_put(Chunk(filled(x, 0), square, index), split)
+
+
+def _power(number: int) -> int:
+  """The least power of two that is not below it."""
+  return 1 << (number - 1).bit_length()
+
+
+def _blocks(mesh, x_QxX):
+  """(Q, X) -> (G, B, X) on every device, the last block filled up."""
+  B = min(BLOCK, _power(len(x_QxX)))
+  x_QxX = np.pad(x_QxX, [(0, -len(x_QxX) % B), (0, 0)])
+  blocks = x_QxX.reshape(-1, B, x_QxX.shape[1])
+  return jax.device_put(blocks, NamedSharding(mesh, Spec()))
+
+
+def _check(query: Items, gallery: Items):
+  """The type that scores have, once both fit."""
+  for name, items in (("query", query), ("gallery", gallery)):
+    shape = np.shape(items.x_MxW)
+    if len(shape) != 2 or not all(shape):
+      raise InputError(f"{name}: {shape} is not one or more items of a width")
+    if items.x_MxW.dtype.kind not in "fiub":
+      raise InputError(f"{name} must hold numbers, got {items.x_MxW.dtype}")
+  widths = [items.x_MxW.shape[1] for items in (query, gallery)]
+  if widths[0] != widths[1]:
+    raise InputError(f"queries of width {widths[0]}, a gallery of {widths[1]}")
+  if not np.isfinite(query.x_MxW).all():
+    raise InputError("query holds NaN or infinity")
+  double = np.float64 in (query.x_MxW.dtype, gallery.x_MxW.dtype)
+  return np.dtype(np.float64 if double else np.float32)
