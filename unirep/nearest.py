@@ -5,32 +5,29 @@ integers below 2^24 (float32) or 2^53 (float64) it is exact, and so are ties, on
 however many devices. No chunk depends on their number, so that other scores are
 the same as well.
 
-Dimensions: Q queries in G blocks of B, M items, W width, P positives of a
-query, N devices, each with a chunk of C items in H groups of S.
+Dimensions: Q queries in G blocks of B, M items, C of them in a chunk, W width,
+P positives of a query.
 """
 
-import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
+from unirep import scoring
 from unirep.errors import InputError
+from unirep.scoring import AXIS, GROUP, NOBODY, Chunk
 
-AXIS = "data"
-BLOCK = 512  # queries at a time
+BLOCK = 256  # queries at a time
 CHUNK = 2**22  # numbers of a chunk at most: 16 MB of float32
 ITEMS = 8192  # items of a chunk at most
-GROUP = 32  # items of which only the best is looked at first
-NOBODY = 2**31 - 1  # index of an item that is not there
 
 
 class Items(NamedTuple):
-  """Items to be compared, or a chunk of them.
+  """Items to be compared.
 
   Attributes:
     x_MxW: their vectors; a memory-mapped file will do.
@@ -40,14 +37,6 @@ class Items(NamedTuple):
 
   x_MxW: Any
   square_M: Any = None
-
-
-class Chunk(NamedTuple):
-  """Items on a device; those that fill it up have the index `NOBODY`."""
-
-  x_CxW: jax.Array
-  square_C: jax.Array | None
-  index_C: jax.Array
 
 
 def search(
@@ -79,7 +68,7 @@ def search(
     shape = (*asked.shape[:2], k)
     carry = _start(mesh, shape, (-np.inf, dtype), (NOBODY, np.int32))
     for chunk in _chunks(mesh, gallery, dtype):
-      done, carry = carry, _best(mesh, k, carry, asked, chunk)
+      done, carry = carry, scoring.best(mesh, k, carry, chunk, asked)
       jax.block_until_ready(done)  # chunks must not pile up
     score, idx = jax.device_get(carry)
   # Of each query all that the devices found.
@@ -133,7 +122,10 @@ def counts(
       zero = (0, np.int32)
       carry = _start(mesh, wanted.shape, zero, zero, (-np.inf, dtype))
       for chunk in _chunks(mesh, gallery, dtype):
-        done, carry = carry, _tally(mesh, carry, asked, chunk, wanted, bar)
+        done, carry = (
+          carry,
+          scoring.tally(mesh, carry, chunk, asked, wanted, bar),
+        )
         jax.block_until_ready(done)
       bar = np.asarray(carry[2]).max(0)
     better, tied = (np.asarray(x).sum(0) for x in carry[:2])
@@ -150,116 +142,6 @@ def _start(mesh, shape, *leaves):
   """Carries of all devices, each of one value and type."""
   carry = tuple(np.full((mesh.size, *shape), *leaf) for leaf in leaves)
   return jax.device_put(carry, NamedSharding(mesh, Spec(AXIS)))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _best(mesh, k, carry, query_GxBxW, chunk):
-  """The best of what was found and of one more chunk a device."""
-
-  @_on_each(mesh)
-  def own(carry, chunk, query_GxBxW):
-    C = len(chunk.index_C)
-    S = GROUP if k <= C // GROUP else 1
-    # Members of a group, which are neighbours, get columns far apart: their
-    # maximum is one of whole rows, which is fast.
-    apart = jax.tree.map(
-      lambda x: x.reshape(-1, S, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape),
-      chunk,
-    )
-
-    def block(given):
-      (best_Bxk, idx_Bxk), query_BxW = given
-      score_BxSxH = _scores(query_BxW, apart).reshape(len(query_BxW), S, -1)
-      score_BxX, place_BxX = _top(score_BxSxH, k)
-      # What came before has lower indices, and wins a tie.
-      score_BxX = jnp.concatenate([best_Bxk, score_BxX], 1)
-      idx_BxX = jnp.concatenate([idx_Bxk, chunk.index_C[place_BxX]], 1)
-      best_Bxk, place_Bxk = jax.lax.top_k(score_BxX, k)
-      return best_Bxk, jnp.take_along_axis(idx_BxX, place_Bxk, 1)
-
-    return jax.lax.map(block, (carry, query_GxBxW))
-
-  return own(carry, chunk, query_GxBxW)
-
-
-def _top(score_BxSxH, k):
-  """The best of a chunk and their places in it, the lower first on a tie.
-
-  They are in the groups whose best is best. Of groups that tie the first ones
-  are taken, and what tied in the others comes later.
-  """
-  B, S, H = score_BxSxH.shape
-  group_BxL = jnp.sort(jax.lax.top_k(score_BxSxH.max(1), min(k, H))[1], 1)
-  some_BxSxL = jnp.take_along_axis(score_BxSxH, group_BxL[:, None], 2)
-  some_BxX = some_BxSxL.swapaxes(1, 2).reshape(B, -1)
-  best_BxX, place_BxX = jax.lax.top_k(some_BxX, min(k, some_BxX.shape[1]))
-  group_BxX = jnp.take_along_axis(group_BxL, place_BxX // S, 1)
-  return best_BxX, group_BxX * S + place_BxX % S
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _tally(mesh, carry, query_GxBxW, chunk, positive_GxBxP, bar_GxBxP):
-  """Counts of one more chunk a device, and scores of positives in there."""
-
-  @_on_each(mesh)
-  def own(carry, chunk, query_GxBxW, positive_GxBxP, bar_GxBxP):
-    last = len(chunk.index_C) - 1
-
-    def block(given):
-      (better_BxP, tied_BxP, own_BxP), query_BxW, positive_BxP, bar_BxP = given
-      score_BxC = _scores(query_BxW, chunk)
-
-      def against(bar_B):
-        bar_Bx1 = bar_B[:, None]
-        return (
-          (score_BxC > bar_Bx1).sum(1, dtype=jnp.int32),
-          (score_BxC == bar_Bx1).sum(1, dtype=jnp.int32),
-        )
-
-      more_PxB, same_PxB = jax.lax.map(against, bar_BxP.T)
-      place_BxP = jnp.clip(positive_BxP - chunk.index_C[0], 0, last)
-      here_BxP = chunk.index_C[place_BxP] == positive_BxP
-      found_BxP = jnp.take_along_axis(score_BxC, place_BxP, 1)
-      return (
-        better_BxP + more_PxB.T,
-        tied_BxP + same_PxB.T,
-        jnp.where(here_BxP, found_BxP, own_BxP),
-      )
-
-    return jax.lax.map(block, (carry, query_GxBxW, positive_GxBxP, bar_GxBxP))
-
-  return own(carry, chunk, query_GxBxW, positive_GxBxP, bar_GxBxP)
-
-
-def _on_each(mesh):
-  """Runs a program on each device: its carry and its chunk, and what all get.
-
-  Carries have one more axis outside, of devices.
-  """
-
-  def spread(program):
-    def inside(carry, chunk, *rest):
-      carry = program(jax.tree.map(lambda x: x[0], carry), chunk, *rest)
-      return jax.tree.map(lambda x: x[None], carry)
-
-    def outside(carry, chunk, *rest):
-      specs = (Spec(AXIS), Spec(AXIS), *[Spec()] * len(rest))
-      return jax.shard_map(
-        inside, mesh=mesh, in_specs=specs, out_specs=Spec(AXIS)
-      )(carry, chunk, *rest)
-
-    return outside
-
-  return spread
-
-
-def _scores(query_BxW, chunk):
-  """(B, C); the least for items that are not there."""
-  score_BxC = jnp.matmul(query_BxW, chunk.x_CxW.T, precision="highest")
-  if chunk.square_C is not None:
-    # Its square, with its sign: a quotient of integers ties where it is equal.
-    score_BxC = score_BxC * jnp.abs(score_BxC) / jnp.maximum(chunk.square_C, 1)
-  return jnp.where(chunk.index_C == NOBODY, -jnp.inf, score_BxC)
 
 
 def _cosine(score_QxX, query, gallery):
