@@ -27,14 +27,18 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "extract": set(),  # raw media in, arrays out
   "codes": {"data"},
   "buckets": set(),
-  "inputs": set(),
+  "inputs": {"buckets"},
   "build": {"*"},
   "media": {"extract"},  # of files to the features of a model
+  "scoring": set(),
+  "nearest": {"scoring"},
+  "similarity": {"inputs", "nearest"},
+  "frozen": {"buckets", "build", "codebook", "data", "methods"},
   "tokenizer": {
-    *("buckets", "build", "codebook", "codes", "data", "inputs", "media"),
-    *("methods", "train"),
+    *("build", "codes", "data", "frozen", "inputs", "media", "similarity"),
+    "train",
   },
-  "tasks": {"codes", "codebook", "toc"},
+  "tasks": {"codes", "codebook", "nearest", "similarity", "toc"},
   "workdir": set(),
   "jobs": {"*"},
   "flags": {"overview"},
@@ -47,7 +51,10 @@ MAY = {  # room -> what it may import besides itself and the leaves
 }
 FLAX = {"nn", "losses/club", "losses/cpc", "extract/networks"}
 COLLECTIONS = {"flags", "build"}
-NOBODY_IMPORTS = {"jobs": {"experiment"}, "build": {"tokenizer", "jobs"}}
+NOBODY_IMPORTS = {
+  "jobs": {"experiment"},
+  "build": {"frozen", "tokenizer", "jobs"},
+}
 
 
 def modules():

@@ -65,8 +65,6 @@ def recipe(config: Config) -> recipes.Recipe:
   bind = functools.partial
   for name in config.weights:
     pick(objective.LOSSES, "weights", name)
-  distribution = dict(config.loss.distribution)
-  kind = distribution.pop("kind")
   # Chunks and rings save memory; CLUB's negatives then go around as well.
   chunked = bind(contrast.chunked, chunk=config.contrast_chunk)
   contrasts = contrast.CONTRASTS | {"chunked": chunked}
@@ -81,9 +79,7 @@ def recipe(config: Config) -> recipes.Recipe:
     weights=dict(config.weights),
     club_optimizer=optax.adam(config.club.learning_rate),
     **pick(CODES, "codes.rule", config.codes.rule)(config),
-    distribution=bind(
-      pick(cmcm.DISTRIBUTIONS, "loss.distribution.kind", kind), **distribution
-    ),
+    distribution=distribution(config),
     contrast=pick(contrasts, "contrast", config.contrast),
     rows=collectives.gathered_rows if dense else collectives.rotated_rows,
     init_cpc=bind(cpc.init, **config.cpc),
@@ -92,6 +88,14 @@ def recipe(config: Config) -> recipes.Recipe:
     club_rounds=config.club.rounds,
     mask_padding=config.mask_padding,
   )
+
+
+def distribution(config: Config) -> Callable[..., Any]:
+  """(squared distances, width D) -> how a row spreads over the codes."""
+  options = dict(config.loss.distribution)
+  kind = options.pop("kind")
+  make = pick(cmcm.DISTRIBUTIONS, "loss.distribution.kind", kind)
+  return functools.partial(make, **options)
 
 
 def shared_codes(config: Config) -> dict[str, Callable]:

@@ -4,11 +4,39 @@ Dimensions: B samples, T time, F feature width, D code width.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from unirep import buckets
 from unirep.errors import InputError
+
+
+class Given(NamedTuple):
+  """Features of a modality, stacked.
+
+  Attributes:
+    x: (B, T, ...), zeros at padding.
+    length_B: valid steps of each sample.
+    ragged: whether they came as a list.
+    lacks_B: True for samples that have none.
+  """
+
+  x: np.ndarray
+  length_B: np.ndarray
+  ragged: bool
+  lacks_B: np.ndarray
+
+  @property
+  def valid_BxT(self) -> np.ndarray:
+    """True but at padding."""
+    return np.arange(self.x.shape[1]) < self.length_B[:, None]
+
+  def cut(self, x: np.ndarray) -> Any:
+    """Results (B, T, ...) as the features came: a list without padding."""
+    if not self.ragged:
+      return x
+    return [row[:n] for row, n in zip(x, self.length_B, strict=True)]
 
 
 def checked(name: str, x: Any, axes: Sequence[str], width: int) -> Any:
@@ -61,11 +89,33 @@ def _is_nan(x: np.ndarray) -> bool:
   return x.dtype.kind == "f" and x.size > 0 and bool(np.isnan(x).all())
 
 
-def without(codes: Any, lacks_B: np.ndarray) -> Any:
-  """Codes (B, ...), or a list of B, with -1 for samples that have none."""
-  for i in np.flatnonzero(lacks_B):
-    codes[i] = np.full_like(codes[i], -1)
-  return codes
+def given(name: str, x: Any, length: Any, lacks_B: np.ndarray) -> Given:
+  """Checked features as arrays, whatever they came as.
+
+  Args:
+    name: of the modality.
+    x: see `checked`.
+    length: valid steps of each sample of an array, or None for all.
+    lacks_B: see `lacking`; empty where nothing may lack.
+
+  Raises:
+    InputError: for lengths that do not fit.
+  """
+  ragged = isinstance(x, list)
+  if ragged:
+    x, length = buckets.stack(x)
+  elif length is None:
+    length = np.full(len(x), x.shape[1])
+  length_B = np.asarray(length)
+  if length_B.shape != x.shape[:1] or not (
+    np.issubdtype(length_B.dtype, np.integer)
+    and ((length_B >= 1) & (length_B <= x.shape[1])).all()
+  ):
+    raise InputError(
+      f"lengths of {name!r} must be {len(x)} integers in 1..{x.shape[1]}"
+    )
+  lacks_B = lacks_B if lacks_B.size else np.zeros(len(x), bool)
+  return Given(x, length_B, ragged, lacks_B)
 
 
 def _array(name, x, leading, axes, width) -> np.ndarray:

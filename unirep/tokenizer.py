@@ -18,20 +18,19 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from unirep import buckets, build, inputs, media
+from unirep import build, inputs, media
 from unirep import codes as coded
-from unirep.codebook import awake
+from unirep import similarity as alike
 from unirep.codes import Codes
-from unirep.data import pipeline, presence
+from unirep.data import pipeline
 from unirep.data.sample import PRESENT, Source
 from unirep.errors import InputError
-from unirep.methods.network import Network
+from unirep.frozen import Frozen
+from unirep.similarity import States
 from unirep.train import checkpoint
 
-ROWS = 64  # samples a call: one shape to compile, whatever comes
 
-
-class Tokenizer:
+class Tokenizer(Frozen):
   """A frozen model, see `load`.
 
   Attributes:
@@ -40,41 +39,6 @@ class Tokenizer:
     awake: (K,) bool, which of them can be chosen.
     settings: the configuration of the run that trained it.
   """
-
-  def __init__(
-    self,
-    network: Network,
-    params: Mapping[str, Any],
-    code_KxD: Any,
-    settings: Mapping[str, Any],
-    rows: int = ROWS,
-  ):
-    self.modalities = network.order
-    self.codebook = np.asarray(code_KxD)
-    self.awake = np.asarray(awake(code_KxD))
-    self.settings = settings
-    self._network, self._params, self._rows = network, params, rows
-    # Padding is what it was in training: left out, or a part of the sample.
-    self._masked = settings["mask_padding"]
-    self._may_lack = presence.expected(settings["data"])
-
-    @jax.jit
-    def both(params, code_KxD, features, mask, keys_B):
-      args = params, code_KxD, features, mask, keys_B
-      # What both have in common is computed once: it is one program.
-      clip = network.encode(*args, clip=True)
-      return network.encode(*args), {m: x[:, 0] for m, x in clip.items()}
-
-    @functools.partial(jax.jit, static_argnames="clip")
-    def one(params, code_KxD, features, mask, *, clip):
-      return network.encode(params, code_KxD, features, mask, clip=clip)
-
-    self._both, self._either = both, one
-
-  def __reduce__(self):
-    """Pickles what it is made of; programs are compiled where it arrives."""
-    made = self._network, self._params, self.codebook, self.settings
-    return type(self), jax.device_get((*made, self._rows))
 
   def encode(
     self,
@@ -102,7 +66,7 @@ class Tokenizer:
       InputError: for an unknown modality, a wrong rank or width, NaN, or no
         samples.
     """
-    return self._each({**(features or {}), **named}, lengths, clip=False)
+    return self._codes({**(features or {}), **named}, lengths, clip=False)
 
   def encode_clips(
     self,
@@ -125,9 +89,11 @@ class Tokenizer:
     Raises:
       InputError: as `encode` does.
     """
-    return self._each({**(features or {}), **named}, lengths, clip=True)
+    return self._codes({**(features or {}), **named}, lengths, clip=True)
 
   encode_files = media.encode  # codes of raw media
+
+  similarity, search = alike.between, alike.search
 
   def check(self, features: Mapping[str, Any]) -> dict[str, Any]:
     """The features as float32; raises InputError where `encode` would."""
@@ -167,6 +133,23 @@ class Tokenizer:
       m: [table[i] for i in idx] if isinstance(idx, list) else table[idx]
       for m, idx in self.encode(features, lengths, **named).items()
     }
+
+  def states(
+    self,
+    features: Mapping[str, Any] | None = None,
+    /,
+    lengths: Mapping[str, Sequence[int]] | None = None,
+    **named: Any,
+  ) -> dict[str, States]:
+    """All that the model makes of samples, to be kept for `search`.
+
+    Args:
+      features: as in `encode`, like the others.
+      lengths: likewise.
+      **named: likewise.
+    """
+    given = self._checked({**(features or {}), **named}, lengths)
+    return {m: self._states(m, x) for m, x in given.items()}
 
   def codes(
     self,
@@ -221,68 +204,45 @@ class Tokenizer:
       first += valid
     return coded.join([codes for result in results for codes in result])
 
-  def _each(self, features, lengths, *, clip: bool) -> dict[str, Any]:
+  def _codes(self, features, lengths, *, clip: bool) -> dict[str, Any]:
+    program = functools.partial(self._either, clip=clip)
+    found = {}
+    for m, given in self._checked(features, lengths).items():
+      idx_BxT = self._in_buckets(m, given.x, given.length_B, program)
+      if m in self._network.fine and not clip:
+        idx_BxT[~given.valid_BxT] = -1
+      idx_BxT[given.lacks_B] = -1
+      found[m] = idx_BxT[:, 0] if clip else given.cut(idx_BxT)
+    return found
+
+  def _states(self, m: str, given: inputs.Given) -> States:
+    found = self._in_buckets(m, given.x, given.length_B, self._whole)
+    (idx_BxT, general_BxTxD, soft_BxTxK), (clip_Bx1, whole_Bx1xD, _) = found
+    stepwise = m in self._network.fine
+    here_BxT = np.broadcast_to(~given.lacks_B[:, None], idx_BxT.shape)
+    if stepwise:
+      here_BxT = here_BxT & given.valid_BxT
+    here_BxTx1 = here_BxT[..., None]
+    steps_Bx1 = np.maximum(here_BxT.sum(1, keepdims=True), 1)
+    return States(
+      idx_NxT=np.where(here_BxT, idx_BxT, -1),
+      clip_N=np.where(given.lacks_B, -1, clip_Bx1[:, 0]),
+      general_NxTxD=np.where(here_BxTx1, general_BxTxD, 0),
+      whole_NxD=np.where(given.lacks_B[:, None], 0, whole_Bx1xD[:, 0]),
+      soft_NxK=np.where(here_BxTx1, soft_BxTxK, 0).sum(1) / steps_Bx1,
+      steps=stepwise,
+    )
+
+  def _checked(self, features, lengths) -> dict[str, inputs.Given]:
+    """What was given, by modality, once it is known to fit."""
     features, lacks = inputs.lacking(features, self._may_lack)
     lengths, features = lengths or {}, self.check(features)
     for m in lengths:
       if m not in features:
         raise InputError(f"lengths[{m!r}] has no features of that name")
     return {
-      m: inputs.without(self._one(m, x, lengths.get(m), clip), lacks[m])
+      m: inputs.given(m, x, lengths.get(m), lacks[m])
       for m, x in features.items()
-    }
-
-  def _one(self, m: str, x: Any, length: Any, clip: bool):
-    ragged = isinstance(x, list)
-    if ragged:
-      x, length = buckets.stack(x)
-    elif length is None:
-      length = np.full(len(x), x.shape[1])
-    length_B = np.asarray(length)
-    if length_B.shape != x.shape[:1] or not (
-      np.issubdtype(length_B.dtype, np.integer)
-      and ((length_B >= 1) & (length_B <= x.shape[1])).all()
-    ):
-      raise InputError(
-        f"lengths of {m!r} must be {len(x)} integers in 1..{x.shape[1]}"
-      )
-    codes = self._in_buckets(m, x, length_B, clip)
-    if clip:
-      return codes[:, 0]
-    if m not in self._network.fine:
-      return list(codes) if ragged else codes
-    codes[np.arange(codes.shape[1]) >= length_B[:, None]] = -1
-    if ragged:
-      return [i[:n] for i, n in zip(codes, length_B, strict=True)]
-    return codes
-
-  def _in_buckets(self, m, x, length_B, clip):
-    """Codes (B, T), or (B, 1) of clips, by programs that all calls share."""
-    T = x.shape[1]
-    # Padding changes nothing only where the model was trained to leave it out.
-    steps = buckets.time(T) if self._masked else T
-    parts, first = [], 0
-    while first < len(x):
-      count = buckets.rows(len(x) - first)
-      part = slice(first, first + count)
-      rows = buckets.fill(x[part], count, steps)
-      valid = buckets.fill(length_B[part][:, None], count, 1)[:, 0]
-      mask = self._mask({m: rows}, {m: valid})
-      found = self._either(
-        self._params, self.codebook, {m: rows}, mask, clip=clip
-      )
-      parts.append(np.asarray(found[m])[: len(x) - first, :T])
-      first += count
-    return np.concatenate(parts)
-
-  def _mask(self, features, lengths):
-    """Modality -> (B, T) bool, where the model was trained with masks."""
-    if not self._masked:
-      return {}
-    return {
-      m: np.arange(features[m].shape[1]) < np.asarray(n)[:, None]
-      for m, n in lengths.items()
-      if m in features
     }
 
 
