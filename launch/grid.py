@@ -23,6 +23,7 @@ LONGEST_NAME = 120  # in characters; file systems allow 255 bytes
 RESULTS = {  # job -> what it writes last
   "pretrain": workdir_lib.SUMMARY,
   "evaluate": "results.json",
+  "retrieve": "results.json",
   "toc": "toc.json",
 }
 

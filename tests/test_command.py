@@ -31,7 +31,14 @@ def run(folder, *line, code=0):
 @pytest.mark.parametrize("module", ["unirep", "unirep.main"])
 def test_help_lists_what_there_is(tmp_path, module):
   text = run(tmp_path, "-m", module, "--help").stdout
-  for name in ("pretrain", "evaluate", "toc", "tokenize", "extract"):
+  for name in (
+    "pretrain",
+    "evaluate",
+    "retrieve",
+    "toc",
+    "tokenize",
+    "extract",
+  ):
     assert f"configs/{name}.py" in text
   assert "preset=clean|released" in text
   assert "config.batch_size = 80" in text

@@ -8,11 +8,12 @@ from rich.console import Console
 
 from unirep.build import Config
 from unirep.errors import InputError
-from unirep.jobs import evaluate, extract, pretrain, toc, tokenize
+from unirep.jobs import evaluate, extract, pretrain, retrieve, toc, tokenize
 
 JOBS = {
   "pretrain": pretrain.run,
   "evaluate": evaluate.run,
+  "retrieve": retrieve.run,
   "toc": toc.run,
   "tokenize": tokenize.run,
   "extract": extract.run,

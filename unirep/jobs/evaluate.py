@@ -194,6 +194,11 @@ def masks(config: Config, code_KxD: Any, keep_M: Any, train: Codes) -> Any:
   if config.toc.live_codes:
     uses = [sharing.histogram(x, len(code_KxD)) for x in train.idx.values()]
     live_K &= np.sum(uses, 0) > 0
+  return swept(config, code_KxD, keep_M, live_K)
+
+
+def swept(config: Config, code_KxD: Any, keep_M: Any, live_K: Any) -> Any:
+  """TOC masks (M, D) by the codes that are live; see `masks`."""
   importance_D, dead_D = _ranking(config, code_KxD, live_K)
   mask_MxD = toc.sweep(
     importance_D,

@@ -115,6 +115,48 @@ def markdown(results: Mapping[str, Any]) -> str:
   return "\n".join(lines) + "\n"
 
 
+def retrieval(results: Mapping[str, Any]) -> str:
+  """The results of retrieval as Markdown: shares in percent, ranks from 1."""
+  several = len(results["checkpoints"]) > 1
+  rows = [r for r in results["rows"] if not several or r["checkpoint"] is None]
+  over = f"{len(results['checkpoints'])} checkpoints" if several else "queries"
+  names = [*dict.fromkeys(row["metric"] for row in rows)]
+  lead = next(row["metric"] for row in rows if row["leads"])
+  lines = [
+    f"Split: {results['split']}. Checkpoints: "
+    f"{', '.join(results['checkpoints'])}.",
+    f"In brackets chance, and the 95 % interval over {over};"
+    f" {rows[0]['note']}.",
+  ]
+  groups: dict[str, dict[str, dict[Any, dict[str, Any]]]] = {}
+  for row in rows:
+    pair = f"{row['source']} -> {row['target']}"
+    pair += f" ({row['queries']} in {row['gallery']})"
+    by_name = groups.setdefault(pair, {}).setdefault(row["representation"], {})
+    by_name.setdefault(row["keep"], {})[row["metric"]] = row
+  for pair, by_name in groups.items():
+    header = ["by", *names, f"interval of {lead}"]
+    lines += ["", f"## {pair}", "", _row(header), _row(["---"] * len(header))]
+    for name, by_keep in by_name.items():
+      every = [*by_keep.values()][-1]
+      low, high = (_number(every[lead], key) for key in ("low", "high"))
+      cells = [
+        f"{_number(every[metric], 'value')} ({_number(every[metric], 'chance')})"
+        for metric in names
+      ]
+      lines.append(_row([name, *cells, f"{low} to {high}"]))
+    kept = {name: x for name, x in by_name.items() if len(x) > 1}
+    for name, by_keep in kept.items():
+      said = (f"{k}: {_number(x[lead], 'value')}" for k, x in by_keep.items())
+      lines += ["", f"{lead} by {name}, by dimensions kept: {', '.join(said)}."]
+  return "\n".join(lines) + "\n"
+
+
+def _number(row, key):
+  scale = 1 if row["metric"].endswith("rank") else 100
+  return f"{scale * row[key]:.1f}"
+
+
 def by_task(
   rows: Sequence[Mapping[str, Any]],
 ) -> dict[str, dict[str, list[Mapping[str, Any]]]]:

@@ -33,6 +33,8 @@ class Row(NamedTuple):
     difference: from the row with all dimensions, seed by seed: mean, std, low,
       high, seeds and a verdict.
     note: what a reader of the number must know, or "".
+    queries: how many were asked, where something is retrieved.
+    gallery: how many were searched, likewise.
   """
 
   task: str
@@ -52,6 +54,8 @@ class Row(NamedTuple):
   ceiling: float | None = None
   difference: Mapping[str, Any] | None = None
   note: str = ""
+  queries: int | None = None
+  gallery: int | None = None
 
 
 class Setting(NamedTuple):

@@ -1,0 +1,118 @@
+r"""Retrieval across modalities by the codes of a trained model.
+
+python -m unirep.main --config=configs/retrieve.py:data=digits \
+  --config.checkpoint=runs/digits --workdir=runs/retrieved
+
+Variants, separated by commas after a colon:
+  data=synthetic|digits|arrays|media
+  relevance=pair|class|id     what is right: the same sample, any of its class,
+                              any of the same label/id (five captions a photo)
+  size=small|tiny             tiny: for tests
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from unirep.configs.pretrain import parse
+
+CHOICES = {
+  "data": ("synthetic", "digits", "arrays", "media"),
+  "relevance": ("pair", "class", "id"),
+  "size": ("small", "tiny"),
+}
+
+
+def get_config(arg: str = "") -> ConfigDict:
+  variant = parse(arg, CHOICES)
+  config: Any = ConfigDict()  # its type stubs know no leaves
+  config.job = "retrieve"
+  config.checkpoint = ""  # work directory of a pretraining run
+  config.checkpoints = ()  # more of them, other seeds
+  config.seed = 0  # of the bootstrap
+  config.modalities = ()  # empty: all that model and data have
+  config.split = "test"
+  config.relevance = variant["relevance"]
+  # From one code a clip to what is there before quantization: docs/tasks.md.
+  config.representations = (
+    *("code", "vector", "bag", "steps", "soft"),
+    *("general", "clip"),
+  )
+  config.at = (1, 5, 10, 50)  # samples that may be retrieved; the first leads
+  config.resamples = 1000  # of queries, for intervals
+  config.toc = {
+    "keep": (),  # dimensions; empty: the published numbers that fit
+    "similarity_weight": 0.7,
+    "variance_weight": 0.3,
+    "top_share": (1, 0),  # of highest and of lowest importance
+    "centered": False,  # True ranks by variance alone
+    "spare_dead": False,  # True never prefers dimensions that are always zero
+  }
+  sources = {"synthetic": synthetic, "digits": digits, "arrays": arrays}
+  {**sources, "media": media}[variant["data"]](config)
+  {"small": small, "tiny": tiny}[variant["size"]](config)
+  return config
+
+
+def synthetic(config: Any) -> None:
+  """Procedural events, no files."""
+  config.data = {
+    "source": "synthetic",
+    "train_size": 3500,
+    "validation_size": 500,
+    "test_size": 500,
+    # As in the run that trained the checkpoint: other numbers of classes are
+    # other events.
+    "classes": 10,
+    "variation": 0.4,
+    "nuisance": 0.5,
+    "private": 0,
+  }
+
+
+def digits(config: Any) -> None:
+  """Spoken and handwritten digits."""
+  config.data = {
+    "source": "digits",
+    "train_size": 3500,
+    "validation_size": 500,
+    "test_size": 500,
+    "fsdd": "",  # folder or zip of recordings; else $UNIREP_FSDD, else TFDS
+  }
+
+
+def arrays(config: Any) -> None:
+  """Your own features, each split a path as in pretraining: docs/data.md.
+
+  Only that of `split` is read. With `label/id` (N,) for relevance=id, and with
+  `label/class` for relevance=class.
+  """
+  config.data = {
+    "source": "arrays",
+    "train": "",
+    "validation": "",
+    "test": "",
+    "missing": False,  # True: a sample's features that are all NaN are missing
+    "resample": "none",  # as in pretraining
+    "steps": 0,
+  }
+
+
+def media(config: Any) -> None:
+  """What configs/extract.py wrote, with its splits and classes."""
+  config.data = {
+    "source": "media",
+    "path": "",  # the work directory of an extraction
+  }
+
+
+def small(config: Any) -> None:
+  """For a laptop: as set above."""
+  del config
+
+
+def tiny(config: Any) -> None:
+  """For tests: few samples, and few of them retrieved."""
+  config.at, config.resamples = (1, 5), 20
+  if "train_size" in config.data:
+    config.data.update({"train_size": 24, "validation_size": 8, "test_size": 8})
