@@ -140,10 +140,11 @@ def retrieval(results: Mapping[str, Any]) -> str:
     for name, by_keep in by_name.items():
       every = [*by_keep.values()][-1]
       low, high = (_number(every[lead], key) for key in ("low", "high"))
-      cells = [
-        f"{_number(every[metric], 'value')} ({_number(every[metric], 'chance')})"
+      both = [
+        [_number(every[metric], key) for key in ("value", "chance")]
         for metric in names
       ]
+      cells = [f"{value} ({chance})" for value, chance in both]
       lines.append(_row([name, *cells, f"{low} to {high}"]))
     kept = {name: x for name, x in by_name.items() if len(x) > 1}
     for name, by_keep in kept.items():
