@@ -149,4 +149,5 @@ def _scores(query_BxW, chunk):
   if chunk.square_C is not None:
     # Its square, with its sign: a quotient of integers ties where it is equal.
     score_BxC = score_BxC * jnp.abs(score_BxC) / jnp.maximum(chunk.square_C, 1)
+  score_BxC = jnp.where(score_BxC == 0, 0, score_BxC)  # -0 sorts below 0
   return jnp.where(chunk.index_C == NOBODY, -jnp.inf, score_BxC)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unirep import nearest, similarity
-from unirep.errors import InputError
+from unirep.errors import InputError, pick
 from unirep.similarity import REPRESENTATIONS, States
 from unirep.tasks.retrieval import ranks
 from unirep.tasks.rows import Row
@@ -111,7 +111,7 @@ def _of_pair(setting, asked, source, target) -> Iterator[Row]:
   leading = "map" if setting.relevance == "class" else f"r@{setting.at[0]}"
   for name in setting.representations:
     masks: Mapping[Any, Any] = {None: None}
-    if REPRESENTATIONS[name].masked:
+    if pick(REPRESENTATIONS, "representations", name).masked:
       masks = setting.masks
     for keep, mask_D in masks.items():
       pair = similarity.items(
