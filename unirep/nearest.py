@@ -67,10 +67,11 @@ def search(
     asked = _blocks(mesh, np.asarray(query.x_MxW, dtype))
     shape = (*asked.shape[:2], k)
     carry = _start(mesh, shape, (-np.inf, dtype), (NOBODY, np.int32))
-    for chunk in _chunks(mesh, gallery, dtype):
-      done, carry = carry, scoring.best(mesh, k, carry, chunk, asked)
-      jax.block_until_ready(done)  # chunks must not pile up
-    score, idx = jax.device_get(carry)
+    score, idx = _through(
+      _chunks(mesh, gallery, dtype),
+      carry,
+      lambda carry, chunk: scoring.best(mesh, k, carry, chunk, asked),
+    )
   # Of each query all that the devices found.
   score, idx = (
     x.reshape(mesh.size, -1, k).swapaxes(0, 1).reshape(-1, mesh.size * k)[:Q]
@@ -117,18 +118,21 @@ def counts(
   with jax.enable_x64(dtype == np.float64):
     asked = _blocks(mesh, np.asarray(query.x_MxW, dtype))
     wanted = _blocks(mesh, positive_QxP)
-    bar = np.zeros(wanted.shape, dtype)
-    for _ in range(2):  # first the scores of the positives, by one program
-      zero = (0, np.int32)
-      carry = _start(mesh, wanted.shape, zero, zero, (-np.inf, dtype))
-      for chunk in _chunks(mesh, gallery, dtype):
-        done, carry = (
-          carry,
-          scoring.tally(mesh, carry, chunk, asked, wanted, bar),
-        )
-        jax.block_until_ready(done)
-      bar = np.asarray(carry[2]).max(0)
-    better, tied = (np.asarray(x).sum(0) for x in carry[:2])
+    zero = (0, np.int32)
+    start = _start(mesh, wanted.shape, zero, zero, (-np.inf, dtype))
+
+    def counted(bar_GxBxP):
+      return _through(
+        _chunks(mesh, gallery, dtype),
+        start,
+        lambda carry, chunk: scoring.tally(
+          mesh, carry, chunk, asked, wanted, bar_GxBxP
+        ),
+      )
+
+    # First the scores of the positives, by the program that counts.
+    own = counted(np.zeros(wanted.shape, dtype))[2].max(0)
+    better, tied = (x.sum(0) for x in counted(own)[:2])
   Q, P = positive_QxP.shape
   return better.reshape(-1, P)[:Q], tied.reshape(-1, P)[:Q]
 
@@ -136,6 +140,14 @@ def counts(
 def _mesh(devices) -> Mesh:
   devices = jax.local_devices() if devices is None else devices
   return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def _through(chunks, carry, program):
+  """What is carried through all chunks, on the host."""
+  for chunk in chunks:
+    done, carry = carry, program(carry, chunk)
+    jax.block_until_ready(done)  # chunks must not pile up
+  return jax.device_get(carry)
 
 
 def _start(mesh, shape, *leaves):

@@ -5,7 +5,7 @@ device C items, as H groups of S; L groups and X items that are looked at.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +19,9 @@ NOBODY = 2**31 - 1  # index of an item that is not there
 class Chunk(NamedTuple):
   """Items on a device; those that fill it up have the index `NOBODY`."""
 
-  x_CxW: jax.Array
-  square_C: jax.Array | None
-  index_C: jax.Array
+  x_CxW: Any
+  square_C: Any
+  index_C: Any
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -54,14 +54,16 @@ class Representation(NamedTuple):
 
 def part(states: States, where_N: Any) -> States:
   """Some of the samples."""
-  *arrays, steps = states
-  return States(*(x[where_N] for x in arrays), steps)
+  arrays = states._asdict()
+  del arrays["steps"]
+  return states._replace(**{name: x[where_N] for name, x in arrays.items()})
 
 
 def join(parts: list[States]) -> States:
   """The samples of all parts, in order."""
-  *arrays, steps = zip(*parts, strict=True)
-  return States(*map(np.concatenate, arrays), steps[0])
+  names = [name for name in States._fields if name != "steps"]
+  whole = {n: np.concatenate([getattr(x, n) for x in parts]) for n in names}
+  return parts[0]._replace(**whole)
 
 
 def items(
@@ -211,7 +213,8 @@ def between(
   Raises:
     InputError: as `encode` does, or for an unknown representation.
   """
-  return nearest.similarity(*_pair(model, a, b, representation, keep))
+  pair = _pair(model, a, b, representation, keep)
+  return nearest.similarity(pair[0], pair[1])
 
 
 def search(
@@ -240,15 +243,15 @@ def search(
     InputError: as `similarity`, or if the gallery has fewer than k samples.
   """
   pair = _pair(model, query, gallery, representation, keep)
-  return nearest.search(*pair, k)
+  return nearest.search(pair[0], pair[1], k)
 
 
-def _pair(model, a, b, representation, keep):
+def _pair(model, a, b, representation, keep) -> tuple[Items, Items]:
   if keep is not None:
     dims = model.codebook.shape[1]
     keep = np.isin(np.arange(dims), inputs.dimensions(keep, dims))
-  both = (_states(model, x) for x in (a, b))
-  return items(*both, model.codebook, representation, keep)
+  a, b = _states(model, a), _states(model, b)
+  return items(a, b, model.codebook, representation, keep)
 
 
 def _states(model, x) -> States:

@@ -71,10 +71,12 @@ def test_states_are_the_codes_of_the_model(model, features):
     assert found.steps == (m != "text")
   assert not states["audio"].general_NxTxD[:, 4:].any()
   short = model.states(audio=[x[:4] for x in features["audio"]])["audio"]
-  np.testing.assert_array_equal(
-    short.general_NxTxD, states["audio"].general_NxTxD[:, :4]
+  np.testing.assert_allclose(
+    short.general_NxTxD, states["audio"].general_NxTxD[:, :4], atol=1e-5
   )
-  np.testing.assert_array_equal(short.soft_NxK, states["audio"].soft_NxK)
+  np.testing.assert_allclose(
+    short.soft_NxK, states["audio"].soft_NxK, atol=1e-4
+  )
   network = model._network
   general = network.general(model._params, {"text": features["text"]})["text"]
   text = states["text"]
@@ -151,7 +153,7 @@ def test_the_job_measures_every_direction(trained, model, tmp_path):
   assert keys <= {*rows[0]}
   assert len({(row["source"], row["target"]) for row in rows}) == 6
   assert {row["keep"] for row in rows} == {None, *KEEP}
-  assert len(rows) == len(results["rows"]) == 6 * (3 + 4 * 2) * 7
+  assert len(rows) == len(results["rows"]) == 6 * (3 + 4 * 2) * 6
   codes = model.codes(
     job.sources.source(config_of(trained).data, "clips", "test")
   )
@@ -175,7 +177,7 @@ def test_seeds_of_pretraining_are_rows(trained, tmp_path):
   results = dispatch.run(config, tmp_path / "out", QUIET)
   single = [row for row in results["rows"] if row["checkpoint"]]
   means = [row for row in results["rows"] if not row["checkpoint"]]
-  assert len(single) == 2 * len(means) == 2 * 6 * 7
+  assert len(single) == 2 * len(means) == 2 * 6 * 6
   assert {row["checkpoint"] for row in single} == {str(trained), str(other)}
   for row, mean in zip(single, means, strict=False):
     assert mean["value"] == row["value"]  # it is the same model

@@ -133,13 +133,13 @@ def _asked(
   here: dict[str, list] = {m: [] for m in names}
   label: list[Any] = []
   for batch, valid in pipeline.in_order(source, BATCH):
-    features = {m: batch["features"][m][:valid] for m in names}
-    lengths: Any = {
-      m: n[:valid] for m, n in batch["lengths"].items() if m in names
-    }
+    features = {m: batch["features"][m] for m in names}
+    lengths: Any = {m: n for m, n in batch["lengths"].items() if m in names}
+    # All batches are whole, for one program: equal samples get equal states.
     for m, states in model.states(features, lengths).items():
-      parts[m].append(states)
-      keys[m] += [hashlib.sha256(x.tobytes()).digest() for x in features[m]]
+      parts[m].append(similarity.part(states, slice(valid)))
+      digests = [hashlib.sha256(x.tobytes()).digest() for x in features[m]]
+      keys[m] += digests[:valid]
       present = batch.get(PRESENT, {}).get(m, np.ones(valid, bool))
       here[m].append(present[:valid])
     if config.relevance != "pair":

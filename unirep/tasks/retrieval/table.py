@@ -138,11 +138,12 @@ def _of_pair(setting, asked, source, target) -> Iterator[Row]:
 
 def _found(counts, at, share_BxQ) -> dict[str, tuple[float, float, float]]:
   """Each score with its interval over queries."""
-  scores = ranks.scores(*counts, at)
+  better, tied, known = counts
+  scores = ranks.scores(better, tied, known, at)
   drawn_BxS = share_BxQ @ np.stack([*scores.values()], 1)
   low_S, high_S = np.quantile(drawn_BxS, (0.025, 0.975), 0)
   found = {
     name: (float(x.mean()), float(low), float(high))
     for (name, x), low, high in zip(scores.items(), low_S, high_S, strict=True)
   }
-  return found | {"median_rank": ranks.median(ranks.first(*counts))}
+  return found | {"median_rank": ranks.median(ranks.first(better, tied, known))}
