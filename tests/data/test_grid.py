@@ -4,9 +4,10 @@ import pathlib
 import pickle
 import zipfile
 
-import filming
 import numpy as np
 import pytest
+import recordings
+from recordings import NAMES, lines, video
 
 from unirep.data import sample
 from unirep.data.datasets import grid, grid_files
@@ -14,9 +15,6 @@ from unirep.data.datasets.grid import Grid
 from unirep.errors import InputError
 
 SHARED = pathlib.Path(__file__).parents[3] / "shared" / "data" / "grid_s1"
-# Two of each split: letter + digit + colour are 0, 1 and 2 modulo 5.
-NAMES = ("bbaazn", "lgwa4s", "bbabzn", "lbaf1p", "bbaczn", "srwazs")
-ENDS = {"sil": 20, "0": 28, "1": 33, "2": 36, "3": 42, "4": 50, "5": 60}
 
 
 @pytest.fixture(autouse=True)
@@ -26,35 +24,9 @@ def own_cache(tmp_path_factory, monkeypatch):
   grid_files._read.cache_clear()
 
 
-def lines(name):
-  words = [*grid.spoken(name).values()]
-  start = 0
-  for key, end in [*ENDS.items(), ("end", 75)]:
-    yield start, end, words[int(key)] if key.isdigit() else "sil"
-    start = end
-
-
-def video(path, name, size, seconds=3):
-  """Each picture is lighter than the one before; the pitch is the name's."""
-  grey = 40 + sum(map(ord, name)) % 60
-  images = [filming.grey(grey + i, size) for i in range(25 * seconds)]
-  pitch = 300 + 10 * (sum(map(ord, name)) % 90)
-  sound = filming.tone(pitch, 16000, seconds)
-  filming.film(path, images, fps=25, sound=sound)
-
-
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-  """The layout of the corpus: whole pictures, and .align files."""
-  folder = tmp_path_factory.mktemp("grid")
-  (folder / "s1").mkdir()
-  (folder / "align").mkdir()
-  for name in NAMES:
-    video(folder / "s1" / f"{name}.mp4", name, grid_files.PICTURE)
-    text = "".join(f"{1000 * a} {1000 * b} {w}\n" for a, b, w in lines(name))
-    (folder / "align" / f"{name}.align").write_text(text)
-  (folder / "s1" / "notes.txt").write_text("not a clip")
-  return folder
+  return recordings.talker(tmp_path_factory.mktemp("grid") / "corpus")
 
 
 @pytest.fixture(scope="module")

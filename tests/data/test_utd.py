@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import recordings
 
 from unirep.data import sample
 from unirep.data.datasets import utd
@@ -13,41 +14,11 @@ from unirep.errors import InputError
 SHARED = pathlib.Path(__file__).parents[3] / "shared" / "data" / "utd_mhad"
 
 
-def contents(count=24):
-  """Sequences in which every sensor says how much of the time is over."""
-  rng = np.random.default_rng(0)
-  seconds = rng.uniform(1.5, 4, count)
-  length = {
-    m: np.round(seconds * rate).astype(np.int32)
-    for m, rate in (("inertial", 80), ("skeleton", 30), ("depth", 15))
-  }
-  shape = {"inertial": (6,), "skeleton": (20, 3), "depth": (30, 30)}
-  arrays = {
-    m: np.concatenate(
-      [
-        np.linspace(0, 1, n)[(slice(None), *[None] * len(shape[m]))]
-        * 200
-        * (1 + np.arange(np.prod(shape[m])).reshape(shape[m]))
-        / np.prod(shape[m])
-        for n in length[m]
-      ]
-    ).astype(np.uint8 if m == "depth" else np.float32)
-    for m in shape
-  }
-  return {
-    **arrays,
-    **{f"length_{m}": x for m, x in length.items()},
-    "action": (np.arange(count) % 27 + 1).astype(np.int8),
-    "subject": (np.arange(count) % 8 + 1).astype(np.int8),
-    "trial": np.ones(count, np.int8),
-  }
-
-
 @pytest.fixture
 def path(tmp_path, monkeypatch):
   monkeypatch.delenv(utd.VARIABLE, raising=False)
   utd._read.cache_clear()
-  np.savez(tmp_path / "utd_mhad.npz", **contents())
+  np.savez(tmp_path / "utd_mhad.npz", **recordings.actions())
   return tmp_path
 
 
@@ -121,7 +92,7 @@ def test_the_name_is_the_text(path):
   ],
 )
 def test_broken_files(tmp_path, change, message):
-  arrays = contents()
+  arrays = recordings.actions()
   change(arrays)
   np.savez(tmp_path / "x.npz", **arrays)
   with pytest.raises(InputError, match=message):

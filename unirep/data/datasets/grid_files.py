@@ -219,7 +219,7 @@ def _clip(corpus, name):
 
 
 def _pictures(path):
-  times = (np.arange(FRAMES) + 0.5) / RATE
+  times = ((np.arange(FRAMES) + 0.5) / RATE).tolist()
   rows, columns = MOUTH
   mouth = (rows.stop - rows.start, columns.stop - columns.start)
   cropped = containers.size(path) == mouth
