@@ -1,6 +1,10 @@
-"""Eight simulated devices, programs that compile quickly, x64 where wanted."""
+"""What tests share: eight simulated devices, quick programs, one tiny run."""
 
+import fcntl
 import os
+import pathlib
+import tempfile
+from unittest import mock
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 flags = os.environ.get("XLA_FLAGS", "")
@@ -14,6 +18,37 @@ if "host_platform_device_count" not in flags:
   )
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from rich.console import Console  # noqa: E402
+
+SESSION = "UNIREP_TEST_SESSION"  # a folder of all workers: programs, a run
+
+
+def pytest_configure(config):
+  if SESSION not in os.environ:  # of a worker it is the session's
+    folder = tempfile.TemporaryDirectory(prefix="unirep-tests-")
+    os.environ[SESSION] = folder.name
+    config.add_cleanup(folder.cleanup)
+    config.add_cleanup(lambda: os.environ.pop(SESSION))
+
+
+@pytest.fixture(scope="session")
+def trained():
+  """The work directory of two tiny steps, which tests only read."""
+  from unirep.configs import pretrain
+  from unirep.jobs import dispatch
+
+  folder = pathlib.Path(os.environ[SESSION])
+  config = pretrain.get_config("size=tiny")
+  config.data.train_size, config.data.test_size = 24, 16
+  # So that two steps wake several codes.
+  config.codes.update({"threshold": 1e-6, "agreed": 0.0, "until": 1.0})
+  devices = jax.devices()[:1]
+  with (folder / "lock").open("w") as lock:  # one worker trains
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if not (folder / "trained" / "summary.json").exists():
+      with mock.patch.object(jax, "devices", return_value=devices):
+        dispatch.run(config, folder / "trained", Console(quiet=True))
+  return folder / "trained"
 
 
 @pytest.fixture

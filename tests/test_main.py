@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from unittest import mock
 
@@ -38,9 +37,6 @@ def command(*arguments, config=TINY):
   return [sys.executable, "-m", "unirep.main", f"--config={config}", *arguments]
 
 
-CACHE = tempfile.TemporaryDirectory(prefix="unirep-tests-")
-
-
 def environment(devices=1, processes=1):
   flags = os.environ["XLA_FLAGS"].split()  # as tests compile
   flags = [f for f in flags if "device_count" not in f]
@@ -50,8 +46,9 @@ def environment(devices=1, processes=1):
   # on CPU the cache of this JAX is not safe: programs that exchange something
   # came back from it in another order.
   if devices == processes == 1:
-    change["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
-    change["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+    programs = os.path.join(os.environ["UNIREP_TEST_SESSION"], "programs")
+    change["JAX_COMPILATION_CACHE_DIR"] = programs
+    change["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
   return os.environ | change
 
 
