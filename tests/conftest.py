@@ -20,6 +20,12 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
 
+# Files of half a minute or more, the longest first.
+LONG = """
+test_processes test_sharding test_main test_missing test_jobs test_sweep
+test_model test_configs test_missing_modalities test_extraction test_recipes
+test_wiring
+""".split()
 SESSION = "UNIREP_TEST_SESSION"  # a folder of all workers: programs, a run
 
 
@@ -29,6 +35,12 @@ def pytest_configure(config):
     os.environ[SESSION] = folder.name
     config.add_cleanup(folder.cleanup)
     config.add_cleanup(lambda: os.environ.pop(SESSION))
+
+
+def pytest_collection_modifyitems(items):
+  """Short files last, so that workers end at the same time."""
+  place = {name: i for i, name in enumerate(LONG)}
+  items.sort(key=lambda x: place.get(x.path.stem, len(LONG)))
 
 
 @pytest.fixture(scope="session")
