@@ -20,12 +20,12 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-# Files of half a minute or more, the longest first.
-LONG = """
-test_processes test_sharding test_main test_missing test_jobs test_sweep
-test_model test_configs test_missing_modalities test_extraction test_recipes
-test_wiring
-""".split()
+LONG = {  # seconds of files that must not start last
+  **{"test_processes": 80, "test_sharding": 85, "test_main": 70},
+  **{"test_missing": 65, "test_jobs": 50, "test_sweep": 45, "test_model": 50},
+  **{"test_missing_modalities": 45, "test_configs": 45, "test_recipes": 40},
+  **{"test_extraction": 40, "test_wiring": 35},
+}
 SESSION = "UNIREP_TEST_SESSION"  # a folder of all workers: programs, a run
 
 
@@ -39,13 +39,18 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
   """Short files last, so that workers end at the same time."""
-  place = {name: i for i, name in enumerate(LONG)}
-  items.sort(key=lambda x: place.get(x.path.stem, len(LONG)))
+  items.sort(key=lambda item: -LONG.get(item.path.stem, 0))
 
 
 @pytest.fixture(scope="session")
 def trained():
-  """The work directory of two tiny steps, which tests only read."""
+  """The work directory of two tiny steps, which tests only read.
+
+  Beside it, unread.json names the keys of the configuration that nobody read.
+  """
+  from test_configs import Watched, leaves
+
+  from unirep import build, files
   from unirep.configs import pretrain
   from unirep.jobs import dispatch
 
@@ -54,12 +59,19 @@ def trained():
   config.data.train_size, config.data.test_size = 24, 16
   # So that two steps wake several codes.
   config.codes.update({"threshold": 1e-6, "agreed": 0.0, "until": 1.0})
+  settings, watched = build.as_json(config), Watched(config)
   devices = jax.devices()[:1]
   with (folder / "lock").open("w") as lock:  # one worker trains
     fcntl.flock(lock, fcntl.LOCK_EX)
-    if not (folder / "trained" / "summary.json").exists():
-      with mock.patch.object(jax, "devices", return_value=devices):
-        dispatch.run(config, folder / "trained", Console(quiet=True))
+    if not (folder / "unread.json").exists():
+      watched.seen.clear()
+      with (
+        mock.patch.object(jax, "devices", return_value=devices),
+        mock.patch.object(build, "as_json", return_value=settings),
+      ):
+        dispatch.run(watched, folder / "trained", Console(quiet=True))
+      unread = sorted({*leaves(watched)} - watched.seen)
+      files.write_json(folder / "unread.json", unread)
   return folder / "trained"
 
 
