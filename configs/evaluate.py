@@ -4,8 +4,9 @@ python -m unirep.main --config=configs/evaluate.py:data=digits \
   --config.checkpoint=runs/digits --workdir=runs/digits-evaluated
 
 Variants, separated by commas after a colon:
-  task=all|classification|localization|cross_classification|cross_localization
-  data=synthetic|digits|ave|arrays|media
+  task=all|classification|slots|localization|cross_classification|
+       cross_localization
+  data=synthetic|digits|grid|utd|ave|arrays|media
   protocol=heldout|released
   size=small|tiny             tiny: for tests
 """
@@ -18,13 +19,14 @@ from unirep.configs.pretrain import parse
 
 TASKS = (
   "classification",
+  "slots",
   "localization",
   "cross_classification",
   "cross_localization",
 )
 CHOICES = {
   "task": ("all", *TASKS),
-  "data": ("synthetic", "digits", "ave", "arrays", "media"),
+  "data": ("synthetic", "digits", "grid", "utd", "ave", "arrays", "media"),
   "protocol": ("heldout", "released"),
   "size": ("small", "tiny"),
 }
@@ -62,7 +64,8 @@ def get_config(arg: str = "") -> ConfigDict:
     "samples": 0,  # to learn from, drawn at random; 0: all
   }
   {"heldout": heldout, "released": released}[config.protocol](config)
-  sources = {"synthetic": synthetic, "digits": digits, "ave": ave}
+  sources = {"synthetic": synthetic, "digits": digits, "grid": grid}
+  sources |= {"utd": utd, "ave": ave}
   {**sources, "arrays": arrays, "media": media}[variant["data"]](config)
   {"small": small, "tiny": tiny}[variant["size"]](config)
   return config
@@ -88,9 +91,14 @@ def released(config: Any) -> None:
   )
 
 
+def only(config: Any, *tasks: str) -> None:
+  """Of the tasks that are asked for those that the data has labels of."""
+  config.tasks = tuple(t for t in config.tasks if t in tasks)
+
+
 def synthetic(config: Any) -> None:
   """Procedural events, no files. Nothing to transfer between data sets."""
-  config.tasks = tuple(t for t in config.tasks if not t.startswith("cross"))
+  only(config, "classification", "localization")
   config.data = {
     "source": "synthetic",
     "train_size": 3500,
@@ -107,6 +115,7 @@ def synthetic(config: Any) -> None:
 
 def digits(config: Any) -> None:
   """Spoken and handwritten digits."""
+  config.tasks = tuple(t for t in config.tasks if t != "slots")
   config.data = {
     "source": "digits",
     "train_size": 3500,
@@ -117,9 +126,29 @@ def digits(config: Any) -> None:
   }
 
 
+def grid(config: Any) -> None:
+  """GRID: the word in each place of a sentence, and at each time."""
+  only(config, "slots", "localization")
+  config.tested_on = config.trained_on = ("video", "audio", "text")
+  config.data = {
+    "source": "grid",
+    "path": "",  # as in pretraining
+    "aligned": False,
+  }
+
+
+def utd(config: Any) -> None:
+  """UTD-MHAD: which action, of people whom training has not seen."""
+  only(config, "classification")
+  config.tested_on = config.trained_on = (
+    *("inertial", "skeleton", "depth", "text"),
+  )
+  config.data = {"source": "utd", "path": ""}
+
+
 def ave(config: Any) -> None:
   """AVE with its authors' features and annotations."""
-  config.tasks = tuple(t for t in config.tasks if not t.startswith("cross"))
+  only(config, "classification", "localization")
   config.data = {
     "source": "ave",
     "features": "",  # folder of visual_feature.h5 and audio_feature.h5

@@ -4,7 +4,8 @@ python -m unirep.main --config=configs/pretrain.py --workdir=runs/first
 
 Variants, separated by commas after a colon:
   method=fcid|dcid               the newer and the older method of the family
-  data=synthetic|digits|arrays|media   what to learn from (default synthetic)
+  data=synthetic|digits|grid|utd|arrays|media
+                                 what to learn from (default synthetic)
   preset=clean|released          the method mended, or as published
   size=small|paper|tiny          paper: the published widths; tiny: for tests
 For example `--config=configs/pretrain.py:data=digits,preset=released`. Every
@@ -17,7 +18,7 @@ from ml_collections import ConfigDict
 
 CHOICES = {
   "method": ("fcid", "dcid"),
-  "data": ("synthetic", "digits", "arrays", "media"),
+  "data": ("synthetic", "digits", "grid", "utd", "arrays", "media"),
   "preset": ("clean", "released"),
   "size": ("small", "paper", "tiny"),
 }
@@ -84,7 +85,7 @@ def get_config(arg: str = "") -> ConfigDict:
   }
 
   {"clean": clean, "released": released}[variant["preset"]](config)
-  sources = {"synthetic": synthetic, "digits": digits}
+  sources = {"synthetic": synthetic, "digits": digits, "grid": grid, "utd": utd}
   {**sources, "arrays": arrays, "media": media}[variant["data"]](config)
   {"small": small, "paper": paper, "tiny": tiny}[variant["size"]](config)
   {"fcid": fcid, "dcid": dcid}[variant["method"]](config, variant["preset"])
@@ -184,6 +185,8 @@ def fcid(config: Any, preset: str) -> None:
 def dcid(config: Any, preset: str) -> None:
   """Seconds of all modalities alike."""
   config.fine = config.modalities
+  if config.data.source == "grid":
+    config.data.aligned = True  # a word in every segment
   del config.model["steps"]
   config.model.front = ("text",)  # read by a bidirectional LSTM first
   # After that every place of a text knows all of it, behind its end too.
@@ -223,6 +226,33 @@ def digits(config: Any) -> None:
     "test_size": 500,
     "fsdd": "",  # folder or zip of recordings; else $UNIREP_FSDD, else TFDS
     "speaker_out": "",  # hold one speaker out instead of takes 0-4
+  }
+
+
+def grid(config: Any) -> None:
+  """GRID: a talker's sentences heard, seen and read, in segments of 0.2 s."""
+  config.encoders.video = {"kind": "sequence", "specific": 256}
+  config.data = {
+    "source": "grid",
+    "path": "",  # folder or zip of a talker; else $UNIREP_GRID
+    "train_size": 6000,  # 600 clips, each of them moved in so many ways ...
+    "moved": 2,  # ... by up to that many pictures of 40 ms
+    "aligned": False,  # True: text says each word when it is spoken
+  }
+
+
+def utd(config: Any) -> None:
+  """UTD-MHAD: actions by three sensors of different rates, and their names."""
+  config.modalities = ("inertial", "skeleton", "depth", "text")
+  config.fine = ("inertial", "skeleton", "depth")
+  config.encoders = {
+    m: {"kind": "sequence", "specific": 256} for m in config.modalities
+  }
+  config.data = {
+    "source": "utd",
+    "path": "",  # the .npz file of docs/benchmarks.md; else $UNIREP_UTD
+    "train_size": 3230,  # 323 sequences, each of them cut in so many ways ...
+    "moved": 0.1,  # ... by up to that share of its length at both ends
   }
 
 
@@ -271,9 +301,8 @@ def tiny(config: Any) -> None:
   config.model.update({"dim": 16, "heads": 2, "hidden": 16})
   config.cpc.width = 16
   config.club.hidden = 8
-  config.encoders.video.specific = 8
-  config.encoders.audio.specific = 16
-  config.encoders.text.specific = 16
+  for encoder in config.encoders.values():
+    encoder.specific = 8 if encoder.kind == "grid" else 16
   config.codebook.size = 16
   config.probe.update({"steps": 2, "passes": 1, "seeds": 1})
 

@@ -8,6 +8,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+import recordings
 from ml_collections import ConfigDict
 from PIL import Image
 from rich.console import Console
@@ -75,6 +76,11 @@ def small_variant(arg, tmp_path):
     config.data.path = str(tmp_path / "mine.npz")
   elif config.data.source == "media":
     config.data.path = str(extracted(tmp_path))
+  elif config.data.source == "grid":
+    config.data.path = str(recordings.talker(tmp_path / "talker"))
+  elif config.data.source == "utd":
+    np.savez(tmp_path / "utd_mhad.npz", **recordings.actions())
+    config.data.path = str(tmp_path)
   else:
     config.data.train_size, config.data.test_size = 24, 16
   return config
@@ -113,8 +119,12 @@ VARIANTS = [
   ("fcid", "arrays", "clean"),
   ("fcid", "arrays", "released"),
   ("fcid", "media", "clean"),
+  ("fcid", "grid", "clean"),
+  ("fcid", "utd", "clean"),
   ("dcid", "synthetic", "clean"),
   ("dcid", "synthetic", "released"),
+  ("dcid", "grid", "clean"),
+  ("dcid", "utd", "clean"),
 ]
 
 

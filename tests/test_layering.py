@@ -15,6 +15,9 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "parallel/collectives": set(),
   "toc": set(),
   "data": set(),
+  "data/datasets/grid": {"data", "extract"},  # of raw recordings
+  "data/datasets/grid_files": {"data", "extract"},
+  "data/datasets/utd": {"data", "extract"},
   "nn": set(),
   "codebook": set(),
   "growth": {"codebook"},

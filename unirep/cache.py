@@ -6,6 +6,8 @@ import pathlib
 
 import jax
 
+from unirep import files
+
 
 def open_default() -> None:
   """Keeps compiled programs in the user's cache directory.
@@ -25,9 +27,8 @@ def open_default() -> None:
 
 def directory() -> pathlib.Path:
   """Where: one for each kind of processor, since homes may be shared."""
-  root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
   kind = hashlib.sha256(_processor().encode()).hexdigest()[:8]
-  return pathlib.Path(root).expanduser() / "unirep" / f"programs-{kind}"
+  return files.cache() / f"programs-{kind}"
 
 
 def _processor() -> str:

@@ -35,3 +35,9 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
   """Writes a value as JSON, the whole of it or nothing."""
   with whole(path) as part:
     part.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def cache() -> pathlib.Path:
+  """The user's directory for what can be made again."""
+  root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+  return pathlib.Path(root).expanduser() / "unirep"

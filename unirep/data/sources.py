@@ -184,6 +184,34 @@ def _media(options, kind, split):
   return media.source(options, kind, split)
 
 
+def _recorded(make):
+  """Few recordings: training sees each of them moved in many ways."""
+
+  def pretraining(options, modalities):
+    del modalities
+    size, moved = options.pop("train_size"), options.pop("moved")
+    train = make("train", size=size, moved=moved, **options)
+    return train, make("validation", **options)
+
+  def downstream(options, kind, split):
+    del kind
+    return make(split, **options)
+
+  return Uses(pretraining, downstream)
+
+
+def _grid(split, **options):
+  from unirep.data.datasets.grid import Grid
+
+  return Grid(split, **options)
+
+
+def _utd(split, **options):
+  from unirep.data.datasets.utd import Utd
+
+  return Utd(split, **options)
+
+
 def _opened(path, missing, modalities=None):
   """The source of a path: a Python file makes one, others are features."""
   if scripts.find(path):
@@ -196,5 +224,7 @@ SOURCES = {
   "digits": _generated(_digits),
   "ave": Uses(None, _ave),
   "arrays": Uses(_arrays_pair, _arrays),
+  "grid": _recorded(_grid),
+  "utd": _recorded(_utd),
   "media": Uses(_media_pair, _media),
 }

@@ -60,6 +60,17 @@ def duration(path: str) -> float:
     return (container.duration or 0) / 1e6
 
 
+def size(path: str) -> tuple[int, int] | None:
+  """Height and width of its pictures; None if there are none.
+
+  Raises:
+    BrokenError: if it can't be opened.
+  """
+  with _opened(path) as container:
+    stream = _stream(container, "video")
+    return stream and (stream.codec_context.height, stream.codec_context.width)
+
+
 def frames(
   path: str, times: Sequence[float], stop: float, size: tuple[int, int]
 ) -> Track | None:

@@ -10,6 +10,7 @@ from unirep.tasks import (
   cross_classification,
   cross_localization,
   localization,
+  slots,
 )
 from unirep.tasks.probing import table
 from unirep.tasks.probing.suite import Problem
@@ -59,6 +60,7 @@ def one(problem: Callable[..., Problem], **options: Any) -> Entry:
 
 TASKS: Mapping[str, Entry] = {
   "classification": one(classification.problem),
+  "slots": probing(slots.problems),
   "localization": one(
     localization.problem,
     trained="events",

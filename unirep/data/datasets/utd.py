@@ -1,0 +1,189 @@
+"""UTD-MHAD: actions felt by a sensor, and seen as a skeleton and in depth.
+
+861 sequences of 27 actions of 8 people, four trials each. The data set is free
+for research and not part of this package. Dimensions: N sequences, T parts,
+S samples, F features.
+"""
+
+import functools
+import os
+import pathlib
+
+import numpy as np
+
+from unirep.data.generated import draws
+from unirep.data.sample import Sample
+from unirep.errors import InputError
+from unirep.extract import words
+
+VARIABLE = "UNIREP_UTD"  # where the file is, if no key says it
+# The usual protocol tests on subjects 2, 4, 6 and 8. Of those that it trains
+# on, one chooses what is shown in tables.
+SUBJECTS = {"train": (1, 3, 5), "validation": (7,), "test": (2, 4, 6, 8)}
+TIME = 10  # parts of a sequence
+SAMPLES = {"inertial": 8, "skeleton": 4, "depth": 2}  # of a part
+WORDS, WIDTH = 10, 64  # of the name of an action, and of a word
+HIP = 3  # the joint that others are seen from
+ACTIONS = (
+  *("right arm swipe to the left", "right arm swipe to the right"),
+  *("right hand wave", "two hand front clap", "right arm throw"),
+  *("cross arms in the chest", "basketball shoot", "right hand draw x"),
+  "right hand draw circle clockwise",
+  "right hand draw circle counter clockwise",
+  *("draw triangle", "bowling", "front boxing", "baseball swing from right"),
+  *("tennis forehand swing", "arm curl", "tennis serve", "two hand push"),
+  *("right hand knock on door", "right hand catch an object"),
+  *("right hand pick up and throw", "jogging in place", "walking in place"),
+  *("sit to stand", "stand to sit", "forward lunge", "squat"),
+)
+_HOW = (
+  "give data.path or $UNIREP_UTD an .npz file with inertial, skeleton and depth"
+  " of all sequences, one behind the other, their length_*, action, subject and"
+  " trial (docs/benchmarks.md); the recordings are at"
+  " https://personal.utdallas.edu/~kehtar/UTD-MHAD.html"
+)
+
+
+class Utd:
+  """One split of UTD-MHAD.
+
+  Sensors run at rates of their own, so a sequence is cut into T = 10 parts of
+  its length in each, which are the same time. Samples hold
+    inertial (T, 48): eight samples of acceleration and rotation;
+    skeleton (T, 240): four of the 20 joints, seen from the hip;
+    depth (T, 450): two pictures of 15 x 15;
+    text (10, 64): a vector a word of the action's name, and its length;
+    labels: class (), the action.
+  Sensors are in units of their deviation in the train split.
+
+  Args:
+    split: "train", "validation" or "test": people never share one.
+    path: the file; empty means the environment variable UNIREP_UTD.
+    size: samples; those behind the last sequence begin anew, each cut another
+      way. None: each sequence once.
+    moved: share of its length by which a sequence begins later and ends
+      earlier, at most.
+
+  Raises:
+    InputError: if there is no such file, or a broken one.
+  """
+
+  def __init__(
+    self,
+    split: str,
+    *,
+    path: str = "",
+    size: int | None = None,
+    moved: float = 0.0,
+  ):
+    arrays = read(path)
+    mine = {
+      s: np.flatnonzero(np.isin(arrays["subject"], SUBJECTS[s]))
+      for s in ("train", split)
+    }
+    if not all(len(rows) for rows in mine.values()):
+      raise InputError(f"UTD-MHAD: no sequence is in the {split} split; {_HOW}")
+    self._action_N = arrays["action"][mine[split]].astype(np.int32) - 1
+    self._sensors, self._scale = {}, {}
+    for m in SAMPLES:
+      known = [arrays[m][i] for i in mine["train"]]
+      every = np.concatenate(known)
+      mean, deviation = every.mean(0), every.std(0) + every.std() / 4
+      self._scale[m] = mean, deviation
+      self._sensors[m] = [arrays[m][i] for i in mine[split]]
+    self._size, self._moved = size or len(self._action_N), moved
+
+  def __len__(self) -> int:
+    return self._size
+
+  def __getitem__(self, index: int, /) -> Sample:
+    index = range(self._size)[index]
+    row = index % len(self._action_N)
+    rng = draws.generator(0, "train", index)
+    first, last = rng.uniform(0, self._moved, 2) * [1, -1] + [0, 1]
+    features = {}
+    for m, samples in SAMPLES.items():
+      mean, deviation = self._scale[m]
+      x_SxF = resampled(self._sensors[m][row], first, last, TIME * samples)
+      features[m] = ((x_SxF - mean) / deviation).reshape(TIME, -1)
+    said = ACTIONS[self._action_N[row]].split()
+    text_TxF = np.zeros((WORDS, WIDTH), np.float32)
+    text_TxF[: len(said)] = [words.vector(word, WIDTH) for word in said]
+    return {
+      "features": {**features, "text": text_TxF},
+      "lengths": {"text": np.array(len(said), np.int32)},
+      "labels": {"class": self._action_N[row]},
+    }
+
+
+def resampled(
+  x_SxF: np.ndarray, first: float, last: float, count: int
+) -> np.ndarray:
+  """`count` samples between two places, linearly: (count, F).
+
+  Args:
+    x_SxF: a series.
+    first: where to begin, 0 its first sample and 1 its last one.
+    last: where to end.
+    count: of the result.
+  """
+  share = (np.arange(count) + 0.5) / count
+  at = (first + share * (last - first)) * (len(x_SxF) - 1)
+  low = np.floor(at).astype(int)
+  high, part = np.minimum(low + 1, len(x_SxF) - 1), (at - low)[:, None]
+  mixed = x_SxF[low] * (1 - part) + x_SxF[high] * part
+  return mixed.astype(np.float32)
+
+
+def read(path: str) -> dict[str, list[np.ndarray] | np.ndarray]:
+  """All sequences: sensor -> N arrays (S, F); action, subject (N,), from 1.
+
+  Args:
+    path: the file; empty means the environment variable UNIREP_UTD. A folder
+      is one that holds `utd_mhad.npz`.
+
+  Raises:
+    InputError: if there is none, or it holds something else.
+  """
+  path = path or os.environ.get(VARIABLE, "")
+  if not path:
+    raise InputError(f"data.path is empty; {_HOW}")
+  file = pathlib.Path(path)
+  file = file / "utd_mhad.npz" if file.is_dir() else file
+  if not file.is_file():
+    raise InputError(f"{file} does not exist; {_HOW}")
+  return _read(str(file.resolve()))
+
+
+@functools.lru_cache(maxsize=1)
+def _read(path):
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      arrays = dict(file)
+  except (OSError, ValueError) as error:
+    raise InputError(f"{path} is no .npz file ({error}); {_HOW}") from error
+  needed = ("action", "subject", *SAMPLES, *(f"length_{m}" for m in SAMPLES))
+  for key in needed:
+    if key not in arrays:
+      raise InputError(f"{path} lacks {key!r}; {_HOW}")
+  found = {"action": arrays["action"], "subject": arrays["subject"]}
+  for m in SAMPLES:
+    x = prepared(m, arrays[m])
+    if not np.isfinite(x).all():
+      raise InputError(f"{path}: {m} holds NaN or infinity")
+    ends = np.cumsum(arrays[f"length_{m}"])
+    if len(ends) != len(found["action"]) or ends[-1] != len(x):
+      raise InputError(f"{path}: length_{m} does not fit {m}")
+    found[m] = np.split(x, ends[:-1])
+  return found
+
+
+def prepared(modality: str, x: np.ndarray) -> np.ndarray:
+  """What is learned of each sample of a sensor, (S, F) float32."""
+  x = x.astype(np.float32)
+  if modality == "skeleton":
+    x = x - x[:, HIP : HIP + 1]
+  if modality == "depth":
+    S, H, W = x.shape
+    x = x.reshape(S, H // 2, 2, W // 2, 2).mean((2, 4))
+  return x.reshape(len(x), -1)
