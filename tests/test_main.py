@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import io
 import json
 import os
 import pathlib
@@ -10,15 +11,19 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
+from unittest import mock
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from absl import app
+from absl.testing import flagsaver
 from rich.console import Console
 
+from unirep import command as cli
+from unirep import flags
 from unirep.configs import pretrain
 from unirep.errors import InputError
 from unirep.jobs import dispatch
@@ -32,9 +37,6 @@ def command(*arguments, config=TINY):
   return [sys.executable, "-m", "unirep.main", f"--config={config}", *arguments]
 
 
-CACHE = tempfile.TemporaryDirectory(prefix="unirep-tests-")
-
-
 def environment(devices=1, processes=1):
   flags = os.environ["XLA_FLAGS"].split()  # as tests compile
   flags = [f for f in flags if "device_count" not in f]
@@ -44,8 +46,9 @@ def environment(devices=1, processes=1):
   # on CPU the cache of this JAX is not safe: programs that exchange something
   # came back from it in another order.
   if devices == processes == 1:
-    change["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
-    change["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+    programs = os.path.join(os.environ["UNIREP_TEST_SESSION"], "programs")
+    change["JAX_COMPILATION_CACHE_DIR"] = programs
+    change["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
   return os.environ | change
 
 
@@ -62,12 +65,28 @@ def run(*arguments, config=TINY, devices=1, cwd=ROOT):
 
 
 def refused(*arguments, config=TINY, devices=1):
-  """Runs what must fail and returns its one line."""
-  done = run(*arguments, config=config, devices=devices)
-  assert done.returncode == 2, done.stdout + done.stderr
-  lines = [x for x in done.stderr.splitlines() if x.startswith("unirep: ")]
-  assert len(lines) == 1, done.stderr
-  assert "Traceback" not in done.stderr
+  """Runs what must fail and returns its one line, without a process."""
+  argv, err = command(*arguments, config=config)[2:], io.StringIO()
+  own = {"return_value": jax.devices()[:devices]}
+  app.define_help_flags()  # once, and not to be forgotten below
+  with (
+    # Keys of a configuration become flags, of which there is one set.
+    flagsaver.flagsaver((flags.WORKDIR, "")),
+    contextlib.chdir(ROOT),
+    contextlib.redirect_stderr(err),
+    mock.patch.object(sys, "argv", argv),  # ml_collections looks there
+    mock.patch.object(jax, "devices", **own),
+    pytest.raises(SystemExit) as end,
+  ):
+    cli.run(argv)
+  return one_line(end.value.code, err.getvalue())
+
+
+def one_line(code, errors):
+  assert code == 2, errors
+  lines = [x for x in errors.splitlines() if x.startswith("unirep: ")]
+  assert len(lines) == 1, errors
+  assert "Traceback" not in errors
   return lines[0]
 
 
@@ -326,6 +345,11 @@ def test_bad_flags_end_in_one_line(argument, words, tmp_path):
   workdir = tmp_path / "run"
   assert words in refused(*QUICK, argument, f"--workdir={workdir}")
   assert not workdir.exists(), "nothing half-written"
+
+
+def test_a_process_ends_in_one_line():
+  done = run("--config.nothing=1")
+  assert "nothing" in one_line(done.returncode, done.stderr)
 
 
 def test_unknown_variant_and_file():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import numpy as np
+from test_main import environment
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -77,15 +78,17 @@ def test_the_recipes_work_as_printed(tmp_path):
   assert len(changed) == 4
   for name, seed in (("train", 0), ("validation", 1), ("test", 2)):
     features(copy / f"{name}.npz", 16, seed)
-  environment = {**os.environ, "PYTHONPATH": str(copy)}
+  own = {"PYTHONPATH": str(copy)}
   for command in blocks("sh")[-1].replace("\\\n", " ").strip().split("\n"):
     command = re.sub(r"(=configs/\w+\.py:\S+)", r"\1,size=tiny", command)
     command = command.replace("python", sys.executable, 1)
     if "evaluate.py" in command:
       command += " --config.toc.keep='(8, 16)'"  # of a tiny code's 16
+      devices = 1
     else:
-      command += " --config.batch_size=8"  # a row a device
-    subprocess.run(command, shell=True, check=True, cwd=copy, env=environment)
+      devices = 2  # the loss is a mean over them
+    change = environment(devices) | own
+    subprocess.run(command, shell=True, check=True, cwd=copy, env=change)
   first = (copy / "runs/mine/metrics.jsonl").read_text().split("\n")[0]
   assert {f"norm/{m}" for m in ("video", "audio", "text")} <= {
     *json.loads(first)
@@ -93,7 +96,7 @@ def test_the_recipes_work_as_printed(tmp_path):
   results = json.loads((copy / "runs/mine-onset/results.json").read_text())
   assert {row["task"] for row in results["rows"]} == {"onset"}
   layering = [sys.executable, "-m", "pytest", "-q", "tests/test_layering.py"]
-  subprocess.run(layering, check=True, cwd=copy, env=environment)
+  subprocess.run(layering, check=True, cwd=copy, env=os.environ | own)
   for path in (*written, *changed):
     check = [sys.executable, "-m", "ruff", "check", "--quiet"]
     skip = ["--ignore", "I001"]  # a line that is inserted may stand elsewhere

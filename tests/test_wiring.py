@@ -40,7 +40,7 @@ from unirep.train import step as steps
 
 @pytest.fixture(scope="module")
 def job():
-  """A tiny run, prepared, with its first batch and its step."""
+  """A tiny run, prepared, with its step, its first batch and first state."""
   config = pretrain_config.get_config("size=tiny")
   config.data.update({"train_size": 16, "test_size": 8})
   config.batch_size = 8
@@ -50,12 +50,14 @@ def job():
   batch = meshes.put_batch(mesh, next(made.batches))
   span = states.span(0, 2)
   program = steps.build(made.training, mesh)
-  return made, lambda state, batch: program(state, batch, span), batch
+  # In one program, and on the host, since a step donates what it is given.
+  state = jax.device_get(jax.jit(made.init)(jax.random.key(0)))
+  return made, lambda state, batch: program(state, batch, span), batch, state
 
 
 def first_state(job, step):
-  made, run, batch = job
-  return run(made.init(jax.random.key(0))._replace(step=jnp.int32(step)), batch)
+  _, run, batch, state = job
+  return run(state._replace(step=np.int32(step)), batch)
 
 
 def test_two_steps_on_one_batch_differ(job):
@@ -70,14 +72,13 @@ def test_two_steps_on_one_batch_differ(job):
 
 
 def test_the_step_leaves_out_padding(job):
-  made, _, batch = job
+  made, _, batch, state = job
   length_B = np.asarray(batch["lengths"]["text"])
   text = np.array(batch["features"]["text"])
   padding = np.arange(text.shape[1]) >= length_B[:, None]
   assert padding.any()
   text[padding] = 9.0
   spoiled = {**batch, "features": {**batch["features"], "text": text}}
-  state = made.init(jax.random.key(0))
   draws = made.training.method.draw(jax.random.key(1), batch, 8)
 
   @jax.jit
@@ -364,7 +365,7 @@ def test_the_headline_table_is_of_held_out_samples(job, monkeypatch, tmp_path):
     asked.append((train, test))
     raise Stop
 
-  made, _, _ = job
+  made, *_ = job
   monkeypatch.setattr(evaluation, "encode", encode)
   config = pretrain_config.get_config("size=tiny")
   with pytest.raises(Stop):

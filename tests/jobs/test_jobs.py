@@ -6,7 +6,6 @@ import json
 import pickle
 import types
 
-import jax
 import numpy as np
 import pytest
 from rich.console import Console
@@ -15,7 +14,7 @@ from test_configs import Watched, leaves
 import unirep
 from unirep import build
 from unirep import codes as coded
-from unirep.configs import evaluate, pretrain, toc, tokenize
+from unirep.configs import evaluate, toc, tokenize
 from unirep.data import formats
 from unirep.data.generated.synthetic import SyntheticEvents
 from unirep.errors import InputError
@@ -27,23 +26,6 @@ from unirep.tokenizer import Tokenizer
 
 SAMPLES = 5
 KEEP = (4, 8, 16)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-  """The work directory of two tiny steps."""
-  workdir = tmp_path_factory.mktemp("trained") / "run"
-  config = pretrain.get_config("size=tiny")
-  config.data.train_size, config.data.test_size = 24, 16
-  # So that two steps wake several codes.
-  config.codes.update({"threshold": 1e-6, "agreed": 0.0, "until": 1.0})
-  devices = jax.devices
-  jax.devices = lambda: devices()[:1]
-  try:
-    dispatch.run(config, workdir, Console(quiet=True))
-  finally:
-    jax.devices = devices
-  return workdir
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from test_main import ROOT, TINY, environment, final_state, logged
 
-STEPS = 20
+STEPS = 10
 ARGUMENTS = (
   f"--config={TINY}",
   f"--config.steps={STEPS}",
-  "--config.checkpoint_every=10",
+  "--config.checkpoint_every=5",
   "--config.data.train_size=64",
   "--config.data.test_size=16",
 )

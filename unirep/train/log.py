@@ -18,13 +18,9 @@ from rich.progress import (
   TimeElapsedColumn,
   TimeRemainingColumn,
 )
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto import event_pb2
 
 from unirep import files
 
-EVENTS: Any = event_pb2  # whose names exist only when it runs
 METRICS = "metrics.jsonl"
 BOARD = "tensorboard"
 
@@ -63,8 +59,10 @@ class Log:
     tracker: Any = None,
   ):
     """`settings` are hyperparameters, `tracker` a run of `jobs.tracking`."""
+    from unirep.train.board import Board  # loads PyTorch, where there is one
+
     self._lines = _Lines(directory / METRICS, start)
-    self._board = _Board(directory / BOARD, start, settings or {})
+    self._board = Board(directory / BOARD, start, leaves(settings or {}))
     self._tracker = tracker
     self._console = console
     self._steps = steps
@@ -162,55 +160,6 @@ class _Lines:
     if self._waiting:
       lost = self._waiting.count(b"\n")
       logging.warning("%s: its last %d lines found no room", self._path, lost)
-
-
-class _Board:
-  """TensorBoard's curves, written at once: no thread that can die or block."""
-
-  def __init__(
-    self, directory: pathlib.Path, start: int, settings: Mapping[str, Any]
-  ):
-    self._directory = directory
-    self._writer = None
-    try:
-      directory.mkdir(exist_ok=True)
-      self._writer = EventsWriter(str(directory / "events"))
-      begin = EVENTS.SessionLog(status=EVENTS.SessionLog.START)
-      self._writer.write_event(  # hides what was written of later steps
-        EVENTS.Event(step=start + 1, session_log=begin)
-      )
-      if settings:
-        for part in summary.hparams(leaves(settings), {"loss": 0.0}):
-          self._writer.write_event(EVENTS.Event(summary=part))
-      self._writer.flush()
-    except OSError as error:
-      self._end(error)
-
-  def add(self, step: int, metrics: Mapping[str, float]) -> None:
-    if self._writer is None:
-      return
-    try:
-      for name, value in metrics.items():
-        curve = summary.scalar(name, value)
-        self._writer.write_event(
-          EVENTS.Event(wall_time=time.time(), step=step, summary=curve)
-        )
-      self._writer.flush()
-    except OSError as error:
-      self._end(error)
-
-  def close(self) -> None:
-    if self._writer is not None:
-      self._writer.close()
-
-  def _end(self, error: OSError) -> None:
-    logging.warning(
-      "%s: %s; its curves end here, %s goes on",
-      self._directory,
-      error.strerror,
-      METRICS,
-    )
-    self._writer = None
 
 
 def leaves(tree: Any) -> dict[str, Any]:

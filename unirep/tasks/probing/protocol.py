@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 PROTOCOLS = ("heldout", "released")
 
@@ -46,7 +46,7 @@ def estimate(value_R: Any) -> Estimate:
   if n < 2:
     return Estimate(mean, math.nan, math.nan, math.nan, n)
   std = float(value_R.std(ddof=1))
-  half = float(stats.t.ppf(0.975, n - 1)) * std / math.sqrt(n)
+  half = float(special.stdtrit(n - 1, 0.975)) * std / math.sqrt(n)
   return Estimate(mean, std, mean - half, mean + half, n)
 
 
