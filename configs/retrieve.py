@@ -4,7 +4,7 @@ python -m unirep.main --config=configs/retrieve.py:data=digits \
   --config.checkpoint=runs/digits --workdir=runs/retrieved
 
 Variants, separated by commas after a colon:
-  data=synthetic|digits|arrays|media
+  data=synthetic|digits|grid|utd|arrays|media
   relevance=pair|class|id     what is right: the same sample, any of its class,
                               any of the same label/id (five captions a photo)
   size=small|tiny             tiny: for tests
@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from unirep.configs.pretrain import parse
 
 CHOICES = {
-  "data": ("synthetic", "digits", "arrays", "media"),
+  "data": ("synthetic", "digits", "grid", "utd", "arrays", "media"),
   "relevance": ("pair", "class", "id"),
   "size": ("small", "tiny"),
 }
@@ -48,8 +48,8 @@ def get_config(arg: str = "") -> ConfigDict:
     "centered": False,  # True ranks by variance alone
     "spare_dead": False,  # True never prefers dimensions that are always zero
   }
-  sources = {"synthetic": synthetic, "digits": digits, "arrays": arrays}
-  {**sources, "media": media}[variant["data"]](config)
+  sources = {"synthetic": synthetic, "digits": digits, "grid": grid, "utd": utd}
+  {**sources, "arrays": arrays, "media": media}[variant["data"]](config)
   {"small": small, "tiny": tiny}[variant["size"]](config)
   return config
 
@@ -79,6 +79,16 @@ def digits(config: Any) -> None:
     "test_size": 500,
     "fsdd": "",  # folder or zip of recordings; else $UNIREP_FSDD, else TFDS
   }
+
+
+def grid(config: Any) -> None:
+  """GRID: every sentence has one right answer."""
+  config.data = {"source": "grid", "path": "", "aligned": False}
+
+
+def utd(config: Any) -> None:
+  """UTD-MHAD: of `relevance=class`, any sequence of the same action."""
+  config.data = {"source": "utd", "path": ""}
 
 
 def arrays(config: Any) -> None:

@@ -229,6 +229,7 @@ def test_a_protocol_asks_for_its_splits(task, protocol, monkeypatch):
   def encode(kind, split):
     asked.append((kind, split))
     labels = {"class": np.zeros(2, int), "segments/a": np.zeros((2, 3), int)}
+    labels["slot/place"] = np.zeros(2, int)
     return Codes({"a": np.zeros((2, 3), int)}, {}, labels)
 
   monkeypatch.setattr(suite, "measure", lambda *_, **__: {})
@@ -240,6 +241,7 @@ def test_a_protocol_asks_for_its_splits(task, protocol, monkeypatch):
   trained = "events" if task == "localization" else "clips"
   tested = {
     "classification": "clips",
+    "slots": "clips",
     "localization": "events",
     "cross_classification": "other",
     "cross_localization": "events",
