@@ -127,7 +127,10 @@ def clean(config: Any) -> None:
       **{"temperature": 0.1, "symmetric": True, "floor": 1e-6},
       "grouped": True,  # the same caption is no negative
     },
-    "step_infonce": {"temperature": 0.1, "symmetric": True, "floor": 1e-6},
+    "step_infonce": {
+      **{"temperature": 0.1, "symmetric": True, "floor": 1e-6},
+      "every": False,  # True: all steps of all clips, not one of each
+    },
   }
   config.optimizer = {
     "learning_rate": 4e-4,
@@ -165,7 +168,10 @@ def released(config: Any) -> None:
       **{"temperature": 0.1, "symmetric": False, "floor": 1e-12},
       "grouped": False,
     },
-    "step_infonce": {"temperature": 0.1, "symmetric": False, "floor": 1e-12},
+    "step_infonce": {
+      **{"temperature": 0.1, "symmetric": False, "floor": 1e-12},
+      "every": False,
+    },
   }
   config.optimizer = {
     "learning_rate": 4e-4,

@@ -30,7 +30,10 @@ ADDED: dict[str, Any] = {
   **{"data.nuisance": 0.5, "data.private": 0},
   **{"data.resample": "none", "data.steps": 0},
   **{"model.sphere": False, "model.steps": False},
-  "loss.step_infonce": lambda settings: settings["loss"].get("infonce"),
+  "loss.step_infonce": lambda settings: copy.copy(
+    settings["loss"].get("infonce")
+  ),
+  "loss.step_infonce.every": False,
   "loss.infonce.grouped": False,
   **{"data.missing": False, "missing": False},
   "data.holdout_seed": lambda settings: settings.get("seed"),

@@ -104,29 +104,42 @@ def _mean(z_BxTxD, mask_BxT):
   return (z_BxTxD * weight_BxTx1).sum(1) / jnp.maximum(weight_BxTx1.sum(1), 1)
 
 
-def steps(view: View, **keywords) -> Loss:
-  """Step against step, at the one that CPC predicts.
+def steps(view: View, *, every: bool = False, **keywords) -> Loss:
+  """Step against step.
 
   CPC aligns tokens, and clips are aligned as wholes. Without this, nothing asks
   what is quantized at a step to tell an event from the background around it,
   and the steps of a clip all take the clip's code.
+
+  Args:
+    view: what losses look at.
+    every: compares every step with those of all clips; otherwise the one step
+      of each clip that CPC predicts.
+    **keywords: of `infonce`.
   """
   if not view.outputs.general_steps:
     return Loss({})
   rows = {m: view.outputs.general_steps[m] for m in view.fine}
-  first = rows[view.fine[0]]
-  step = jnp.minimum(context(view) + 1, first.shape[1] - 1)
-  valid_B = jnp.ones_like(first[:, 0, 0], bool)
+  B, T, _ = rows[view.fine[0]].shape
+  valid_BxT = jnp.ones((B, T), bool)
   for m in rows:
     if m in view.mask:
-      valid_B &= at(view.mask[m], step)
+      valid_BxT &= view.mask[m]
+  if every:
+    flat = {m: x.reshape(B * T, -1) for m, x in rows.items()}
+    valid_R, count = valid_BxT.reshape(-1), T
+  else:
+    step = jnp.minimum(context(view) + 1, T - 1)
+    flat = {m: at(x, step) for m, x in rows.items()}
+    valid_R, count = at(valid_BxT, step), 1
+  present = {m: jnp.repeat(x, count) for m, x in view.present.items()}
   options = {"contrast": view.contrast, "axis_name": view.axis_name}
   return Loss(
     {
       f"{m}-{n}": infonce(
-        at(rows[m], step),
-        at(rows[n], step),
-        valid_B=together(view.present, (m, n), valid_B),
+        flat[m],
+        flat[n],
+        valid_B=together(present, (m, n), valid_R),
         **options,
         **keywords,
       )
