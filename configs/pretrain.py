@@ -236,8 +236,21 @@ def digits(config: Any) -> None:
 
 
 def grid(config: Any) -> None:
-  """GRID: a talker's sentences heard, seen and read, in segments of 0.2 s."""
-  config.encoders.video = {"kind": "sequence", "specific": 256}
+  """GRID: a talker's sentences heard, seen and read, in segments of 0.2 s.
+
+  Clips are few and long: what looks at all of a clip knows it by heart, so that
+  segments are encoded one by one, and each is compared with all others.
+  """
+  for m in config.fine:
+    config.encoders[m] = {"kind": "vector", "specific": 256}
+  config.steps = 600
+  config.optimizer.learning_rate = 1e-3
+  config.codebook.size = 256
+  config.loss.step_infonce.every = True
+  if config.codes.rule == "shared":
+    config.weights.step_infonce = 5.0
+    # Half of a clip is silence, and lips do not show all that is heard.
+    config.codes.update({"agreed": 0.1, "until": 0.6})
   config.data = {
     "source": "grid",
     "path": "",  # folder or zip of a talker; else $UNIREP_GRID
