@@ -239,7 +239,8 @@ def grid(config: Any) -> None:
   """GRID: a talker's sentences heard, seen and read, in segments of 0.2 s.
 
   Clips are few and long: what looks at all of a clip knows it by heart, so that
-  segments are encoded one by one, and each is compared with all others.
+  segments are encoded one by one, and each is compared with all others. That
+  aligns them without CPC, and nothing is kept apart by CLUB: docs/benchmarks.md.
   """
   for m in config.fine:
     config.encoders[m] = {"kind": "vector", "specific": 256}
@@ -248,7 +249,7 @@ def grid(config: Any) -> None:
   config.codebook.size = 256
   config.loss.step_infonce.every = True
   if config.codes.rule == "shared":
-    config.weights.step_infonce = 5.0
+    config.weights.update({"step_infonce": 5.0, "cpc": 0.0, "club": 0.0})
     # Half of a clip is silence, and lips do not show all that is heard.
     config.codes.update({"agreed": 0.1, "until": 0.6})
   config.data = {
