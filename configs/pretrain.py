@@ -193,6 +193,7 @@ def dcid(config: Any, preset: str) -> None:
   config.fine = config.modalities
   if config.data.source == "grid":
     config.data.aligned = True  # a word in every segment
+    config.weights.update({"cpc": 1.0, "club": 1.0})
   del config.model["steps"]
   config.model.front = ("text",)  # read by a bidirectional LSTM first
   # After that every place of a text knows all of it, behind its end too.
@@ -240,7 +241,7 @@ def grid(config: Any) -> None:
 
   Clips are few and long: what looks at all of a clip knows it by heart, so that
   segments are encoded one by one, and each is compared with all others. That
-  aligns them without CPC, and nothing is kept apart by CLUB: docs/benchmarks.md.
+  aligns them without CPC, and CLUB keeps nothing apart: docs/benchmarks.md.
   """
   for m in config.fine:
     config.encoders[m] = {"kind": "vector", "specific": 256}
