@@ -309,7 +309,8 @@ def paper(config: Any) -> None:
   """The published widths: four epochs of 40,801 clips."""
   config.steps = 2040
   config.codebook.size = 400
-  config.encoders.video.specific = 2048
+  if "video" in config.encoders:
+    config.encoders.video.specific = 2048
 
 
 def tiny(config: Any) -> None:
