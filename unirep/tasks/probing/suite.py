@@ -26,7 +26,7 @@ class Problem(NamedTuple):
     validation: codes that choose an evaluation, of the modality trained on.
     test: codes that are reported.
     chance: modality -> the primary score of the best guess that looks at
-      nothing.
+      nothing; of those that have an answer, as a sentence has none by segment.
     baseline: modality -> that of a guess which knows the sample but not its
       parts, if there is one worth beating.
     note: what a reader of the numbers must know, or "".

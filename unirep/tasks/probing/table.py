@@ -50,14 +50,19 @@ def rows(
 
 
 def _of_problem(setting, title, problem):
+  sources, targets = (
+    # Where none has an answer all are asked, and one says what it lacks.
+    [m for m in asked if m in problem.chance] or asked
+    for asked in (setting.sources, setting.targets)
+  )
   scores = suite.measure(
     problem,
     setting.code_KxD,
     setting.masks(problem.train),
     seed=setting.seed,
     seeds=setting.seeds,
-    sources=setting.sources,
-    targets=setting.targets,
+    sources=sources,
+    targets=targets,
     protocol_name=setting.protocol,
     options=setting.options,
   )
