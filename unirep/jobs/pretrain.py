@@ -108,7 +108,7 @@ def start(job: Job, config: Config, manager: Any) -> tuple[TrainState, str]:
   restored = checkpoint.restore(manager, job.shapes, job.sharding)
   if restored is not None:
     state, place = restored
-    if state.step > config.steps:
+    if int(state.step) > config.steps:
       where = pathlib.Path(str(manager.directory)).parent
       raise InputError(
         f"{where} is after step {int(state.step)} already; "
