@@ -115,7 +115,7 @@ def synthetic(config: Any) -> None:
 
 def digits(config: Any) -> None:
   """Spoken and handwritten digits."""
-  config.tasks = tuple(t for t in config.tasks if t != "slots")
+  only(config, *(t for t in TASKS if t != "slots"))
   config.data = {
     "source": "digits",
     "train_size": 3500,

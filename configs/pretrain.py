@@ -246,10 +246,10 @@ def grid(config: Any) -> None:
   for m in config.fine:
     config.encoders[m] = {"kind": "vector", "specific": 256}
   config.steps = 600
-  config.optimizer.learning_rate = 1e-3
   config.codebook.size = 256
-  config.loss.step_infonce.every = True
-  if config.codes.rule == "shared":
+  if config.codes.rule == "shared":  # released stays as published
+    config.optimizer.learning_rate = 1e-3
+    config.loss.step_infonce.every = True
     config.weights.update({"step_infonce": 5.0, "cpc": 0.0, "club": 0.0})
     # Half of a clip is silence, and lips do not show all that is heard.
     config.codes.update({"agreed": 0.1, "until": 0.6})

@@ -4,6 +4,7 @@ import pathlib
 import pickle
 import zipfile
 
+import filming
 import numpy as np
 import pytest
 import recordings
@@ -89,14 +90,24 @@ def test_samples(layout, request):
   np.testing.assert_array_equal(got["labels"]["segments/audio"], expected)
 
 
-def test_pictures_and_sounds_are_of_the_same_time(published):
-  """Pictures become lighter; a click would be heard where it is seen."""
+def test_pictures_keep_their_order_and_size(published):
   clips = grid_files.read(str(published))
-  light_NxF = clips.frame_NxFxHxW.mean((2, 3))
+  light_NxF = clips.frame_NxFxHxW.mean((2, 3))  # each is one lighter
   assert (np.diff(light_NxF, axis=1) > -0.5).all()
   np.testing.assert_allclose(light_NxF[:, -1] - light_NxF[:, 0], 74, atol=4)
   assert clips.frame_NxFxHxW.shape[2:] == (20, 28)
   assert clips.mel_NxFxM.shape[1:] == (75, 64)
+
+
+@pytest.mark.parametrize("at", [12, 40, 61])
+def test_what_is_heard_is_heard_when_it_is_seen(at, tmp_path):
+  """The picture turns white at a click, of one picture's time."""
+  path = str(tmp_path / "bbaazn.mp4")
+  images = [filming.grey(220 if i == at else 30, (80, 112)) for i in range(75)]
+  sound = filming.click((at + 0.2) / 25, 16000, 3, length=0.02)
+  filming.film(path, images, fps=25, sound=sound)
+  assert grid_files._pictures(path).mean((1, 2)).argmax() == at
+  assert grid_files._sounds(path).astype(np.float32).mean(1).argmax() == at
 
 
 def test_cosines_are_those_of_scipy():
