@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import absl.flags
 from ml_collections import config_flags
 
-from unirep import flags
+from unirep import settings
 from unirep import workdir as workdir_lib
 from unirep.errors import InputError
 
@@ -192,7 +192,7 @@ def _resolve(arguments: list[str], called: str) -> Any:
   argv = [sys.argv[0], *arguments]
   config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
   try:
-    flags.resolve(values, argv)
+    settings.resolve(values, argv)
   except InputError as error:
     raise InputError(f"{called}: {error}") from error
   return values.config

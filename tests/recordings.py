@@ -1,7 +1,8 @@
-"""Small corpora in the layouts of GRID and UTD-MHAD."""
+"""Small corpora in the layouts of GRID, UTD-MHAD and spoken digits."""
 
 import filming
 import numpy as np
+import soundfile
 
 from unirep.data.datasets import grid, grid_files
 
@@ -67,3 +68,26 @@ def actions(count=24):
     "subject": (np.arange(count) % 8 + 1).astype(np.int8),
     "trial": np.ones(count, np.int8),
   }
+
+
+def tone(hertz, seconds=0.4, level=0.1):
+  t = np.arange(int(8000 * seconds)) / 8000
+  return level * np.sin(2 * np.pi * hertz * t)
+
+
+def wav(path, wave, rate=8000):
+  soundfile.write(path, wave, rate, format="WAV", subtype="PCM_16")
+
+
+def make_fsdd(folder):
+  """Ten tones by two speakers in takes 0 (test) and 5 (train)."""
+  (folder / "recordings").mkdir(parents=True)
+  for digit in range(10):
+    for speaker in ("ann", "bob"):
+      for take in (0, 5):
+        wav(
+          folder / f"recordings/{digit}_{speaker}_{take}.wav",
+          tone(200 + 300 * digit + 5 * take + 10 * (speaker == "bob")),
+        )
+  (folder / "recordings/notes.wav").write_bytes(b"not a recording")
+  return folder

@@ -1,11 +1,14 @@
 """One discrete code for audio, video and text, in JAX.
 
-`unirep.load(workdir)` opens a trained model, see `unirep.tokenizer`.
+`unirep.load(workdir)` opens a trained model, see `unirep.tokenizer`;
+`unirep.config` and the functions named as jobs are the command line in Python,
+see `unirep.api`.
 """
 
 from typing import Any
 
-__all__ = ["__version__", "load"]
+JOBS = ("pretrain", "evaluate", "retrieve", "generate")
+__all__ = ["__version__", "config", *JOBS, "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,6 +17,14 @@ def __getattr__(name: str) -> Any:
     from unirep.tokenizer import load
 
     return load
+  if name == "config":
+    from unirep.settings import config
+
+    return config
+  if name in JOBS:
+    from unirep import api
+
+    return getattr(api, name)
   if name == "__version__":
     from importlib.metadata import version
 

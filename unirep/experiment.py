@@ -1,6 +1,5 @@
 """An experiment: flags -> job, and how it ends."""
 
-import hashlib
 import os
 import pathlib
 import signal
@@ -9,20 +8,13 @@ import sys
 import jax
 from rich.console import Console
 
-from unirep import cache, files, flags
+from unirep import cache, files, flags, settings
 from unirep.errors import InputError
 from unirep.jobs import dispatch
 from unirep.parallel import cluster, lockstep
 from unirep.parallel.preemption import PreemptedError
 from unirep.train import checkpoint
 from unirep.train.loop import NonFiniteError
-
-
-def default_workdir(settings: str) -> pathlib.Path:
-  """A place of its own for every configuration."""
-  return (
-    pathlib.Path("runs") / hashlib.sha256(settings.encode()).hexdigest()[:8]
-  )
 
 
 def main(argv: list[str]) -> int:
@@ -32,7 +24,7 @@ def main(argv: list[str]) -> int:
     if len(argv) > 1:
       raise InputError(f"unknown arguments: {' '.join(argv[1:])}")
     config = flags.CONFIG.value
-    workdir = flags.WORKDIR.value or default_workdir(config.to_json())
+    workdir = flags.WORKDIR.value or settings.default_workdir(config.to_json())
     found = cluster.detect(
       flags.COORDINATOR.value, flags.NUM_PROCESSES.value, flags.PROCESS_ID.value
     )

@@ -1,12 +1,11 @@
 """Flags of the command line."""
 
 import sys
-from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
-from unirep import overview
+from unirep import overview, settings
 from unirep.errors import InputError
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -37,29 +36,7 @@ INIT_TIMEOUT = flags.DEFINE_float(
 def parse(argv: list[str]) -> list[str]:
   """Absl's parser, with one line and exit code 2 for what it refuses."""
   try:
-    return resolve(flags.FLAGS, argv)
+    return settings.resolve(flags.FLAGS, argv)
   except InputError as error:
     sys.stderr.write(f"unirep: {error}\n")
     raise SystemExit(error.exit_code) from None
-
-
-def resolve(values: flags.FlagValues, argv: list[str]) -> list[str]:
-  """Parses `argv` into `values`, which have a `config`; returns the rest.
-
-  Raises:
-    InputError: for what absl or ml_collections refuse, in one line.
-  """
-  try:
-    rest = values(overview.located(argv))
-    config: Any = values["config"].value
-    if config is None:
-      raise InputError("no configuration; name one with --config")
-    _ = config.keys()  # a file that is missing says so only when read
-    return rest
-  except (flags.Error, ValueError, TypeError, OSError) as error:
-    line = str(error).splitlines()[-1].strip()  # after any traceback
-  except (ImportError, SyntaxError) as error:
-    line = f"the configuration cannot be read: {str(error).splitlines()[0]}"
-  except (AttributeError, KeyError) as error:  # how ml_collections says it
-    line = f"the configuration has no key {str(error).strip(chr(34))}"
-  raise InputError(line)

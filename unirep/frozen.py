@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from unirep import buckets, build
@@ -82,6 +83,25 @@ class Frozen:
       return found
 
     return whole
+
+  @functools.cached_property
+  def _decoding(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What codes leave out of features on average; features of codes."""
+    network = self._network
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def left_out(params, m, x, mask_BxT):
+      found = network.left_out(params, m, x, mask_BxT)
+      # Of steps too: what is left is the same at every time.
+      steps = {"fine": lambda y: jnp.broadcast_to(y.mean((0, 1)), y.shape[1:])}
+      return {n: steps.get(n, lambda y: y.mean(0))(y) for n, y in found.items()}
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def decode(params, m, code_KxD, idx_BxT, rest):
+      rows = {n: jnp.repeat(y[None], len(idx_BxT), 0) for n, y in rest.items()}
+      return network.decode(params, m, code_KxD[idx_BxT], rows)
+
+    return left_out, decode
 
   def _in_buckets(self, m, x, length_B, program):
     """What a program finds, by shapes that all calls share.

@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-import soundfile
+from recordings import make_fsdd, tone, wav
 from sklearn.linear_model import RidgeClassifier
 
 from unirep.data import arrays, pipeline
@@ -459,29 +459,6 @@ def test_captions_share_all_but_the_class_word():
 # speech
 
 
-def wav(path, wave, rate=8000):
-  soundfile.write(path, wave, rate, format="WAV", subtype="PCM_16")
-
-
-def tone(hertz, seconds=0.4, level=0.1):
-  t = np.arange(int(8000 * seconds)) / 8000
-  return level * np.sin(2 * np.pi * hertz * t)
-
-
-def make_fsdd(folder):
-  """Ten tones by two speakers in takes 0 (test) and 5 (train)."""
-  (folder / "recordings").mkdir(parents=True)
-  for digit in range(10):
-    for speaker in ("ann", "bob"):
-      for take in (0, 5):
-        wav(
-          folder / f"recordings/{digit}_{speaker}_{take}.wav",
-          tone(200 + 300 * digit + 5 * take + 10 * (speaker == "bob")),
-        )
-  (folder / "recordings/notes.wav").write_bytes(b"not a recording")
-  return folder
-
-
 def test_log_mel_puts_a_tone_in_its_band_and_time():
   clip = np.zeros((1, 8000), np.float32)
   clip[0, 4000:8000] = tone(909, 0.5, 1.0)
@@ -625,9 +602,9 @@ def test_a_missing_digit_is_named(tmp_path):
 
 def test_frames_draw_from_the_right_group():
   rows = np.arange(33, dtype=np.float32)[:, None]
-  frames = digits.Frames(rows, np.arange(0, 34, 3))
+  frames = digits.Frames(rows, rows, np.arange(0, 34, 3))
   ids = np.repeat(np.arange(11), 200)
-  drawn = frames.draw(np.random.default_rng(0), ids)[:, 0]
+  drawn = rows[frames.draw(np.random.default_rng(0), ids)][:, 0]
   np.testing.assert_array_equal(drawn // 3, ids)
   assert set(drawn.tolist()) == set(range(33))
 

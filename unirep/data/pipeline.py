@@ -211,6 +211,16 @@ class Subset:
   def __getitem__(self, index: int, /) -> Sample:
     return self._source[int(self._indices[index])]
 
+  def raw(self) -> dict[str, Any]:
+    """What the source can show of these samples, see `data.raw`."""
+    known = getattr(self._source, "raw", dict)()
+    return {
+      m: raw._replace(at=self._renumbered(raw.at)) for m, raw in known.items()
+    }
+
+  def _renumbered(self, at):
+    return lambda index: at(int(self._indices[index]))
+
 
 def drawn(source: Source, count: int, seed: int) -> Source:
   """So many samples of a source, each at most once; all of them for 0.

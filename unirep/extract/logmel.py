@@ -84,10 +84,20 @@ def log_mel(wave_NxS: np.ndarray, how: LogMel) -> np.ndarray:
   frame_NxFxS = np.lib.stride_tricks.sliding_window_view(wave_NxS, length, -1)
   # In float64: a quiet band beside a loud one is rounding noise otherwise.
   window_S = np.hanning(length + 1)[:-1]
-  size = 1 << (length - 1).bit_length()
+  size = transform(how)
   magnitude_NxFxB = np.abs(np.fft.rfft(frame_NxFxS[:, ::hop] * window_S, size))
   mel_NxFxM = magnitude_NxFxB @ _mel(how, size)
   return np.log(mel_NxFxM + how.offset).astype(np.float32)
+
+
+def transform(how: LogMel) -> int:
+  """The size of the Fourier transform of a frame."""
+  return 1 << (round(how.frame * how.rate) - 1).bit_length()
+
+
+def weights(how: LogMel) -> np.ndarray:
+  """The weight of each bin of a spectrum in each band, (B, M)."""
+  return _mel(how, transform(how))
 
 
 @functools.cache

@@ -8,12 +8,21 @@ from rich.console import Console
 
 from unirep.build import Config
 from unirep.errors import InputError
-from unirep.jobs import evaluate, extract, pretrain, retrieve, toc, tokenize
+from unirep.jobs import (
+  evaluate,
+  extract,
+  generate,
+  pretrain,
+  retrieve,
+  toc,
+  tokenize,
+)
 
 JOBS = {
   "pretrain": pretrain.run,
   "evaluate": evaluate.run,
   "retrieve": retrieve.run,
+  "generate": generate.run,
   "toc": toc.run,
   "tokenize": tokenize.run,
   "extract": extract.run,

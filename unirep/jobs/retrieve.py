@@ -3,6 +3,7 @@
 import hashlib
 import pathlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def run(
     "checkpoints": paths,
     "split": config.split,
     "seconds": round(time.perf_counter() - began, 1),
-    "rows": rows + _means(rows, len(paths)),
+    "rows": rows + means(rows, len(paths)),
     "config": build.as_json(config),
   }
   files.write_json(workdir / "results.json", results)
@@ -73,10 +74,7 @@ def run(
 
 def check(config: Config) -> list[str]:
   """The checkpoints; raises InputError for what no part below would explain."""
-  paths = [*dict.fromkeys([config.checkpoint, *config.checkpoints])]
-  paths = [path for path in paths if path]
-  if not paths:
-    raise InputError("checkpoint is empty; name the work directory of a run")
+  paths = checkpoints(config)
   if not config.representations:
     raise InputError("representations must not be empty")
   for name in config.representations:
@@ -92,6 +90,15 @@ def check(config: Config) -> list[str]:
     raise InputError(
       f"data.{config.split} is empty; name a file or folder of features"
     )
+  return paths
+
+
+def checkpoints(config: Config) -> list[str]:
+  """Those that are named; raises InputError if none is."""
+  paths = [*dict.fromkeys([config.checkpoint, *config.checkpoints])]
+  paths = [path for path in paths if path]
+  if not paths:
+    raise InputError("checkpoint is empty; name the work directory of a run")
   return paths
 
 
@@ -183,7 +190,7 @@ def _setting(config, model: Tokenizer) -> table.Setting:
   )
 
 
-def _means(rows, seeds: int) -> list[dict[str, Any]]:
+def means(rows: Sequence[dict[str, Any]], seeds: int) -> list[dict[str, Any]]:
   """Of the same row of all checkpoints; none of a single one."""
   if seeds < 2:
     return []

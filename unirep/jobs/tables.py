@@ -153,6 +153,44 @@ def retrieval(results: Mapping[str, Any]) -> str:
   return "\n".join(lines) + "\n"
 
 
+def generation(results: Mapping[str, Any]) -> str:
+  """The results of generation as Markdown."""
+  several = len(results["checkpoints"]) > 1
+  rows = [r for r in results["rows"] if not several or r["checkpoint"] is None]
+  names = [*dict.fromkeys(row["metric"] for row in rows)]
+  lines = [
+    f"Split: {results['split']}. Checkpoints: "
+    f"{', '.join(results['checkpoints'])}.",
+    "Accuracy is that of a classifier which has seen real samples alone, R@k a"
+    f" search of real ones, in % {rows[0]['note']}; diversity 1 is that of real"
+    " samples of a class.",
+  ]
+  groups: dict[str, dict[tuple[str, str], dict[str, Any]]] = {}
+  for row in rows:
+    way = row["representation"], row["source"]
+    found = groups.setdefault(row["target"], {}).setdefault(way, {})
+    found[row["metric"]] = row
+  for target, by_way in groups.items():
+    header = ["made by", "codes of", *names]
+    lines += ["", f"## {target}", "", _row(header), _row(["---"] * len(header))]
+    for (way, source), found in by_way.items():
+      source = f"{source} (its own)" if source == target else source
+      source = "" if way in ("mean", "real") else source
+      cells = (_spread(found[name]) for name in names)
+      lines.append(_row([way, source, *cells]))
+  return "\n".join(lines) + "\n"
+
+
+def _spread(row):
+  """A number, in % where it is a share, and half of its interval."""
+  scale = 1 if row["metric"] in ("frechet", "diversity") else 100
+  value, digits = scale * row["value"], 1 if scale == 100 else 2
+  if row["seeds"] < 2:
+    return f"{value:.{digits}f}"
+  half = scale * (row["high"] - row["low"]) / 2
+  return f"{value:.{digits}f} ± {half:.{digits}f}"
+
+
 def _number(row, key):
   scale = 1 if row["metric"].endswith("rank") else 100
   return f"{scale * row[key]:.1f}"

@@ -19,7 +19,7 @@ from unirep.losses import club
 from unirep.losses.view import Arrays, Outputs, counted
 from unirep.methods import levels
 from unirep.methods.network import Network
-from unirep.nn import encoders
+from unirep.nn import encoders, sites
 from unirep.nn.recurrent import BiLSTM
 from unirep.nn.sites import at_least_float32
 
@@ -70,12 +70,24 @@ class DCID(Network):
       z_BxTxD = encoders.mean_over_time(z_BxTxD, mask_BxT)[:, None]
     return self.on_sphere(z_BxTxD)
 
+  def left_out(self, params, m, x, mask_BxT=None) -> Arrays:
+    """Specific features of each step."""
+    del mask_BxT
+    run = sites.apply(params)
+    return {"fine": self.specific(run, m, self._read(run, m, x))[0]}
+
+  def decode(self, params, m, code_BxTxD, left_out) -> jax.Array:
+    """What the modality's front reads, or its features, of codes."""
+    width = self.dim if m in self.front else self.width(params, m)
+    run = sites.apply(params)
+    return self.restored(run, m, code_BxTxD, left_out["fine"], width)
+
   def run(self, run, codes, features, mask, keys_B) -> Outputs:
     """The network itself; without codes only shapes are right."""
     tokens, general, idx, code, specific, summary = {}, {}, {}, {}, {}, {}
     target, reconstruction = {}, {}
     for m, own_keys_B in self.split_keys(keys_B).items():
-      kind, x = self.kind(m), features[m]
+      x = features[m]
       x = x if self.dtype is None else x.astype(self.dtype)
       x = self._read(run, m, x)
       target[m] = x if m in self.front else features[m]
@@ -83,12 +95,9 @@ class DCID(Network):
       general[m] = self.on_sphere(tokens[m])
       y = at_least_float32(general[m])
       idx[m], code[m], quantized = self.quantize(codes, y)
-      width = self.modalities[m].specific
-      encoder = kind.specific(width, dtype=self.dtype)
-      specific[m], summary[m] = run(f"encoder/specific/{m}", encoder, x)
-      decoder = kind.decoder(x.shape[-1], dtype=self.dtype)
-      reconstruction[m] = run(
-        f"decoder/fine/{m}", decoder, quantized, specific[m]
+      specific[m], summary[m] = self.specific(run, m, x)
+      reconstruction[m] = self.restored(
+        run, m, quantized, specific[m], x.shape[-1]
       )
     return Outputs(
       tokens=tokens,

@@ -13,13 +13,14 @@ of specific features. Features, codes and parameters are mappings from modality.
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 
 from unirep import codebook
 from unirep.losses import club
 from unirep.losses.view import Arrays, Outputs, counted
 from unirep.methods import levels
 from unirep.methods.network import Network
-from unirep.nn import decoders, encoders
+from unirep.nn import decoders, encoders, sites
 from unirep.nn.blocks import Linear
 from unirep.nn.sites import at_least_float32
 
@@ -96,23 +97,49 @@ class FCID(Network):
       z_BxTxD = encoders.mean_over_time(z_BxTxD, mask_BxT)[:, None]
     return self._heads(run, m, z_BxTxD)[1]
 
+  def left_out(self, params, m, x, mask_BxT=None) -> Arrays:
+    """Fine specific features of each step, and coarse ones of the clip."""
+    run = sites.apply(params)
+    mean = encoders.mean_over_time(self.tokens(run, m, x, mask_BxT), mask_BxT)
+    coarse, _ = self._heads(run, m, mean)
+    head = f"encoder/specific_head/{self.group(m)}"
+    found = {"coarse": run(head, self._head(), coarse)}
+    if m in self.fine:
+      found["fine"] = self.specific(run, m, x)[0]
+    return found
+
+  def decode(self, params, m, code_BxTxD, left_out) -> jax.Array:
+    """Coarse features of codes, tokens that have these, and their features.
+
+    A linear head made coarse features of tokens. It is undone in the directions
+    that it keeps; what it all but drops would be noise, much enlarged.
+    """
+    run, T = sites.apply(params), code_BxTxD.shape[1]
+    coarse_BxTxD = jnp.repeat(left_out["coarse"][:, None], T, 1)
+    decoder = decoders.LinearDecoder(self.dim, self.dtype)
+    made = run(f"decoder/coarse/{m}", decoder, code_BxTxD, coarse_BxTxD)
+    if m not in self.fine:
+      return made
+    linear = params["encoder"]["coarse"][self.group(m)]
+    tokens = (made - linear["bias"]) @ jnp.linalg.pinv(
+      linear["kernel"], rtol=0.1
+    )
+    width = self.width(params, m)
+    return self.restored(run, m, tokens, left_out["fine"], width)
+
   def run(self, run, codes, features, mask, keys_B) -> Outputs:
     """The network itself; without codes only shapes are right."""
     tokens, specific, summary, fine_reconstruction = {}, {}, {}, {}
     coarse, general, general_steps, coarse_specific = {}, {}, {}, {}
     for m, own_keys_B in self.split_keys(keys_B).items():
-      kind, x = self.kind(m), features[m]
+      x = features[m]
       x = x if self.dtype is None else x.astype(self.dtype)
       z = self.tokens(run, m, x, mask.get(m), own_keys_B)
       if m in self.fine:
-        width = self.modalities[m].specific
-        encoder = kind.specific(width, dtype=self.dtype)
         tokens[m] = z
-        specific[m], summary[m] = run(f"encoder/specific/{m}", encoder, x)
-        decoder = kind.decoder(x.shape[-1], dtype=self.dtype)
-        fine_reconstruction[m] = run(
-          f"decoder/fine/{m}", decoder, z, specific[m]
-        )
+        specific[m], summary[m] = self.specific(run, m, x)
+        width = x.shape[-1]
+        fine_reconstruction[m] = self.restored(run, m, z, specific[m], width)
       # A clip is the mean of its tokens; a step goes through the same heads.
       mean = encoders.mean_over_time(z, mask.get(m))
       coarse[m], general[m] = self._heads(run, m, mean)

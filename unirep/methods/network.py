@@ -192,6 +192,17 @@ class Network:
     )
     return run(f"encoder/tokens/{m}", encoder, x, mask_BxT, keys_B)
 
+  def specific(self, run, m, x):
+    """Specific features of steps, and their summary."""
+    width = self.modalities[m].specific
+    encoder = self.kind(m).specific(width, dtype=self.dtype)
+    return run(f"encoder/specific/{m}", encoder, x)
+
+  def restored(self, run, m, tokens, specific, width):
+    """Features of tokens and what these leave out."""
+    decoder = self.kind(m).decoder(width, dtype=self.dtype)
+    return run(f"decoder/fine/{m}", decoder, tokens, specific)
+
   def on_sphere(self, x):
     """Scaled as codes are, where they lie on a sphere."""
     if not self.sphere:
@@ -228,6 +239,26 @@ class Network:
 
   def quantized(self, run, m, x, mask_BxT, keys_B, *, clip=False):
     """What is quantized of one modality downstream: (B, T, D)."""
+    raise NotImplementedError
+
+  def left_out(self, params: Params, m: str, x, mask_BxT=None) -> Arrays:
+    """What codes leave out of a modality's features, name -> (B, ...).
+
+    It is what `decode` wants beside codes; of whom is for the caller to say.
+    """
+    raise NotImplementedError
+
+  def decode(
+    self, params: Params, m: str, code_BxTxD, left_out: Arrays
+  ) -> jax.Array:
+    """Features (B, T, ...) of codes, by the decoders of pretraining.
+
+    Args:
+      params: from `init`.
+      m: the modality.
+      code_BxTxD: vectors of codes.
+      left_out: as `left_out` gives it.
+    """
     raise NotImplementedError
 
   def levels(

@@ -7,19 +7,25 @@ package. Dimensions: T segments, F frames, H/W rows and columns, M mel bands.
 """
 
 import functools
+import math
 
 import numpy as np
 
+from unirep.data import raw
 from unirep.data.datasets.grid_files import (
   FRAMES,
   HOW,
+  RATE,
   SILENCE,
   SLOTS,
+  SPECTRUM,
   VOCABULARY,
   Clips,
+  magnitudes,
   read,
 )
 from unirep.data.generated import draws
+from unirep.data.raw import Raw, Shown
 from unirep.data.sample import Sample
 from unirep.errors import InputError
 from unirep.extract import words
@@ -77,26 +83,14 @@ class Grid:
     return self._size
 
   def __getitem__(self, index: int, /) -> Sample:
-    index = range(self._size)[index]
-    row = index % len(self._clips.names)
-    rng = draws.generator(0, "train", index)
-    shift, down, right = rng.integers(-1, 2, 3) * (self._moved > 0)
-    if self._moved:
-      shift = rng.integers(-self._moved, self._moved + 1)
-    at_F = np.clip(np.arange(FRAMES) + shift, 0, FRAMES - 1)
-    video_FxC = cosines(self._clips.frame_NxFxHxW[row, at_F], down, right)
-    audio_FxM = self._clips.mel_NxFxM[row, at_F].astype(np.float32)
+    row, at_F, features = self._frames(index)
     word_F = self._clips.word_NxF[row, at_F]
     word_T = word_F[SEGMENT // 2 :: SEGMENT].astype(np.int32)
     said = spoken(self._clips.names[row])
     text = [VOCABULARY[i] if i < SILENCE else "" for i in word_T]
     text = text if self._aligned else [*said.values()]
-    features = {"video": video_FxC, "audio": audio_FxM}
     fine = [*features, *(["text"] if self._aligned else [])]
-    features = {
-      m: ((x - self._scale[m][0]) / self._scale[m][1]).reshape(TIME, -1)
-      for m, x in features.items()
-    }
+    features = {m: x.reshape(TIME, -1) for m, x in features.items()}
     features["text"] = np.stack([words.vector(w, WIDTH) for w in text])
     return {
       "features": features,
@@ -110,6 +104,51 @@ class Grid:
           for slot, word in said.items()
         },
       },
+    }
+
+  def _frames(self, index: int):
+    """A row, its pictures' times, and what is seen and heard at them."""
+    index = range(self._size)[index]
+    row = index % len(self._clips.names)
+    rng = draws.generator(0, "train", index)
+    shift, down, right = rng.integers(-1, 2, 3) * (self._moved > 0)
+    if self._moved:
+      shift = rng.integers(-self._moved, self._moved + 1)
+    at_F = np.clip(np.arange(FRAMES) + shift, 0, FRAMES - 1)
+    frames = {
+      "video": cosines(self._clips.frame_NxFxHxW[row, at_F], down, right),
+      "audio": self._clips.mel_NxFxM[row, at_F].astype(np.float32),
+    }
+    scaled = {
+      m: (x - self._scale[m][0]) / self._scale[m][1] for m, x in frames.items()
+    }
+    return row, at_F, scaled
+
+  def raw(self) -> dict[str, Raw]:
+    """Low coefficients of pictures, log-mels; (15, 5, 1, 64) see `data.raw`."""
+
+    def at(m, index):
+      return self._frames(index)[2][m].reshape(TIME, SEGMENT, 1, -1)
+
+    def back(m, x):
+      mean, deviation = self._scale[m]
+      return x.reshape(-1, x.shape[-1]) * deviation + mean
+
+    def pictures(x):
+      shape = self._clips.frame_NxFxHxW.shape[2:]
+      return Shown(raw.PICTURES, pixels(back("video", x), *shape).clip(0, 1))
+
+    def sound(x):
+      return Shown(
+        raw.SOUND,
+        magnitudes(back("audio", x)),
+        spectrum=SPECTRUM,
+        seconds=len(x) * SEGMENT / RATE,
+      )
+
+    return {
+      "video": Raw(functools.partial(at, "video"), pictures),
+      "audio": Raw(functools.partial(at, "audio"), sound),
     }
 
 
@@ -160,6 +199,13 @@ def cosines(
   crop = frame_FxHxW[:, 1 + down : H - 1 + down, 1 + right : W - 1 + right]
   rows, columns = _basis(H - 2, keep), _basis(W - 2, keep)
   return (rows @ (crop / np.float32(255)) @ columns.T).reshape(F, -1)
+
+
+def pixels(coefficient_FxC: np.ndarray, height: int, width: int) -> np.ndarray:
+  """What low coefficients keep of pictures, (F, H - 2, W - 2) from 0 to 1."""
+  F, keep = len(coefficient_FxC), math.isqrt(coefficient_FxC.shape[1])
+  rows, columns = _basis(height - 2, keep), _basis(width - 2, keep)
+  return rows.T @ coefficient_FxC.reshape(F, keep, keep) @ columns
 
 
 @functools.cache

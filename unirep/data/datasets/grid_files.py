@@ -19,6 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from unirep import files
+from unirep.data import raw
+from unirep.data.raw import Spectrum
 from unirep.errors import InputError
 from unirep.extract import containers, logmel
 from unirep.extract.broken import BrokenError
@@ -33,6 +35,12 @@ TICKS = 1000  # of an .align file in the time of a picture
 TABLE = "alignments.tsv"
 VIDEOS = (".mpg", ".mp4")
 TONE = logmel.LogMel()
+SPECTRUM = Spectrum(
+  TONE.rate,
+  round(TONE.frame * TONE.rate),
+  round(TONE.hop * TONE.rate),
+  logmel.transform(TONE),
+)
 HOPS = round(1 / (RATE * TONE.hop))  # log-mel frames in the time of a picture
 
 SLOTS: Mapping[str, Mapping[str, str]] = {
@@ -241,3 +249,10 @@ def _sounds(path):
     raise BrokenError(path, "has no sound")
   mel_FxM = logmel.log_mel(track.values[None], TONE)[0]
   return mel_FxM.reshape(FRAMES, HOPS, -1).mean(1).astype(np.float16)
+
+
+def magnitudes(mel_FxM: np.ndarray) -> np.ndarray:
+  """What log-mels of pictures leave of spectra: (F * HOPS, bins)."""
+  energy_FxM = np.exp(mel_FxM) - TONE.offset
+  found = raw.magnitudes(energy_FxM, logmel.weights(TONE))
+  return np.repeat(found, HOPS, axis=0)

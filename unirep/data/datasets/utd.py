@@ -6,12 +6,15 @@ S samples, F features.
 """
 
 import functools
+import math
 import os
 import pathlib
 
 import numpy as np
 
+from unirep.data import raw
 from unirep.data.generated import draws
+from unirep.data.raw import Raw, Shown
 from unirep.data.sample import Sample
 from unirep.errors import InputError
 from unirep.extract import words
@@ -24,6 +27,12 @@ TIME = 10  # parts of a sequence
 SAMPLES = {"inertial": 8, "skeleton": 4, "depth": 2}  # of a part
 WORDS, WIDTH = 10, 64  # of the name of an action, and of a word
 HIP = 3  # the joint that others are seen from
+BONES = (
+  *((0, 1), (1, 2), (2, 3)),
+  *((1, 4), (4, 5), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (10, 11)),
+  *((3, 12), (12, 13), (13, 14), (14, 15), (3, 16), (16, 17), (17, 18)),
+  (18, 19),
+)
 ACTIONS = (
   *("right arm swipe to the left", "right arm swipe to the right"),
   *("right hand wave", "two hand front clap", "right arm throw"),
@@ -97,15 +106,8 @@ class Utd:
     return self._size
 
   def __getitem__(self, index: int, /) -> Sample:
-    index = range(self._size)[index]
-    row = index % len(self._action_N)
-    rng = draws.generator(0, "train", index)
-    first, last = rng.uniform(0, self._moved, 2) * [1, -1] + [0, 1]
-    features = {}
-    for m, samples in SAMPLES.items():
-      mean, deviation = self._scale[m]
-      x_SxF = resampled(self._sensors[m][row], first, last, TIME * samples)
-      features[m] = ((x_SxF - mean) / deviation).reshape(TIME, -1)
+    row, sensors = self._parts(index)
+    features = {m: x.reshape(TIME, -1) for m, x in sensors.items()}
     said = ACTIONS[self._action_N[row]].split()
     text_TxF = np.zeros((WORDS, WIDTH), np.float32)
     text_TxF[: len(said)] = [words.vector(word, WIDTH) for word in said]
@@ -114,6 +116,41 @@ class Utd:
       "lengths": {"text": np.array(len(said), np.int32)},
       "labels": {"class": self._action_N[row]},
     }
+
+  def _parts(self, index: int) -> tuple[int, dict[str, np.ndarray]]:
+    """A row, and the samples of its sensors: (80, 6), (40, 60), (20, 225)."""
+    index = range(self._size)[index]
+    row = index % len(self._action_N)
+    rng = draws.generator(0, "train", index)
+    first, last = rng.uniform(0, self._moved, 2) * [1, -1] + [0, 1]
+    found = {}
+    for m, samples in SAMPLES.items():
+      mean, deviation = self._scale[m]
+      x_SxF = resampled(self._sensors[m][row], first, last, TIME * samples)
+      found[m] = (x_SxF - mean) / deviation
+    return row, found
+
+  def raw(self) -> dict[str, Raw]:
+    """All sensors: steps of (samples, 1, values), see `data.raw`."""
+    return {
+      m: Raw(functools.partial(self._at, m), functools.partial(self._show, m))
+      for m in SAMPLES
+    }
+
+  def _at(self, m: str, index: int) -> np.ndarray:
+    return self._parts(index)[1][m].reshape(TIME, SAMPLES[m], 1, -1)
+
+  def _show(self, m: str, x: np.ndarray) -> Shown:
+    x_SxF, (mean, deviation) = x.reshape(-1, x.shape[-1]), self._scale[m]
+    if m == "inertial":
+      return Shown(raw.CURVES, x_SxF)
+    x_SxF = x_SxF * deviation + mean
+    if m == "depth":
+      side = math.isqrt(x_SxF.shape[1])
+      return Shown(
+        raw.PICTURES, (x_SxF / 255).clip(0, 1).reshape(-1, side, side)
+      )
+    return Shown(raw.JOINTS, x_SxF.reshape(len(x_SxF), -1, 3), bones=BONES)
 
 
 def resampled(

@@ -59,8 +59,8 @@ class DigitEvents:
     text_TxF, words = self._bank.captions.draw(rng, named)
     return {
       "features": {
-        "audio": self._bank.audio.draw(rng, audio_T),
-        "video": self._bank.video.draw(rng, video_T),
+        "audio": self._bank.audio.rows[self._bank.audio.draw(rng, audio_T)],
+        "video": self._bank.video.rows[self._bank.video.draw(rng, video_T)],
         "text": text_TxF,
       },
       "lengths": {"text": words},

@@ -7,12 +7,15 @@ no test image is ever in the train split.
 Shapes: N bank rows, T time, F feature width, H/W grid.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn import datasets
 
+from unirep.data import raw
 from unirep.data.generated import captions, draws, speech
+from unirep.data.raw import Raw, Shown
 from unirep.data.sample import Sample
 from unirep.errors import InputError
 
@@ -40,25 +43,35 @@ class Frames(NamedTuple):
 
   Attributes:
     rows: (N, ...) float32.
+    raw: (N, H, W, 1) float32, what they are features of.
     starts: (12,) row at which each of the 11 groups starts, and N.
   """
 
   rows: np.ndarray
+  raw: np.ndarray
   starts: np.ndarray
 
   def draw(self, rng: np.random.Generator, ids_T: np.ndarray) -> np.ndarray:
-    """Independent frames (T, ...) of the digits (or BACKGROUND) in `ids_T`."""
+    """Independent rows (T,) of the digits (or BACKGROUND) in `ids_T`."""
     counts = np.diff(self.starts)[ids_T]
     offsets = (rng.random(len(ids_T)) * counts).astype(np.int64)
-    return self.rows[self.starts[ids_T] + offsets]
+    return self.starts[ids_T] + offsets
 
 
 class Bank(NamedTuple):
-  """Everything a split may show; composing sequences needs nothing else."""
+  """Everything a split may show; composing sequences needs nothing else.
+
+  Attributes:
+    audio: recordings.
+    video: images.
+    captions: words.
+    scale: mean and deviation of log-mels of the train split, (F,) each.
+  """
 
   audio: Frames
   video: Frames
   captions: captions.Captions
+  scale: tuple[np.ndarray, np.ndarray]
 
 
 class Digits:
@@ -104,15 +117,12 @@ class Digits:
     return self._size
 
   def __getitem__(self, index: int, /) -> Sample:
-    rng = draws.generator(self._seed, self._split, range(self._size)[index])
-    digit = int(rng.integers(len(WORDS)))
-    window = draws.draw_window(rng, TIME, MIN_EVENT, TIME)
-    ids_T = draws.segment_ids(TIME, window, digit, BACKGROUND)
-    text_TxF, words = self._bank.captions.draw(rng, digit)
+    ids_T, (text_TxF, words), rows = self._drawn(index)
+    digit = ids_T.min()
     return {
       "features": {
-        "audio": self._bank.audio.draw(rng, ids_T),
-        "video": self._bank.video.draw(rng, ids_T),
+        "audio": self._bank.audio.rows[rows["audio"]],
+        "video": self._bank.video.rows[rows["video"]],
         "text": text_TxF,
       },
       "lengths": {"text": words},
@@ -124,6 +134,43 @@ class Digits:
       },
     }
 
+  def raw(self) -> dict[str, Raw]:
+    """Images of 8 x 8 and log-mels of 8 x 16 (time, bands); see `data.raw`."""
+    return show_bank(self._bank, lambda index: self._drawn(index)[2])
+
+  def _drawn(self, index: int):
+    """Labels of the segments, a caption, and which frames they are."""
+    rng = draws.generator(self._seed, self._split, range(self._size)[index])
+    digit = int(rng.integers(len(WORDS)))
+    window = draws.draw_window(rng, TIME, MIN_EVENT, TIME)
+    ids_T = draws.segment_ids(TIME, window, digit, BACKGROUND)
+    caption = self._bank.captions.draw(rng, digit)
+    rows = {"audio": self._bank.audio.draw(rng, ids_T)}
+    rows["video"] = self._bank.video.draw(rng, ids_T)
+    return ids_T, caption, rows
+
+
+def show_bank(bank: Bank, rows: Callable[[int], Any]) -> dict[str, Raw]:
+  """The raw side of samples: `rows` gives the frames of one by modality."""
+
+  def pictures(x_TxHxWx1):
+    return Shown(raw.PICTURES, x_TxHxWx1[..., 0].clip(0, 1))
+
+  def sound(x_TxHxWx1):
+    mean_F, deviation_F = bank.scale
+    logmel_TxF = x_TxHxWx1.reshape(-1, speech.WIDTH) * deviation_F + mean_F
+    return Shown(
+      raw.SOUND,
+      speech.magnitudes(logmel_TxF),
+      spectrum=speech.SPECTRUM,
+      seconds=float(len(logmel_TxF)),
+    )
+
+  return {
+    "video": Raw(lambda i: bank.video.raw[rows(i)["video"]], pictures),
+    "audio": Raw(lambda i: bank.audio.raw[rows(i)["audio"]], sound),
+  }
+
 
 def make_bank(split: str, *, fsdd: str = "", speaker_out: str = "") -> Bank:
   """Extracts the features of all recordings and images of one split.
@@ -133,8 +180,10 @@ def make_bank(split: str, *, fsdd: str = "", speaker_out: str = "") -> Bank:
   """
   noise = np.random.default_rng((_NOISE_SEED, split == "test"))
   words = np.random.default_rng(_WORD_SEED)
+  audio, scale = _audio_frames(split, noise, fsdd, speaker_out)
   return Bank(
-    audio=_audio_frames(split, noise, fsdd, speaker_out),
+    audio=audio,
+    scale=scale,
     video=_video_frames(split, noise),
     captions=captions.make_captions(
       words, WORDS, time=TEXT_TIME, width=TEXT_WIDTH
@@ -144,7 +193,7 @@ def make_bank(split: str, *, fsdd: str = "", speaker_out: str = "") -> Bank:
 
 def _audio_frames(
   split: str, noise: np.random.Generator, fsdd: str, speaker_out: str
-) -> Frames:
+) -> tuple[Frames, tuple[np.ndarray, np.ndarray]]:
   """Log-mels standardized with the train split's statistics; normal noise."""
   table = speech.load_speech(fsdd)
   test_N = _test_recordings(table, speaker_out)
@@ -157,11 +206,12 @@ def _audio_frames(
       )
   train_NxF = table.logmel_NxF[~test_N]
   chosen_N = test_N if split == "test" else ~test_N
-  audio_NxF = (table.logmel_NxF[chosen_N] - train_NxF.mean(axis=0)) / (
-    train_NxF.std(axis=0) + 1e-6
-  )
+  scale = train_NxF.mean(axis=0), train_NxF.std(axis=0) + 1e-6
+  audio_NxF = (table.logmel_NxF[chosen_N] - scale[0]) / scale[1]
   background = noise.standard_normal((_NOISE_ROWS, speech.WIDTH), np.float32)
-  return _sort(audio_NxF, table.digit_N[chosen_N], background)
+  digits = table.digit_N[chosen_N]
+  rows, starts = _sort(audio_NxF, digits, background)
+  return Frames(rows, rows.reshape(-1, *speech.SHAPE, 1), starts), scale
 
 
 def _test_recordings(table: speech.Speech, speaker_out: str) -> np.ndarray:
@@ -190,7 +240,10 @@ def _video_frames(split: str, noise: np.random.Generator) -> Frames:
   )
   background *= _POSITIVE_MEAN / background[background > 0].mean()
   rows = slice(TRAIN_IMAGES) if split == "train" else slice(TRAIN_IMAGES, None)
-  return _sort(maps[rows], digits[rows], background)
+  found, starts = _sort(maps[rows], digits[rows], background)
+  nothing = np.zeros((_NOISE_ROWS, *images.shape[1:]))
+  shown, _ = _sort(images[rows], digits[rows], nothing)
+  return Frames(found, shown[..., None], starts)
 
 
 def _responses(images: np.ndarray) -> np.ndarray:
@@ -218,9 +271,11 @@ def _rectify(x: np.ndarray, threshold: float) -> np.ndarray:
   return np.maximum(x - threshold, 0)
 
 
-def _sort(rows: np.ndarray, ids: np.ndarray, background: np.ndarray) -> Frames:
+def _sort(
+  rows: np.ndarray, ids: np.ndarray, background: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
   """Groups rows by digit, keeping their order, with the background last."""
   ids = np.append(ids, np.full(len(background), BACKGROUND))
   rows = np.concatenate([rows, background])[np.argsort(ids, kind="stable")]
   starts = np.searchsorted(np.sort(ids), np.arange(BACKGROUND + 2))
-  return Frames(rows.astype(np.float32), starts)
+  return rows.astype(np.float32), starts

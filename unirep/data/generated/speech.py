@@ -20,13 +20,17 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
+from unirep.data import raw
+from unirep.data.raw import Spectrum
 from unirep.errors import InputError
 
 RATE = 8000  # Hz
-WIDTH = 128  # 8 time bins x 16 bands
 _BINS, _BANDS = 8, 16
+SHAPE = _BINS, _BANDS  # of a second
+WIDTH = _BINS * _BANDS
 _WINDOW, _HOP, _NFFT = 200, 80, 256  # 25 ms and 10 ms
 _LOW_HZ, _HIGH_HZ = 60.0, 4000.0
+SPECTRUM = Spectrum(RATE, _WINDOW, _HOP, _NFFT)
 _FLOOR = 1e-4  # of power; about the room noise of a peak-normalized recording
 
 _NAME = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
@@ -103,6 +107,20 @@ def log_mel(clips_NxS: np.ndarray) -> np.ndarray:
     bins = np.array_split(log_NxLxB, _BINS, axis=1)
     out.append(np.stack([b.mean(axis=1) for b in bins], axis=1))
   return np.concatenate(out).reshape(len(clips_NxS), WIDTH).astype(np.float32)
+
+
+def magnitudes(logmel_TxF: np.ndarray) -> np.ndarray:
+  """What (T, 128) features leave of the spectra of their seconds, (F, K).
+
+  Bins become the frames that they are the mean of, which sound alike.
+  """
+  energy_TxLxB = np.exp(logmel_TxF.reshape(-1, *SHAPE)) - _FLOOR
+  frames = (RATE - _WINDOW) // _HOP + 1
+  counts = [len(part) for part in np.array_split(range(frames), _BINS)]
+  energy_TxLxB = np.repeat(energy_TxLxB, counts, axis=1)
+  whole = np.pad(energy_TxLxB, [(0, 0), (0, RATE // _HOP - frames), (0, 0)])
+  power = raw.magnitudes(whole.reshape(-1, _BANDS), _mel_filters())
+  return np.sqrt(power)
 
 
 def _mel_filters() -> np.ndarray:

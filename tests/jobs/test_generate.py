@@ -1,0 +1,217 @@
+"""Generation end to end, and all that it refuses."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+from recordings import make_fsdd
+from rich.console import Console
+from test_configs import Watched, leaves
+
+import unirep
+from unirep.configs import generate, pretrain
+from unirep.data import raw, sources
+from unirep.data.generated.digits import Digits
+from unirep.errors import InputError
+from unirep.jobs import dispatch, gallery
+from unirep.jobs import generate as job
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def fsdd(tmp_path_factory):
+  return str(make_fsdd(tmp_path_factory.mktemp("fsdd")))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory, fsdd):
+  """The work directory of two tiny steps on digits."""
+  workdir = tmp_path_factory.mktemp("digits") / "run"
+  config = pretrain.get_config("size=tiny,data=digits")
+  config.data.update({"train_size": 24, "test_size": 16, "fsdd": fsdd})
+  config.codes.update({"threshold": 1e-6, "agreed": 0.0, "until": 1.0})
+  devices = jax.devices
+  jax.devices = lambda: devices()[:1]
+  try:
+    dispatch.run(config, workdir, QUIET)
+  finally:
+    jax.devices = devices
+  return workdir
+
+
+def config_of(model, fsdd, **changes):
+  config = generate.get_config("size=tiny,data=digits")
+  config.checkpoint, config.data.fsdd = str(model), fsdd
+  config.update(changes)
+  return config
+
+
+@pytest.fixture(scope="module")
+def made(model, fsdd, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("made")
+  config = config_of(model, fsdd)
+  watched = Watched(config)
+  dispatch.run(watched, workdir, QUIET)
+  ranking = {f"toc.{key}" for key in config.toc}  # of fewer dimensions
+  unread = {*leaves(config)} - watched.seen - ranking
+  assert not unread, "a key that nobody reads does nothing"
+  return workdir
+
+
+def test_every_way_direction_and_score_has_a_row(made):
+  results = json.loads((made / "results.json").read_text())
+  rows = results["rows"]
+  modalities = ("video", "audio", "text")
+  for target in ("video", "audio"):
+    ways = {
+      (r["representation"], r["source"]) for r in rows if r["target"] == target
+    }
+    assert ways == {
+      *((way, m) for way in ("flow", "decoder") for m in modalities),
+      *((way, target) for way in ("shuffled codes", "mean", "real")),
+    }
+  assert {r["metric"] for r in rows} == {
+    *("accuracy", "r@1", "r@10", "frechet", "diversity")
+  }
+  assert len(rows) == 2 * 9 * 5
+  assert "| flow | text |" in (made / "results.md").read_text()
+
+
+def test_pictures_and_sounds_are_there(made):
+  for name in ("samples.png", "samples.pdf"):
+    assert (made / name).stat().st_size > 1000
+  written = sorted(p.name for p in (made / "sounds").glob("*.wav"))
+  if not gallery.audible():
+    assert not written
+    return
+  assert written == [
+    f"{i:02d}_{name}.wav"
+    for i in range(2)
+    for name in ("from_audio", "from_text", "from_video", "real")
+  ]
+  wave, rate = soundfile.read(made / "sounds" / written[0])
+  assert rate == 8000
+  assert len(wave) == pytest.approx(10 * rate, rel=0.01)
+  assert abs(wave).max() > 0.5
+
+
+def test_several_checkpoints_have_a_mean(model, fsdd, tmp_path):
+  config = config_of(model, fsdd, targets=("video",))
+  config.checkpoints = (f"{model}/.",)
+  found = dispatch.run(config, tmp_path, QUIET)
+  mean = [row for row in found["rows"] if row["checkpoint"] is None]
+  assert len(mean) == 9 * 5
+  assert {row["seeds"] for row in mean} == {2}
+  assert len(found["rows"]) == 3 * 9 * 5
+  assert " ± " in (tmp_path / "results.md").read_text()
+
+
+def test_dimensions_that_toc_drops_are_not_told(model, fsdd, tmp_path):
+  config = config_of(model, fsdd, targets=("video",))
+  config.toc.keep = 8
+  dispatch.run(config, tmp_path, QUIET)
+  config.toc.keep = 1000
+  with pytest.raises(InputError, match=r"toc\.keep"):
+    dispatch.run(config, tmp_path / "other", QUIET)
+
+
+@pytest.mark.parametrize(
+  ("changes", "line"),
+  [
+    ({"checkpoint": ""}, "checkpoint is empty"),
+    ({"split": "train"}, "split='train'"),
+    ({"targets": ("text",)}, "nothing of 'text' that can be seen or heard"),
+    ({"targets": ("smell",)}, "nothing of 'smell'"),
+    ({"label": "nothing"}, "label=nothing"),
+    ({"at": ()}, "at=()"),
+    ({"sampling_steps": 0}, "sampling_steps=0"),
+    ({"flow": {"reach": 2}}, "flow.reach=2"),
+    ({"flow": {"drop": 1.0}}, "flow.drop=1.0"),
+    ({"data": {"source": "synthetic"}}, "data.source=synthetic"),
+  ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+  model, fsdd, tmp_path, changes, line
+):
+  config = config_of(model, fsdd)
+  if changes.get("data"):
+    del config.data.fsdd
+  config.update(changes)
+  with pytest.raises(InputError) as caught:
+    dispatch.run(config, tmp_path / "new", QUIET)
+  assert line in str(caught.value)
+  assert "\n" not in str(caught.value)
+  assert not (tmp_path / "new").exists()
+
+
+def test_codes_are_decoded_to_features(model):
+  tokenizer = unirep.load(model)
+  rng = np.random.default_rng(0)
+  audio = rng.standard_normal((5, 10, 128)).astype(np.float32)
+  codes = tokenizer.encode(audio=audio)["audio"]
+  made = tokenizer.decode(codes, "audio", audio)
+  assert made.shape == audio.shape
+  equal = tokenizer.decode(codes[:1], "audio", audio)
+  np.testing.assert_allclose(made[:1], equal, atol=1e-4)
+  video = rng.standard_normal((2, 10, 7, 7, 64)).astype(np.float32)
+  assert tokenizer.decode(codes, "video", video).shape == (5, 10, 7, 7, 64)
+  for wrong, name, like, line in (
+    (codes.astype(float), "audio", audio, "integers"),
+    (codes - 100, "audio", audio, "must lie in 0"),
+    (codes[:0], "audio", audio, "must lie in 0"),
+    (codes[:, :3], "audio", audio, "3 steps"),
+    (codes, "smell", audio, "no modality"),
+  ):
+    with pytest.raises(InputError, match=line):
+      tokenizer.decode(wrong, name, like)
+
+
+def test_raw_steps_are_those_of_the_features(fsdd):
+  source = Digits("test", size=6, fsdd=fsdd)
+  shown = source.raw()
+  for i in range(6):
+    sample = source[i]
+    audio = shown["audio"].at(i)
+    np.testing.assert_array_equal(
+      audio.reshape(10, -1), sample["features"]["audio"]
+    )
+    image = shown["video"].at(i)[..., 0]
+    assert image.shape == (10, 8, 8)
+    background = sample["labels"]["segments"] == 10
+    assert not image[background].any()
+    assert image[~background].max((1, 2)).min() > 0.5
+  data = {"source": "digits", "fsdd": fsdd, "validation_size": 3}
+  data |= {"train_size": 4, "test_size": 6}
+  part = sources.source(data, "clips", "validation")
+  whole = Digits("train", size=7, fsdd=fsdd)
+  np.testing.assert_array_equal(
+    raw.of(part, "video", "").at(1), whole.raw()["video"].at(5)
+  )
+
+
+def test_a_sound_can_be_found_again_in_its_spectrum(fsdd):
+  source = Digits("test", size=1, fsdd=fsdd)
+  known = source.raw()["audio"]
+  cell = known.show(known.at(0))
+  assert cell.kind == raw.SOUND
+  assert cell.values.shape == (1000, 129)
+  assert (cell.values >= 0).all()
+  with pytest.raises(InputError, match="can't be heard"):
+    gallery.wave(cell._replace(kind=raw.PICTURES))
+
+
+def test_one_code_is_that_of_all_steps():
+  one = np.array([[3], [4]])
+  assert job.stepwise(one, 2).tolist() == [[3, 3], [4, 4]]
+  assert job.stepwise(one.repeat(2, 1), 2).shape == (2, 2)
+  with pytest.raises(InputError, match="2 steps"):
+    job.stepwise(one.repeat(2, 1), 3)
+
+
+def test_samples_that_are_drawn_are_of_many_classes():
+  label = np.repeat(np.arange(10), 7)
+  assert label[job.chosen(label, 10)].tolist() == [*range(10)]
+  assert len(job.chosen(label[:3], 10)) == 3

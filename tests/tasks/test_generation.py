@@ -1,0 +1,170 @@
+"""Flows, the judge, and scores of what was generated."""
+
+import jax
+import numpy as np
+import pytest
+
+from unirep.errors import InputError
+from unirep.tasks.generation import baseline, flow, judge, table
+
+CODE_KxD = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def trained():
+  """Code k says that a step is near k in its first place and -k in another."""
+  rng = np.random.default_rng(1)
+  idx_NxT = rng.integers(5, size=(200, 3))
+  x = rng.normal(0, 0.1, (200, 3, 2, 1, 1)).astype(np.float32)
+  x[:, :, 0, 0, 0] += idx_NxT
+  x[:, :, 1, 0, 0] -= idx_NxT
+  options = flow.Options(steps=400, width=32, blocks=1, reach=3)
+  told = []
+  made = flow.train(
+    jax.random.key(0),
+    x,
+    idx_NxT,
+    flow.told(CODE_KxD),
+    options,
+    lambda step, loss: told.append((step, loss)),
+  )
+  return made, told
+
+
+def test_a_flow_makes_what_codes_say(trained):
+  made, told = trained
+  assert [step for step, _ in told] == [*range(50, 401, 50)]
+  assert told[-1][1] < told[0][1] / 2
+  idx_NxT = np.random.default_rng(2).integers(5, size=(40, 3))
+  x = flow.sample(made, jax.random.key(1), idx_NxT)
+  assert x.shape == (40, 3, 2, 1, 1)
+  assert abs(x[..., 0, 0, 0] - idx_NxT).mean() < 0.3
+  assert abs(x[..., 1, 0, 0] + idx_NxT).mean() < 0.3
+
+
+def test_a_sample_does_not_know_the_others(trained):
+  idx_NxT = np.random.default_rng(2).integers(5, size=(300, 3))
+  key = jax.random.key(1)
+  all_of = flow.sample(trained[0], key, idx_NxT, steps=4)
+  few = flow.sample(trained[0], key, idx_NxT[:7], steps=4)
+  np.testing.assert_allclose(all_of[:7], few, atol=1e-5)
+  assert abs(all_of[256] - all_of[0]).max() > 1e-3  # nor do blocks repeat
+
+
+def test_guidance_is_away_from_what_no_code_says(trained):
+  idx_NxT, key = np.full((4, 3), 2), jax.random.key(1)
+  one, nothing, more = (
+    flow.sample(trained[0], key, idx, guidance=g, steps=1)
+    for idx, g in ((idx_NxT, 1.0), (idx_NxT, 0.0), (idx_NxT, 3.0))
+  )
+  np.testing.assert_allclose(more - nothing, 3 * (one - nothing), atol=1e-4)
+  none = flow.sample(trained[0], key, np.full((4, 3), -1), steps=1)
+  np.testing.assert_allclose(none, nothing, atol=1e-5)
+
+
+def test_told_keeps_dimensions_in_units_of_their_deviation():
+  keep_D = np.arange(8) % 2 == 0
+  told = flow.told(3 * CODE_KxD, keep_D)
+  assert told.shape == (6, 4)
+  assert not told[-1].any()
+  np.testing.assert_allclose((told[:-1] ** 2).mean(), 1, rtol=1e-5)
+  assert np.isfinite(flow.told(np.zeros((2, 3)))).all()
+
+
+@pytest.mark.parametrize("across", [1, 6])
+def test_the_judge_tells_real_things_apart(across):
+  rng = np.random.default_rng(0)
+  label_U = rng.integers(3, size=300)
+  x = rng.normal(0, 0.5, (300, 6, across, 2))
+  x[np.arange(300), 1 + label_U] += 2
+  x = x.astype(np.float32)
+  made = judge.train(jax.random.key(0), x[:200], label_U[:200], steps=300)
+  class_U, feature_UxF = judge.seen(made, x[200:])
+  assert (class_U == label_U[200:]).mean() > 0.95
+  assert feature_UxF.shape == (100, made.network.width)
+
+
+def test_frechet_distance_of_normal_sets():
+  rng = np.random.default_rng(0)
+  one = rng.standard_normal((500, 4)) @ rng.standard_normal((4, 4))
+  other = rng.standard_normal((400, 4)) @ rng.standard_normal((4, 4)) + 1
+  covariance = [np.cov(x, rowvar=False) for x in (one, other)]
+  # The root of a product that is not symmetric, by its eigenvalues.
+  root = np.sqrt(np.linalg.eigvals(covariance[0] @ covariance[1])).real.sum()
+  apart = ((one.mean(0) - other.mean(0)) ** 2).sum()
+  expected = apart + sum(np.trace(c) for c in covariance) - 2 * root
+  assert judge.frechet(one, other) == pytest.approx(expected, rel=1e-9)
+  assert judge.frechet(one, one) == pytest.approx(0, abs=1e-6)
+
+
+def test_diversity_is_the_mean_distance_within_classes():
+  rng = np.random.default_rng(0)
+  x, label_U = rng.standard_normal((20, 3)), np.repeat([0, 1, 2], [12, 7, 1])
+  means = []
+  for c in (0, 1):
+    part = x[label_U == c]
+    pairs = [
+      np.linalg.norm(a - b)
+      for i, a in enumerate(part)
+      for j, b in enumerate(part)
+      if i != j
+    ]
+    means.append(np.mean(pairs))
+  assert judge.diversity(x, label_U) == pytest.approx(np.mean(means))
+  assert judge.diversity(x[:1], label_U[:1]) == 0
+
+
+def test_what_is_found_counts_ties_by_expectation():
+  made = np.array([[0.0], [0.0], [5.0], [9.0]])
+  real = np.array([[0.0], [0.0], [5.0], [0.0]])
+  found = table.found(made, real, np.arange(4), (1, 2, 4), seed=0)
+  # The first two tie with two others; the third is right; the last is behind
+  # the one at 5, and ties with two.
+  assert found["r@1"] == pytest.approx((1 / 3 + 1 / 3 + 1 + 0) / 4)
+  assert found["r@2"] == pytest.approx((2 / 3 + 2 / 3 + 1 + 1 / 3) / 4)
+  assert found["r@4"] == 1
+  by_class = table.found(made, real, np.array([0, 0, 1, 0]), (1,), seed=0)
+  assert by_class["r@1"] == pytest.approx((1 + 1 + 1 + 0) / 4)
+
+
+def test_things_are_steps_with_an_event_or_whole_samples():
+  x = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 2, 2, 1)
+  label_NxT = np.array([[0, 2, 1], [2, -1, 0]])
+  steps = table.things(x, label_NxT, 2)
+  assert steps.label_U.tolist() == steps.right_U.tolist() == [0, 1, 0]
+  np.testing.assert_array_equal(steps.x_UxHxWxC, x[[0, 0, 1], [0, 2, 2]])
+  whole = table.things(x, np.array([1, 0]), 2)
+  assert whole.x_UxHxWxC.shape == (2, 6, 2, 1)
+  assert whole.right_U.tolist() == [0, 1]
+  with pytest.raises(InputError, match="no sample has a label"):
+    table.things(x, np.array([-1, 2]), 2)
+
+
+def test_every_score_of_everything_is_a_row():
+  rng = np.random.default_rng(0)
+  label_U = np.arange(40) % 2
+  x = rng.standard_normal((40, 4, 4, 1)).astype(np.float32)
+  x[label_U == 1] += 3
+  real = table.Things(x, label_U, label_U)
+  judged = judge.train(jax.random.key(0), x, label_U, steps=60)
+  wrong = real._replace(x_UxHxWxC=x[::-1])
+  made = {("flow", "b"): real, ("flow", "a"): wrong, ("real", "b"): real}
+  rows = [*table.rows("b", made, real, judged, at=(1,), seed=0)]
+  assert len(rows) == 3 * 4
+  cell = {(r.representation, r.source, r.metric): r for r in rows}
+  assert cell["flow", "b", "accuracy"].value == 1
+  assert cell["flow", "a", "accuracy"].value == 0
+  assert cell["flow", "a", "accuracy"].ceiling == 1
+  assert cell["flow", "a", "accuracy"].chance == 0.5
+  assert cell["real", "b", "diversity"].value == pytest.approx(1)
+  assert cell["real", "b", "frechet"].value == pytest.approx(0, abs=1e-4)
+
+
+def test_the_baseline_is_a_ridge_regression_from_features():
+  rng = np.random.default_rng(0)
+  like = rng.standard_normal((30, 3, 5)).astype(np.float32)
+  weight = rng.standard_normal((5, 4))
+  x = (like @ weight + 2).reshape(30, 3, 2, 2, 1)
+  decoder = baseline.fit(lambda idx: like[: len(idx)], like, x)
+  made = decoder(np.full((10, 3), -1))
+  np.testing.assert_allclose(made, x[:10], atol=0.02)

@@ -1,0 +1,156 @@
+"""The jobs in Python: what the command line does, as functions.
+
+    run = unirep.pretrain(unirep.config("pretrain:data=digits"), "runs/digits")
+    rows = unirep.evaluate("evaluate:data=digits", checkpoint=run.workdir).rows
+
+A configuration is a `ConfigDict`, or the name of one as --config takes it, and
+keywords change its keys: `steps=100, **{"optimizer.learning_rate": 1e-3}`.
+"""
+
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+from rich.console import Console
+from rich.control import Control
+
+from unirep import cache, settings
+from unirep.build import Config
+from unirep.errors import InputError
+from unirep.jobs import dispatch
+
+
+class Results:
+  """What a job gives.
+
+  Attributes:
+    workdir: where its files are.
+    values: all of it, as its .json file has it.
+    rows: its table, a dict a row; empty for a job without one.
+  """
+
+  def __init__(self, workdir: pathlib.Path, values: Mapping[str, Any]):
+    self.workdir, self.values = workdir, values
+    self.rows: list[dict[str, Any]] = list(values.get("rows", ()))
+
+  def __getitem__(self, name: str) -> Any:
+    return self.values[name]
+
+  def where(self, **cells: Any) -> list[dict[str, Any]]:
+    """The rows with these cells: `where(source="audio", metric="r@1")`."""
+    return [
+      row for row in self.rows if all(row[k] == v for k, v in cells.items())
+    ]
+
+  def __repr__(self) -> str:
+    count = f"{len(self.rows)} rows" if self.rows else ", ".join(self.values)
+    return f"<Results in {self.workdir}: {count}>"
+
+  def _repr_markdown_(self) -> str:
+    """How a notebook shows it."""
+    table = self.workdir / "results.md"
+    return table.read_text() if table.is_file() else repr(self)
+
+
+def pretrain(
+  config: Config | str = "pretrain",
+  workdir: str | pathlib.Path = "",
+  /,
+  *,
+  verbose: bool = False,
+  **changes: Any,
+) -> Results:
+  """Trains, or goes on training, and evaluates; see `jobs.pretrain.run`.
+
+  Args:
+    config: a configuration, or its name: see `config`.
+    workdir: made if needed; a run that it holds is resumed. Without one: a
+      place by the configuration, as on the command line.
+    verbose: whether to print what the command line prints; progress is shown
+      anyway, in terminals and notebooks.
+    **changes: keys of the configuration.
+
+  Raises:
+    InputError: for anything that the user can mend.
+  """
+  return _run("pretrain", config, workdir, verbose, changes)
+
+
+def evaluate(
+  config: Config | str = "evaluate",
+  workdir: str | pathlib.Path = "",
+  /,
+  *,
+  verbose: bool = False,
+  **changes: Any,
+) -> Results:
+  """Downstream tasks on frozen codes; arguments are those of `pretrain`."""
+  return _run("evaluate", config, workdir, verbose, changes)
+
+
+def retrieve(
+  config: Config | str = "retrieve",
+  workdir: str | pathlib.Path = "",
+  /,
+  *,
+  verbose: bool = False,
+  **changes: Any,
+) -> Results:
+  """Retrieval across modalities; arguments are those of `pretrain`."""
+  return _run("retrieve", config, workdir, verbose, changes)
+
+
+def generate(
+  config: Config | str = "generate",
+  workdir: str | pathlib.Path = "",
+  /,
+  *,
+  verbose: bool = False,
+  **changes: Any,
+) -> Results:
+  """Generation across modalities; arguments are those of `pretrain`."""
+  return _run("generate", config, workdir, verbose, changes)
+
+
+def _run(job, given, workdir, verbose, changes) -> Results:
+  if isinstance(given, str):
+    made: Any = settings.config(given, **changes)
+  else:
+    copy = ConfigDict(given.copy_and_resolve_references())
+    made = settings.changed(copy, changes)
+  if made.get("job") != job:
+    raise InputError(
+      f"the configuration is of job={made.get('job')}, not {job}"
+    )
+  place = pathlib.Path(workdir or settings.default_workdir(made.to_json()))
+  cache.open_default()
+  console = Console(highlight=False) if verbose else _Bars()
+  return Results(place, dispatch.run(made, place, console))
+
+
+class _Bars(Console):
+  """Shows bars of progress where somebody looks, and nothing else."""
+
+  def __init__(self):
+    shown = sys.stderr.isatty() or _in_notebook()
+    super().__init__(
+      file=sys.stderr,
+      highlight=False,
+      quiet=not shown,
+      force_terminal=shown,
+      force_jupyter=False,
+      width=100 if _in_notebook() else None,
+    )
+
+  def print(self, *objects: Any, **keywords: Any) -> None:
+    if objects and isinstance(objects[0], Control):
+      super().print(*objects, **keywords)
+
+
+def _in_notebook() -> bool:
+  # A notebook has loaded it.
+  python: Any = sys.modules.get("IPython")
+  shell = python.get_ipython() if python else None
+  return type(shell).__name__ in ("ZMQInteractiveShell", "Shell")

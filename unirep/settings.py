@@ -1,0 +1,86 @@
+"""Configurations by name, and changes of their keys.
+
+No flag of the program is defined here: a notebook has others.
+"""
+
+import hashlib
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from unirep import overview
+from unirep.errors import InputError
+
+
+def config(name: str, /, **changes: Any) -> ConfigDict:
+  """A configuration by name, with changed keys.
+
+  Args:
+    name: as for --config: `configs/pretrain.py:data=digits`, or
+      `pretrain:data=digits` for one that comes with the package.
+    **changes: keys and values; a key of a part is written `part.key`.
+
+  Raises:
+    InputError: for a file or key that is not there, or a value of another type.
+  """
+  base, colon, variant = name.partition(":")
+  if "/" not in base and not base.endswith(".py"):
+    name = f"configs/{base}.py{colon}{variant}"
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file("config", flag_values=values)
+  resolve(values, ["unirep", f"--config={name}"])
+  made: Any = values["config"].value
+  return changed(made, changes)
+
+
+def changed(made: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
+  """The configuration with other values of some keys; it is no copy.
+
+  Raises:
+    InputError: for a key that it lacks, or a value of another type.
+  """
+  for name, value in changes.items():
+    *parts, last = name.split(".")
+    part: Any = made
+    for key in [*parts, last]:
+      if not isinstance(part, ConfigDict) or key not in part:
+        raise InputError(f"the configuration has no key {name}")
+      part = part if key is last else part[key]
+    if isinstance(value, pathlib.Path):
+      value = str(value)
+    try:
+      part[last] = value
+    except TypeError as error:
+      line = str(error).splitlines()[0]
+      raise InputError(f"{name}={value!r}: {line}") from error
+  return made
+
+
+def resolve(values: flags.FlagValues, argv: list[str]) -> list[str]:
+  """Parses `argv` into `values`, which have a `config`; returns the rest.
+
+  Raises:
+    InputError: for what absl or ml_collections refuse, in one line.
+  """
+  try:
+    rest = values(overview.located(argv))
+    config: Any = values["config"].value
+    if config is None:
+      raise InputError("no configuration; name one with --config")
+    _ = config.keys()  # a file that is missing says so only when read
+    return rest
+  except (flags.Error, ValueError, TypeError, OSError) as error:
+    line = str(error).splitlines()[-1].strip()  # after any traceback
+  except (ImportError, SyntaxError) as error:
+    line = f"the configuration cannot be read: {str(error).splitlines()[0]}"
+  except (AttributeError, KeyError) as error:  # how ml_collections says it
+    line = f"the configuration has no key {str(error).strip(chr(34))}"
+  raise InputError(line)
+
+
+def default_workdir(text: str) -> pathlib.Path:
+  """A place of its own for every configuration, given as JSON."""
+  return pathlib.Path("runs") / hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,1 @@
+"""Generation of one modality from the codes of another."""
