@@ -38,15 +38,15 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "similarity": {"inputs", "nearest"},
   "frozen": {"buckets", "build", "codebook", "data", "methods"},
   "tokenizer": {
-    *("build", "codes", "data", "frozen", "inputs", "media", "similarity"),
-    "train",
+    *("build", "codes", "data", "frozen", "inputs", "interop", "media"),
+    *("similarity", "train"),
   },
   "tasks": {"codes", "codebook", "nearest", "similarity", "toc"},
   "tasks/generation": {"nn", "tasks"},
   "workdir": set(),
   "jobs": {"*"},
   "settings": {"overview"},
-  "flags": {"settings"},
+  "flags": {"overview", "settings"},
   "overview": set(),
   "command": {"experiment", "flags", "overview"},
   "api": {"build", "cache", "jobs", "settings"},
@@ -69,9 +69,9 @@ def modules():
 
 
 def room(name):
-  if name in MAY:
-    return name
-  return name.split("/")[0]
+  parts = name.split("/")
+  above = ("/".join(parts[:i]) for i in range(len(parts), 0, -1))
+  return next((place for place in above if place in MAY), parts[0])
 
 
 def imports(path):

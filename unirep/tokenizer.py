@@ -26,6 +26,7 @@ from unirep.data import pipeline
 from unirep.data.sample import PRESENT, Source
 from unirep.errors import InputError
 from unirep.frozen import Frozen
+from unirep.interop import exported
 from unirep.similarity import States
 from unirep.train import checkpoint
 
@@ -179,6 +180,21 @@ class Tokenizer(Frozen):
       for i in range(0, len(idx_BxT), rows)
     ]
     return np.concatenate(made)
+
+  def export(self, folder: str | pathlib.Path) -> dict[str, Any]:
+    """Writes the model as programs that run without this package.
+
+    Args:
+      folder: made if needed; see `unirep.interop.exported` for what is in it.
+
+    Returns:
+      What its `model.json` says.
+
+    Raises:
+      InputError: where a package that it needs is missing.
+    """
+    given = self._network, self._params, self.codebook, self.settings
+    return exported.write(pathlib.Path(folder), *given)
 
   def states(
     self,

@@ -75,8 +75,8 @@ def test_told_keeps_dimensions_in_units_of_their_deviation():
 def test_the_judge_tells_real_things_apart(across):
   rng = np.random.default_rng(0)
   label_U = rng.integers(3, size=300)
-  x = rng.normal(0, 0.5, (300, 6, across, 2))
-  x[np.arange(300), 1 + label_U] += 2
+  x = rng.normal(0, 0.5, (300, 9, across, 2))
+  x[np.arange(300), 1 + 3 * label_U] += 2  # training moves by one
   x = x.astype(np.float32)
   made = judge.train(jax.random.key(0), x[:200], label_U[:200], steps=300)
   class_U, feature_UxF = judge.seen(made, x[200:])

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from unirep import build, files
+from unirep import build, files, toc
 from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.codes import Codes
@@ -84,8 +84,9 @@ def run(
   paths = check(config)
   models = {path: load(path) for path in paths}
   train, test = (_split(config, s) for s in ("train", config.split))
-  for path, model in models.items():
-    targets(config, path, model, test)  # what can be refused is refused first
+  for path, model in models.items():  # what can be refused is refused first
+    targets(config, path, model, test)
+    _kept(config, model)
   workdirs.claim(workdir, build.as_json(config))
   began, rows = time.perf_counter(), []
   for path, model in models.items():
@@ -143,6 +144,8 @@ def check(config: Config) -> list[str]:
     value = functools.reduce(lambda x, key: x[key], name.split("."), config)
     if value < number:
       raise InputError(f"{name}={value} must be at least {number}")
+  if config.toc.keep < 0:
+    raise InputError(f"toc.keep={config.toc.keep} must not be negative")
   if config.flow.reach % 2 != 1:
     raise InputError(f"flow.reach={config.flow.reach} must be odd")
   if not 0 <= config.flow.drop < 1:
@@ -201,16 +204,11 @@ def _learn(config, model, target, parts, key, say) -> Learned:
   train, test = parts
   known = raw.of(train.source, target, "")
   x = raw.stack(known, len(train.source))
-  keep = config.toc.keep
-  mask_D = None
-  if keep:
-    code_KxD = model.codebook
-    mask_D = evaluate.swept(config, code_KxD, [keep], model.awake)[0]
   trained = flow.train(
     jax.random.fold_in(key, 0),
     x,
     train.codes.idx[target],
-    flow.told(model.codebook, mask_D),
+    flow.told(model.codebook, _kept(config, model)),
     flow.Options(**config.flow),
     say,
   )
@@ -225,6 +223,18 @@ def _learn(config, model, target, parts, key, say) -> Learned:
     mean=x.mean((0, 1)),
     decoder=_decoder(model, target, train.source, x),
   )
+
+
+def _kept(config, model) -> np.ndarray | None:
+  """The dimensions that TOC keeps; None for all."""
+  keep, code_KxD = config.toc.keep, model.codebook
+  if not keep:
+    return None
+  try:
+    toc.check_keep(keep, code_KxD.shape[1], tuple(config.toc.top_share))
+  except ValueError as error:
+    raise InputError(f"toc.keep={keep}: {error}") from error
+  return evaluate.swept(config, code_KxD, [keep], model.awake)[0]
 
 
 def _decoder(model, target, source, x) -> baseline.Decoder:
