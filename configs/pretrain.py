@@ -4,7 +4,7 @@ python -m unirep.main --config=configs/pretrain.py --workdir=runs/first
 
 Variants, separated by commas after a colon:
   method=fcid|dcid               the newer and the older method of the family
-  data=synthetic|digits|grid|utd|arrays|media
+  data=synthetic|digits|grid|utd|arrays|media|photos
                                  what to learn from (default synthetic)
   preset=clean|released          the method mended, or as published
   size=small|paper|tiny          paper: the published widths; tiny: for tests
@@ -18,7 +18,10 @@ from ml_collections import ConfigDict
 
 CHOICES = {
   "method": ("fcid", "dcid"),
-  "data": ("synthetic", "digits", "grid", "utd", "arrays", "media"),
+  "data": (
+    *("synthetic", "digits", "grid", "utd", "arrays", "media"),
+    "photos",
+  ),
   "preset": ("clean", "released"),
   "size": ("small", "paper", "tiny"),
 }
@@ -86,7 +89,9 @@ def get_config(arg: str = "") -> ConfigDict:
 
   {"clean": clean, "released": released}[variant["preset"]](config)
   sources = {"synthetic": synthetic, "digits": digits, "grid": grid, "utd": utd}
-  {**sources, "arrays": arrays, "media": media}[variant["data"]](config)
+  {**sources, "arrays": arrays, "media": media, "photos": photos}[
+    variant["data"]
+  ](config)
   {"small": small, "paper": paper, "tiny": tiny}[variant["size"]](config)
   {"fcid": fcid, "dcid": dcid}[variant["method"]](config, variant["preset"])
   return config
@@ -297,6 +302,16 @@ def media(config: Any) -> None:
     "path": "",  # the work directory of an extraction
     "holdout": 0.1,  # share that is held out where no split is validation
     "holdout_seed": 0,
+  }
+
+
+def photos(config: Any) -> None:
+  """Photos and captions that configs/extract.py wrote: no time, no seconds."""
+  media(config)
+  config.modalities, config.fine = ("image", "text"), ()
+  config.encoders = {
+    "image": {"kind": "vector", "specific": 256},
+    "text": {"kind": "sequence", "specific": 256},
   }
 
 

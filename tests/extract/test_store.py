@@ -87,6 +87,19 @@ def test_hostile_rows_of_a_table(tmp_path):
   assert failed == [str(i) for i in range(1, len(paths))]
 
 
+def test_samples_of_one_file_share_an_id(tmp_path):
+  for name in ("a", "b"):
+    filming.wav(tmp_path / f"{name}.wav", filming.tone(440, 16000, 1.0))
+  lines = ["b.wav,one", "a.wav,two", "b.wav,three", ",four", ",five"]
+  text = "audio,text\n" + "".join(f"{line}\n" for line in lines)
+  (tmp_path / "t.csv").write_text(text)
+  extract(tmp_path / "t.csv", tmp_path / "out")
+  ids = np.load(tmp_path / "out/features/train/label/id.npy").tolist()
+  assert ids[0] == ids[2]
+  assert len({*ids}) == 4
+  assert not (tmp_path / "out/features/train/label/class.npy").exists()
+
+
 @pytest.fixture
 def media(tmp_path):
   folder = tmp_path / "in"

@@ -41,9 +41,11 @@ def assemble(
   """Joins parts; `features` is whole or not there.
 
   Each split is a folder as `unirep.data.arrays` reads it: MODALITY.npy, in
-  which rows of samples that lack it are NaN, length/MODALITY.npy, and
-  label/class.npy where there are classes. `samples.csv` says which sample a row
-  is, `manifest.json` what made it. A modality that no sample has is left out.
+  which rows of samples that lack it are NaN, length/MODALITY.npy,
+  label/class.npy where there are classes, and label/id.npy, in which samples
+  of one file are equal, where there are any. `samples.csv` says which sample a
+  row is, `manifest.json` what made it. A modality that no sample has is left
+  out.
 
   Args:
     folder: where `features` and `failed.csv` go.
@@ -66,6 +68,7 @@ def assemble(
     )
   members = _members(rows, found)
   numbers = samples.classes(found)
+  shared = {x: i for i, x in enumerate(sorted({s.group for s in found}))}
   manifest = {
     **head,
     "extractors": {m: head["extractors"][m] for m in there},
@@ -82,9 +85,13 @@ def assemble(
     for m in there:
       _join(into / f"{m}.npy", parts, f"feature/{m}", mine)
       _join(into / "length" / f"{m}.npy", parts, f"length/{m}", mine)
+    of_split = [found[rows[i].sample] for i in np.flatnonzero(mine)]
     if numbers:
-      names = [found[rows[i].sample].label for i in np.flatnonzero(mine)]
-      _write_labels(into / "label", [numbers[name] for name in names])
+      of_class = [numbers[sample.label] for sample in of_split]
+      _write_label(into / "label" / "class.npy", of_class)
+    if len(shared) < len(found):
+      of_file = [shared[sample.group] for sample in of_split]
+      _write_label(into / "label" / "id.npy", of_file)
     files.write_json(into / MANIFEST, manifest)
   fields = "split", "row", "id", "label", "segments"
   _write_csv(building / SAMPLES, fields, _listed(rows, found))
@@ -102,9 +109,9 @@ def _members(rows, found) -> dict[str, np.ndarray]:
   return {split: mine for split, mine in members.items() if mine.any()}
 
 
-def _write_labels(folder: pathlib.Path, labels: Sequence[int]) -> None:
-  folder.mkdir()
-  np.save(folder / "class.npy", np.array(labels, np.int32))
+def _write_label(path: pathlib.Path, labels: Sequence[int]) -> None:
+  path.parent.mkdir(exist_ok=True)
+  np.save(path, np.array(labels, np.int32))
 
 
 def _survey(parts, modalities) -> tuple[list[Row], list, list[str]]:

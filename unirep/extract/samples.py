@@ -202,7 +202,9 @@ def _row(folder, columns, number: int, row: Mapping) -> Sample:
     start=start,
     end=end,
     problem=problem,
-    group=min(cells[key] for key in files) if files else take["id"],
+    group=min(cells[key] for key in files)
+    if files
+    else take["id"] or str(number),
   )
 
 
