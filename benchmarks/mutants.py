@@ -36,6 +36,8 @@ ROOMS = {
   "methods": ("model", "wiring", "dcid", "missing"),
   "train/step.py": ("model", "wiring"),
   "tasks/probing": ("probe", "scores", "criteria", "golden_tasks", "wiring"),
+  "tasks/retrieval": ("ranks", "retrieval"),
+  "tasks/generation": ("generation",),
   "tasks": ("tasks", "shared_codes", "wiring"),
   "jobs": ("evaluation", "jobs", "wiring", "configs"),
 }

@@ -10,7 +10,7 @@ import pytest
 import recordings
 from recordings import NAMES, lines, video
 
-from unirep.data import sample
+from unirep.data import raw, sample
 from unirep.data.datasets import grid, grid_files
 from unirep.data.datasets.grid import Grid
 from unirep.errors import InputError
@@ -120,6 +120,27 @@ def test_cosines_are_those_of_scipy():
     np.testing.assert_allclose(
       grid.cosines(frames, down, right), expected.reshape(3, -1), atol=1e-5
     )
+
+
+def test_what_can_be_seen_and_heard(published):
+  source = Grid("test", path=str(published))
+  shown, features = source.raw(), source[0]["features"]
+  for m in ("video", "audio"):
+    x = shown[m].at(0)
+    assert x.shape == (grid.TIME, grid.SEGMENT, 1, 64)
+    np.testing.assert_array_equal(x.reshape(grid.TIME, -1), features[m])
+  seen = shown["video"].show(shown["video"].at(0))
+  frames = source._clips.frame_NxFxHxW[0] / 255
+  assert seen.kind == raw.PICTURES
+  # Pictures of one grey are all in their lowest coefficients.
+  np.testing.assert_allclose(seen.values, frames[:, 1:-1, 1:-1], atol=0.01)
+  heard = shown["audio"].show(shown["audio"].at(0)[:5])
+  assert (heard.kind, heard.seconds) == (raw.SOUND, 1.0)
+  assert heard.values.shape == (100, 257)
+  # A tone is loudest where it is.
+  pitch = 300 + 10 * (sum(map(ord, "".join(source._clips.names[0]))) % 90)
+  loudest = heard.values.mean(0).argmax() * 16000 / 512
+  assert abs(loudest - pitch) < 100
 
 
 def test_moved_clips_carry_their_words_along(cropped):

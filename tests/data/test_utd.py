@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import recordings
 
-from unirep.data import sample
+from unirep.data import raw, sample
 from unirep.data.datasets import utd
 from unirep.data.datasets.utd import Utd
 from unirep.errors import InputError
@@ -115,3 +115,24 @@ def test_what_is_missing_is_said(tmp_path, path, monkeypatch):
 def test_the_data_set():
   sizes = [len(Utd(s, path=str(SHARED))) for s in utd.SUBJECTS]
   assert sizes == [323, 108, 430]
+
+
+def test_what_can_be_shown(path):
+  source = Utd("test", path=str(path))
+  shown = source.raw()
+  features = source[3]["features"]
+  mean, deviation = source._scale["skeleton"]
+  for m, samples in utd.SAMPLES.items():
+    x = shown[m].at(3)
+    assert x.shape[:3] == (utd.TIME, samples, 1)
+    np.testing.assert_array_equal(x.reshape(utd.TIME, -1), features[m])
+  joints = shown["skeleton"].show(shown["skeleton"].at(3))
+  assert (joints.kind, joints.values.shape) == (raw.JOINTS, (40, 20, 3))
+  expected = features["skeleton"].reshape(40, 60) * deviation + mean
+  np.testing.assert_allclose(joints.values.reshape(40, 60), expected)
+  assert {i for bone in joints.bones for i in bone} == {*range(20)}
+  depth = shown["depth"].show(shown["depth"].at(3))
+  assert (depth.kind, depth.values.shape) == (raw.PICTURES, (20, 15, 15))
+  assert depth.values.min() >= 0
+  curves = shown["inertial"].show(shown["inertial"].at(3)[:2])
+  assert (curves.kind, curves.values.shape) == (raw.CURVES, (16, 6))

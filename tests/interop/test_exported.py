@@ -125,6 +125,33 @@ def test_all_ways_give_the_codes_of_the_model_from_threads(model, folder):
     assert len([*pool.map(one, range(500))]) == 500
 
 
+def test_warm_calls_compile_nothing(model, folder):
+  space: dict = {"__name__": "serve"}
+  exec(loader(), space)
+  programs = {m: space["Codes"](folder, m) for m in model.modalities}
+  compiled = []
+  jax.monitoring.register_event_duration_secs_listener(
+    lambda name, _, **__: compiled.append("backend_compile" in name)
+  )
+
+  def ask(counts, seed):
+    for m, samples in itertools.product(model.modalities, counts):
+      x = drawn(model, m, samples, 4, seed)
+      model.encode({m: x})
+      model.encode_clips({m: x})
+      model.search({m: x}, {m: drawn(model, m, 8, 4)}, k=2)
+      programs[m](drawn(model, m, 8, 4, seed))
+
+  try:
+    ask((1, 8, 2, 5), 0)
+    assert any(compiled)
+    compiled.clear()
+    ask((1, 8, 2, 5), 1)
+    assert not any(compiled)
+  finally:
+    jax.monitoring.clear_event_listeners()
+
+
 def test_a_missing_package_is_named(model, tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
   with pytest.raises(InputError, match=r"safetensors: pip install 'unirep\["):

@@ -126,6 +126,7 @@ def test_dimensions_that_toc_drops_are_not_told(model, fsdd, tmp_path):
     ({"targets": ("text",)}, "nothing of 'text' that can be seen or heard"),
     ({"targets": ("smell",)}, "nothing of 'smell'"),
     ({"label": "nothing"}, "label=nothing"),
+    ({"label": "class", "split": "x"}, "split='x'"),
     ({"at": ()}, "at=()"),
     ({"sampling_steps": 0}, "sampling_steps=0"),
     ({"flow": {"reach": 2}}, "flow.reach=2"),

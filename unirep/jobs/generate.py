@@ -175,6 +175,12 @@ def targets(
     raise InputError(
       f"label={config.label}: the data has {', '.join(source[0]['labels'])}"
     )
+  shape = source[0]["labels"][config.label].shape
+  if shape not in ((), *((len(known[m].at(0)),) for m in names)):
+    raise InputError(
+      f"label={config.label} has shape {shape}: a class of a sample, or of each"
+      " of its steps, is wanted"
+    )
   return names
 
 
