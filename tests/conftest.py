@@ -23,7 +23,7 @@ from rich.console import Console  # noqa: E402
 LONG = {  # seconds of files that must not start last
   **{"test_processes": 80, "test_sharding": 85, "test_main": 70},
   **{"test_missing": 65, "test_jobs": 50, "test_sweep": 45, "test_model": 50},
-  **{"test_missing_modalities": 45, "test_configs": 45, "test_recipes": 40},
+  **{"test_missing_modalities": 45, "test_configs": 45, "test_generate": 45},
   **{"test_extraction": 40, "test_wiring": 35},
 }
 SESSION = "UNIREP_TEST_SESSION"  # a folder of all workers: programs, a run

@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 from rich.console import Console
@@ -10,7 +9,7 @@ from test_configs import Watched, leaves
 
 import unirep
 from unirep import similarity
-from unirep.configs import pretrain, retrieve
+from unirep.configs import retrieve
 from unirep.data.generated.synthetic import SyntheticEvents
 from unirep.errors import InputError
 from unirep.jobs import dispatch
@@ -19,23 +18,6 @@ from unirep.tasks import bags
 
 QUIET = Console(quiet=True)
 KEEP = (8, 16)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-  """The work directory of two tiny steps."""
-  workdir = tmp_path_factory.mktemp("trained") / "run"
-  config = pretrain.get_config("size=tiny")
-  config.data.train_size, config.data.test_size = 24, 16
-  # So that two steps wake several codes.
-  config.codes.update({"threshold": 1e-6, "agreed": 0.0, "until": 1.0})
-  devices = jax.devices
-  jax.devices = lambda: devices()[:1]
-  try:
-    dispatch.run(config, workdir, QUIET)
-  finally:
-    jax.devices = devices
-  return workdir
 
 
 @pytest.fixture(scope="module")
