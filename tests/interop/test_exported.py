@@ -6,6 +6,7 @@ import itertools
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -150,6 +151,19 @@ def test_warm_calls_compile_nothing(model, folder):
     assert not any(compiled)
   finally:
     jax.monitoring.clear_event_listeners()
+
+
+def test_a_damaged_checkpoint_is_one_line(trained, tmp_path):
+  copy = tmp_path / "run"
+  shutil.copytree(trained, copy)
+  for path in (p for p in (copy / "checkpoints").rglob("d/*") if p.is_file()):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+  with pytest.raises(InputError, match=r"checkpoint") as caught:
+    unirep.load(copy).export(tmp_path / "new")
+  assert "\n" not in str(caught.value)
+  assert not (tmp_path / "new").exists()
 
 
 def test_a_missing_package_is_named(model, tmp_path, monkeypatch):
