@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from unirep import build, inputs, media
+from unirep import build, decoded, inputs, media
 from unirep import codes as coded
 from unirep import similarity as alike
 from unirep.codes import Codes
@@ -93,6 +93,7 @@ class Tokenizer(Frozen):
     return self._codes({**(features or {}), **named}, lengths, clip=True)
 
   encode_files = media.encode  # codes of raw media
+  decode = decoded.decode  # features of codes
 
   similarity, search = alike.between, alike.search
 
@@ -134,52 +135,6 @@ class Tokenizer(Frozen):
       m: [table[i] for i in idx] if isinstance(idx, list) else table[idx]
       for m, idx in self.encode(features, lengths, **named).items()
     }
-
-  def decode(
-    self, codes: Any, modality: str, /, like: Any, *, rows: int = 256
-  ) -> np.ndarray:
-    """Features that the decoders of pretraining make of codes.
-
-    What codes leave out is the mean of what they leave out of other samples; so
-    this is no drawing of a sample, see `unirep.tasks.generation` for one.
-
-    Args:
-      codes: (B, T) of any modality.
-      modality: whose features to make.
-      like: features of it, as in `encode`: (N, T, ...) of as many steps.
-      rows: so many of them are looked at.
-
-    Returns:
-      Features (B, T, ...), as the decoders restore them.
-
-    Raises:
-      InputError: for an unknown modality, codes that are none, or another
-        number of steps.
-    """
-    x = self.check({modality: like})[modality]
-    idx_BxT = np.asarray(codes)
-    if idx_BxT.ndim != 2 or not np.issubdtype(idx_BxT.dtype, np.integer):
-      raise InputError(f"codes must be integers (B, T), got {idx_BxT.shape}")
-    if not idx_BxT.size or not (
-      idx_BxT.min() >= 0 and idx_BxT.max() < len(self.codebook)
-    ):
-      raise InputError(f"codes must lie in 0..{len(self.codebook) - 1}")
-    fine = modality in self._network.fine
-    if isinstance(x, list) or idx_BxT.shape[1] != (x.shape[1] if fine else 1):
-      raise InputError(
-        f"like: {modality!r} needs {idx_BxT.shape[1]} steps in each sample"
-      )
-    left_out, decode = self._decoding
-    rest = left_out(self._params, modality, x[:rows], None)
-    made = [
-      np.asarray(
-        decode(
-          self._params, modality, self.codebook, idx_BxT[i : i + rows], rest
-        )
-      )
-      for i in range(0, len(idx_BxT), rows)
-    ]
-    return np.concatenate(made)
 
   def export(self, folder: str | pathlib.Path) -> dict[str, Any]:
     """Writes the model as programs that run without this package.

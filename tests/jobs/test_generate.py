@@ -15,7 +15,7 @@ from unirep.configs import generate, pretrain
 from unirep.data import raw, sources
 from unirep.data.generated.digits import Digits
 from unirep.errors import InputError
-from unirep.jobs import dispatch, gallery
+from unirep.jobs import dispatch, gallery, generators
 from unirep.jobs import generate as job
 
 QUIET = Console(quiet=True)
@@ -198,10 +198,10 @@ def test_a_sound_can_be_found_again_in_its_spectrum(fsdd):
 
 def test_one_code_is_that_of_all_steps():
   one = np.array([[3], [4]])
-  assert job.stepwise(one, 2).tolist() == [[3, 3], [4, 4]]
-  assert job.stepwise(one.repeat(2, 1), 2).shape == (2, 2)
+  assert generators.stepwise(one, 2).tolist() == [[3, 3], [4, 4]]
+  assert generators.stepwise(one.repeat(2, 1), 2).shape == (2, 2)
   with pytest.raises(InputError, match="2 steps"):
-    job.stepwise(one.repeat(2, 1), 3)
+    generators.stepwise(one.repeat(2, 1), 3)
 
 
 def test_samples_that_are_drawn_are_of_many_classes():

@@ -68,7 +68,6 @@ def assemble(
     )
   members = _members(rows, found)
   numbers = samples.classes(found)
-  shared = {x: i for i, x in enumerate(sorted({s.group for s in found}))}
   manifest = {
     **head,
     "extractors": {m: head["extractors"][m] for m in there},
@@ -85,19 +84,22 @@ def assemble(
     for m in there:
       _join(into / f"{m}.npy", parts, f"feature/{m}", mine)
       _join(into / "length" / f"{m}.npy", parts, f"length/{m}", mine)
-    of_split = [found[rows[i].sample] for i in np.flatnonzero(mine)]
-    if numbers:
-      of_class = [numbers[sample.label] for sample in of_split]
-      _write_label(into / "label" / "class.npy", of_class)
-    if len(shared) < len(found):
-      of_file = [shared[sample.group] for sample in of_split]
-      _write_label(into / "label" / "id.npy", of_file)
+    own = [found[rows[i].sample] for i in np.flatnonzero(mine)]
+    _write_labels(into / "label", own, numbers, _shared(found))
     files.write_json(into / MANIFEST, manifest)
   fields = "split", "row", "id", "label", "segments"
   _write_csv(building / SAMPLES, fields, _listed(rows, found))
   files.write_json(building / MANIFEST, manifest)
   building.rename(folder / FEATURES)
   return manifest
+
+
+def _shared(found: Sequence[Sample]) -> dict[str, int]:
+  """A number for every file, if any of them is that of several samples."""
+  groups = sorted({sample.group for sample in found})
+  if len(groups) == len(found):
+    return {}
+  return {group: number for number, group in enumerate(groups)}
 
 
 def _members(rows, found) -> dict[str, np.ndarray]:
@@ -109,9 +111,21 @@ def _members(rows, found) -> dict[str, np.ndarray]:
   return {split: mine for split, mine in members.items() if mine.any()}
 
 
-def _write_label(path: pathlib.Path, labels: Sequence[int]) -> None:
-  path.parent.mkdir(exist_ok=True)
-  np.save(path, np.array(labels, np.int32))
+def _write_labels(
+  folder: pathlib.Path,
+  found: Sequence[Sample],
+  numbers: Mapping[str, int],
+  shared: Mapping[str, int],
+) -> None:
+  """Classes, and which samples share a file; either if there are any."""
+  labels = {
+    "class": [numbers[sample.label] for sample in found] if numbers else [],
+    "id": [shared[sample.group] for sample in found] if shared else [],
+  }
+  for name, number_N in labels.items():
+    if number_N:
+      folder.mkdir(exist_ok=True)
+      np.save(folder / f"{name}.npy", np.array(number_N, np.int32))
 
 
 def _survey(parts, modalities) -> tuple[list[Row], list, list[str]]:

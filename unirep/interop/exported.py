@@ -55,11 +55,7 @@ def write(
   exports, tensors = _needed("jax.export"), _needed("safetensors.numpy")
   _needed("flatbuffers")
   folder.mkdir(parents=True, exist_ok=True)
-  flat, tree = jax.tree_util.tree_flatten_with_path(params)
-  arrays = {
-    jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
-    for path, leaf in flat
-  }
+  arrays, tree = _named(params)
   arrays[CODEBOOK] = np.asarray(code_KxD)
   about: dict[str, Any] = {
     "format": FORMAT,
@@ -91,6 +87,16 @@ def write(
     tensors.save_file({name: arrays[name] for name in sorted(needed)}, part)
   files.write_json(folder / ABOUT, json.loads(json.dumps(about)))
   return about
+
+
+def _named(params) -> tuple[dict[str, np.ndarray], Any]:
+  """Arrays by their path, and how they were nested."""
+  flat, tree = jax.tree_util.tree_flatten_with_path(params)
+  arrays = {
+    jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
+    for path, leaf in flat
+  }
+  return arrays, tree
 
 
 def _program(exports, network, m, shape, tree, arrays, settings):

@@ -3,63 +3,22 @@
 import functools
 import pathlib
 import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 from rich.console import Console
 
-from unirep import build, files, toc
+from unirep import build, files
 from unirep import workdir as workdirs
 from unirep.build import Config
-from unirep.codes import Codes
 from unirep.data import raw, sources
-from unirep.data.raw import Raw
 from unirep.data.sample import Source
 from unirep.errors import InputError
-from unirep.jobs import evaluate, gallery, retrieve, tables
-from unirep.tasks.generation import baseline, flow, judge, table
-from unirep.tasks.generation.flow import Flow
-from unirep.tasks.generation.judge import Judge
-from unirep.tasks.generation.table import DECODER, FLOW, MEAN, REAL, SHUFFLED
+from unirep.jobs import gallery, generators, retrieve, tables
+from unirep.jobs.generators import Split
+from unirep.tasks.generation import table
 from unirep.tokenizer import Tokenizer, load
-
-RIDGE_SAMPLES = 500  # of training, that the baseline is fit on
-
-
-class Split(NamedTuple):
-  """What a model makes of the samples of a split.
-
-  Attributes:
-    source: the samples.
-    codes: theirs.
-    label: (N, T) or (N,), what the judge tells apart.
-  """
-
-  source: Source
-  codes: Codes
-  label: np.ndarray
-
-
-class Learned(NamedTuple):
-  """What was learned to make one modality.
-
-  Attributes:
-    raw: of the split that is looked at.
-    x: its samples (N, T, H, W, C).
-    flow: see there.
-    judge: see there.
-    mean: of training samples, (T, H, W, C).
-    decoder: the baseline.
-  """
-
-  raw: Raw
-  x: np.ndarray
-  flow: Flow
-  judge: Judge
-  mean: np.ndarray
-  decoder: baseline.Decoder
 
 
 def run(
@@ -83,29 +42,24 @@ def run(
   console = console or Console()
   paths = check(config)
   models = {path: load(path) for path in paths}
-  train, test = (_split(config, s) for s in ("train", config.split))
+  train, test = (
+    sources.source(config.data, "clips", split)
+    for split in ("train", config.split)
+  )
   for path, model in models.items():  # what can be refused is refused first
     targets(config, path, model, test)
-    _kept(config, model)
+    generators.kept(config, model)
   workdirs.claim(workdir, build.as_json(config))
   began, rows = time.perf_counter(), []
   for path, model in models.items():
-    names = targets(config, path, model, test)
-    parts = [_encoded(config, model, source) for source in (train, test)]
+    parts = [generators.encoded(config, model, each) for each in (train, test)]
     shown = []
-    for i, target in enumerate(names):
+    for i, target in enumerate(targets(config, path, model, test)):
       key = jax.random.fold_in(jax.random.key(config.seed), i)
       say = functools.partial(_say, console, f"{path}: {target}", config)
-      learned = _learn(config, model, target, parts, key, say)
-      made = _made(config, model, target, parts[1], learned, key)
-      found = table.rows(
-        target,
-        _things(made, parts[1].label, learned.judge),
-        _things({"": learned.x}, parts[1].label, learned.judge)[""],
-        learned.judge,
-        at=config.at,
-        seed=config.seed,
-      )
+      learned = generators.learn(config, model, target, parts, key, say)
+      made = generators.make(config, model, target, parts[1], learned, key)
+      found = _judged(config, target, parts[1], learned, made)
       rows += [{"checkpoint": path, **row._asdict()} for row in found]
       shown.append((target, learned, made))
     if path == paths[0]:
@@ -127,6 +81,26 @@ def run(
     soft_wrap=True,
   )
   return results
+
+
+def _judged(config, target, test: Split, learned, made):
+  real = generators.things({"": learned.x}, test.label, learned.judge)[""]
+  return table.rows(
+    target,
+    generators.things(made, test.label, learned.judge),
+    real,
+    learned.judge,
+    at=config.at,
+    seed=config.seed,
+  )
+
+
+def _say(console, what, config, steps, loss):
+  if steps == config.flow.steps or steps % 500 == 0:
+    console.print(
+      f"{what}: step {steps} of {config.flow.steps}, loss {loss:.3f}",
+      soft_wrap=True,
+    )
 
 
 def check(config: Config) -> list[str]:
@@ -182,119 +156,6 @@ def targets(
       " of its steps, is wanted"
     )
   return names
-
-
-def _split(config, split) -> Source:
-  return sources.source(config.data, "clips", split)
-
-
-def _encoded(config, model: Tokenizer, source: Source) -> Split:
-  codes = model.codes(source)
-  return Split(source, codes, codes.labels[config.label])
-
-
-def _say(console, what, config, steps, loss):
-  if steps == config.flow.steps or steps % 500 == 0:
-    console.print(
-      f"{what}: step {steps} of {config.flow.steps}, loss {loss:.3f}",
-      soft_wrap=True,
-    )
-
-
-def _classes(label) -> int:
-  """How many; the last one of steps is background."""
-  return int(label.max()) + (label.ndim == 1)
-
-
-def _learn(config, model, target, parts, key, say) -> Learned:
-  train, test = parts
-  known = raw.of(train.source, target, "")
-  x = raw.stack(known, len(train.source))
-  trained = flow.train(
-    jax.random.fold_in(key, 0),
-    x,
-    train.codes.idx[target],
-    flow.told(model.codebook, _kept(config, model)),
-    flow.Options(**config.flow),
-    say,
-  )
-  real = table.things(x, train.label, _classes(train.label))
-  return Learned(
-    raw=raw.of(test.source, target, ""),
-    x=raw.stack(raw.of(test.source, target, ""), len(test.source)),
-    flow=trained,
-    judge=judge.train(
-      jax.random.fold_in(key, 1), real.x_UxHxWxC, real.label_U, **config.judge
-    ),
-    mean=x.mean((0, 1)),
-    decoder=_decoder(model, target, train.source, x),
-  )
-
-
-def _kept(config, model) -> np.ndarray | None:
-  """The dimensions that TOC keeps; None for all."""
-  keep, code_KxD = config.toc.keep, model.codebook
-  if not keep:
-    return None
-  try:
-    toc.check_keep(keep, code_KxD.shape[1], tuple(config.toc.top_share))
-  except ValueError as error:
-    raise InputError(f"toc.keep={keep}: {error}") from error
-  return evaluate.swept(config, code_KxD, [keep], model.awake)[0]
-
-
-def _decoder(model, target, source, x) -> baseline.Decoder:
-  count = min(RIDGE_SAMPLES, len(source))
-  samples = (source[i]["features"][target] for i in range(count))
-  like = np.stack([*samples])
-
-  def features(idx_NxT):
-    return model.decode(idx_NxT, target, like)
-
-  return baseline.fit(features, like, x[:count])
-
-
-def _made(
-  config, model, target, test: Split, learned: Learned, key
-) -> dict[tuple[str, str], np.ndarray]:
-  """(way, whose codes) -> what becomes of them, (N, T, H, W, C)."""
-  own_NxT = test.codes.idx[target]
-  draw = functools.partial(
-    flow.sample,
-    learned.flow,
-    jax.random.fold_in(key, 2),
-    guidance=config.guidance,
-    steps=config.sampling_steps,
-  )
-  made = {}
-  order = [target, *(m for m in model.modalities if m != target)]
-  told = {m: stepwise(test.codes.idx[m], own_NxT.shape[1]) for m in order}
-  for m, idx_NxT in told.items():
-    made[FLOW, m] = draw(idx_NxT)
-    made[DECODER, m] = learned.decoder(idx_NxT)
-  rng = np.random.default_rng(config.seed)
-  shuffled = rng.permutation(own_NxT.reshape(-1)).reshape(own_NxT.shape)
-  made[SHUFFLED, target] = draw(shuffled)
-  made[MEAN, target] = np.broadcast_to(learned.mean, learned.x.shape)
-  made[REAL, target] = learned.x
-  return made
-
-
-def stepwise(idx_NxT: np.ndarray, steps: int) -> np.ndarray:
-  """Codes of so many steps: one code is that of all of them."""
-  N, T = idx_NxT.shape
-  if steps == T:
-    return idx_NxT
-  if T == 1:
-    return np.broadcast_to(idx_NxT, (N, steps))
-  raise InputError(f"codes of {T} steps can't say what {steps} steps are")
-
-
-def _things(
-  made: Mapping[Any, np.ndarray], label, judged: Judge
-) -> dict[Any, table.Things]:
-  classes = judged.network.classes
-  return {key: table.things(x, label, classes) for key, x in made.items()}
 
 
 def _show(config, workdir, test: Split, shown) -> None:

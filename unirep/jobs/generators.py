@@ -1,0 +1,186 @@
+"""What makes a modality: a flow, the decoders of pretraining, and a judge.
+
+Dimensions: N samples, T time, H/W/C a raw step.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from unirep import toc
+from unirep.build import Config
+from unirep.codes import Codes
+from unirep.data import raw
+from unirep.data.raw import Raw
+from unirep.data.sample import Source
+from unirep.errors import InputError
+from unirep.jobs import evaluate
+from unirep.tasks.generation import baseline, flow, judge, table
+from unirep.tasks.generation.flow import Flow
+from unirep.tasks.generation.judge import Judge
+from unirep.tasks.generation.table import DECODER, FLOW, MEAN, REAL, SHUFFLED
+from unirep.tokenizer import Tokenizer
+
+RIDGE_SAMPLES = 500  # of training, that the baseline is fit on
+
+
+class Split(NamedTuple):
+  """What a model makes of the samples of a split.
+
+  Attributes:
+    source: the samples.
+    codes: theirs.
+    label: (N, T) or (N,), what the judge tells apart.
+  """
+
+  source: Source
+  codes: Codes
+  label: np.ndarray
+
+
+class Learned(NamedTuple):
+  """What was learned to make one modality.
+
+  Attributes:
+    raw: of the split that is looked at.
+    x: its samples (N, T, H, W, C).
+    flow: see there.
+    judge: see there.
+    mean: of training samples, (T, H, W, C).
+    decoder: the baseline.
+  """
+
+  raw: Raw
+  x: np.ndarray
+  flow: Flow
+  judge: Judge
+  mean: np.ndarray
+  decoder: baseline.Decoder
+
+
+def encoded(config: Config, model: Tokenizer, source: Source) -> Split:
+  """Samples with their codes and labels."""
+  codes = model.codes(source)
+  return Split(source, codes, codes.labels[config.label])
+
+
+def _classes(label) -> int:
+  """How many; the last one of steps is background."""
+  return int(label.max()) + (label.ndim == 1)
+
+
+def learn(
+  config: Config,
+  model: Tokenizer,
+  target: str,
+  parts: Sequence[Split],
+  key: jax.Array,
+  say: Callable[[int, float], None],
+) -> Learned:
+  """Learns to make one modality, and to judge it.
+
+  Args:
+    config: as `configs/generate.py` gives it.
+    model: the frozen model.
+    target: the modality.
+    parts: training samples, and those that are looked at.
+    key: of all draws.
+    say: is told steps and loss of the flow.
+  """
+  train, test = parts
+  known = raw.of(train.source, target, "")
+  x = raw.stack(known, len(train.source))
+  trained = flow.train(
+    jax.random.fold_in(key, 0),
+    x,
+    train.codes.idx[target],
+    flow.told(model.codebook, kept(config, model)),
+    flow.Options(**config.flow),
+    say,
+  )
+  real = table.things(x, train.label, _classes(train.label))
+  return Learned(
+    raw=raw.of(test.source, target, ""),
+    x=raw.stack(raw.of(test.source, target, ""), len(test.source)),
+    flow=trained,
+    judge=judge.train(
+      jax.random.fold_in(key, 1), real.x_UxHxWxC, real.label_U, **config.judge
+    ),
+    mean=x.mean((0, 1)),
+    decoder=_decoder(model, target, train.source, x),
+  )
+
+
+def kept(config: Config, model: Tokenizer) -> np.ndarray | None:
+  """The dimensions that TOC keeps; None for all."""
+  keep, code_KxD = config.toc.keep, model.codebook
+  if not keep:
+    return None
+  try:
+    toc.check_keep(keep, code_KxD.shape[1], tuple(config.toc.top_share))
+  except ValueError as error:
+    raise InputError(f"toc.keep={keep}: {error}") from error
+  return evaluate.swept(config, code_KxD, [keep], model.awake)[0]
+
+
+def _decoder(model, target, source, x) -> baseline.Decoder:
+  count = min(RIDGE_SAMPLES, len(source))
+  samples = (source[i]["features"][target] for i in range(count))
+  like = np.stack([*samples])
+
+  def features(idx_NxT):
+    return model.decode(idx_NxT, target, like)
+
+  return baseline.fit(features, like, x[:count])
+
+
+def make(
+  config: Config,
+  model: Tokenizer,
+  target: str,
+  test: Split,
+  learned: Learned,
+  key: jax.Array,
+) -> dict[tuple[str, str], np.ndarray]:
+  """(way, whose codes) -> what becomes of them, (N, T, H, W, C)."""
+  own_NxT = test.codes.idx[target]
+  draw = functools.partial(
+    flow.sample,
+    learned.flow,
+    jax.random.fold_in(key, 2),
+    guidance=config.guidance,
+    steps=config.sampling_steps,
+  )
+  made = {}
+  order = [target, *(m for m in model.modalities if m != target)]
+  told = {m: stepwise(test.codes.idx[m], own_NxT.shape[1]) for m in order}
+  for m, idx_NxT in told.items():
+    made[FLOW, m] = draw(idx_NxT)
+    made[DECODER, m] = learned.decoder(idx_NxT)
+  rng = np.random.default_rng(config.seed)
+  shuffled = rng.permutation(own_NxT.reshape(-1)).reshape(own_NxT.shape)
+  made[SHUFFLED, target] = draw(shuffled)
+  made[MEAN, target] = np.broadcast_to(learned.mean, learned.x.shape)
+  made[REAL, target] = learned.x
+  return made
+
+
+def stepwise(idx_NxT: np.ndarray, steps: int) -> np.ndarray:
+  """Codes of so many steps: one code is that of all of them."""
+  N, T = idx_NxT.shape
+  if steps == T:
+    return idx_NxT
+  if T == 1:
+    return np.broadcast_to(idx_NxT, (N, steps))
+  raise InputError(f"codes of {T} steps can't say what {steps} steps are")
+
+
+def things(
+  made: Mapping[Any, np.ndarray], label: np.ndarray, judged: Judge
+) -> dict[Any, table.Things]:
+  """What the judge looks at, of each way to make samples."""
+  classes = judged.network.classes
+  return {key: table.things(x, label, classes) for key, x in made.items()}
