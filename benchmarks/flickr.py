@@ -27,11 +27,13 @@ def main(argv=None):
   with args.to.open("w", encoding="utf-8", newline="") as file:
     writer = csv.writer(file)
     writer.writerow(("image", "text", "split"))
+    written = 0
     for row in rows:
       photo = (args.photos / row["image"]).resolve()
       if photo.is_file() and row["split"] in SPLITS:
         writer.writerow((photo, row["caption"], SPLITS[row["split"]]))
-  print(f"{len(rows)} captions are in {args.to}")
+        written += 1
+  print(f"{written} of {len(rows)} captions are in {args.to}")
 
 
 if __name__ == "__main__":

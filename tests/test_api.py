@@ -2,6 +2,7 @@
 
 import pathlib
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
@@ -28,6 +29,11 @@ def test_a_configuration_by_name_with_changed_keys():
     ("pretrain", {"stepz": 1}, "no key stepz"),
     ("pretrain", {"optimizer.x.y": 1}, "no key optimizer.x.y"),
     ("pretrain", {"steps": "many"}, "steps='many'"),
+    ("pretrain", {"steps": None}, "steps=None"),
+    ("pretrain", {"steps": True}, "steps=True"),
+    ("pretrain", {"optimizer": {"bogus": 1}}, "no key optimizer.bogus"),
+    ("pretrain", {"optimizer": 3}, "optimizer=3"),
+    (None, {}, "None is no name"),
   ],
 )
 def test_what_is_wrong_is_said_in_one_line(name, changes, line):
@@ -67,6 +73,26 @@ def test_bars_are_all_that_is_shown(capfd):
   console = api._Bars()
   console.print("a table")
   assert capfd.readouterr() == ("", "")
+
+
+def test_parts_paths_and_numbers_are_taken():
+  config = unirep.config(
+    "retrieve",
+    checkpoints=[pathlib.Path("a"), "b"],
+    resamples=np.int64(7),
+    toc={"keep": (4, 8)},
+  )
+  assert config.checkpoints == ("a", "b")
+  assert config.resamples == 7
+  assert config.toc.keep == (4, 8)
+  assert config.toc.top_share == (1, 0)
+  assert unirep.config(pathlib.Path("configs/toc.py")).job == "toc"
+
+
+def test_arguments_of_the_program_are_its_own(monkeypatch):
+  argv = ["x", "--config=other.py", "--config.nokey=77", "--flagfile=/none"]
+  monkeypatch.setattr("sys.argv", argv)
+  assert unirep.config("pretrain:size=tiny").job == "pretrain"
 
 
 def test_a_place_for_every_configuration():

@@ -115,10 +115,11 @@ def generate(
 
 
 def _run(job, given, workdir, verbose, changes) -> Results:
-  if isinstance(given, str):
+  if not isinstance(given, ConfigDict):
     made: Any = settings.config(given, **changes)
   else:
-    copy = ConfigDict(given.copy_and_resolve_references())
+    own: Any = given.copy_and_resolve_references()
+    copy = ConfigDict(own)
     made = settings.changed(copy, changes)
   if made.get("job") != job:
     raise InputError(

@@ -20,39 +20,57 @@ def decode(
 
   Args:
     model: a `Tokenizer`.
-    codes: (B, T) of any modality.
+    codes: (B, T) of any modality, -1 for none.
     modality: whose features to make.
-    like: features of it, as in `encode`: (N, T, ...) of as many steps.
+    like: features of it, (N, T, ...) of as many steps, all valid.
     rows: so many of them are looked at.
 
   Returns:
-    Features (B, T, ...), as the decoders restore them.
+    Features (B, T, ...), as the decoders restore them; 0 where no code is.
 
   Raises:
     InputError: for an unknown modality, codes that are none, or another
       number of steps.
   """
+  if isinstance(like, list) and len({len(x) for x in like}) == 1:
+    like = np.stack(like)
   x = model.check({modality: like})[modality]
-  idx_BxT = np.asarray(codes)
+  idx_BxT: Any = np.asarray(codes) if _even(codes) else np.zeros(())
   if idx_BxT.ndim != 2 or not np.issubdtype(idx_BxT.dtype, np.integer):
-    raise InputError(f"codes must be integers (B, T), got {idx_BxT.shape}")
-  if not idx_BxT.size or not (
-    idx_BxT.min() >= 0 and idx_BxT.max() < len(model.codebook)
-  ):
-    raise InputError(f"codes must lie in 0..{len(model.codebook) - 1}")
+    raise InputError(
+      "codes must be integers (B, T), got"
+      f" {idx_BxT.dtype} of shape {idx_BxT.shape}"
+    )
+  known = len(model.codebook)
+  if not idx_BxT.size or not (idx_BxT.min() >= -1 and idx_BxT.max() < known):
+    raise InputError(f"codes must lie in 0..{known - 1}, or be -1 for none")
   fine = modality in model._network.fine
-  if isinstance(x, list) or idx_BxT.shape[1] != (x.shape[1] if fine else 1):
+  steps = x.shape[1] if isinstance(x, np.ndarray) else None
+  if idx_BxT.shape[1] != (steps if fine else 1):
     raise InputError(
       f"like: {modality!r} needs {idx_BxT.shape[1]} steps in each sample"
     )
+  if rows < 1:
+    raise InputError(f"rows={rows} must be at least 1")
   left_out, decode = model._decoding
   rest = left_out(model._params, modality, x[:rows], None)
-  made = [
-    np.asarray(
-      decode(
-        model._params, modality, model.codebook, idx_BxT[i : i + rows], rest
-      )
+  made = []
+  for i in range(0, len(idx_BxT), rows):
+    part = np.maximum(idx_BxT[i : i + rows], 0)
+    made.append(
+      np.asarray(decode(model._params, modality, model.codebook, part, rest))
     )
-    for i in range(0, len(idx_BxT), rows)
-  ]
-  return np.concatenate(made)
+  none_BxT = idx_BxT < 0
+  found = np.concatenate(made)
+  return np.where(
+    none_BxT.reshape(none_BxT.shape + (1,) * (found.ndim - 2)), 0, found
+  )
+
+
+def _even(codes) -> bool:
+  """Whether rows are of one length."""
+  return (
+    np.ndim(codes) > 0
+    if not isinstance(codes, list)
+    else (len({np.shape(row) for row in codes}) == 1)
+  )

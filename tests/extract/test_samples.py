@@ -116,6 +116,16 @@ def test_a_table(tmp_path):
   assert (z.files, z.group) == ({}, "z")
 
 
+def test_rows_that_share_any_file_stay_together(tmp_path):
+  rows = write(
+    tmp_path / "t.csv",
+    "image,audio\nc.jpg,a.wav\n./c.jpg,b.wav\nd.jpg,b.wav\ne.jpg,\n,\n",
+  )
+  groups = [s.group for s in rows]
+  assert groups[0] == groups[1] == groups[2]
+  assert len({*groups}) == 3
+
+
 def test_rows_that_say_nothing_sensible_fail_alone(tmp_path):
   rows = write(
     tmp_path / "t.csv",

@@ -119,10 +119,19 @@ def test_several_checkpoints_have_a_mean(model, fsdd, tmp_path):
     ({"label": "nothing"}, "label=nothing"),
     ({"label": "class", "split": "x"}, "split='x'"),
     ({"at": ()}, "at=()"),
+    ({"at": (1.5,)}, "at=(1.5,)"),
     ({"toc": {"keep": 1000}}, "toc.keep=1000"),
     ({"sampling_steps": 0}, "sampling_steps=0"),
     ({"flow": {"reach": 2}}, "flow.reach=2"),
+    ({"flow": {"reach": -1}}, "flow.reach=-1"),
     ({"flow": {"drop": 1.0}}, "flow.drop=1.0"),
+    ({"flow": {"decay": 1.0}}, "flow.decay=1.0"),
+    ({"flow": {"learning_rate": -1.0}}, "flow.learning_rate=-1.0"),
+    ({"flow": {"drop": 0.0}, "guidance": 2.0}, "needs flow.drop"),
+    ({"guidance": float("nan")}, "guidance=nan"),
+    ({"seed": -1}, "seed=-1"),
+    ({"data": {"test_size": 0}}, "size must be at least 1"),
+    ({"data": {"validation_size": 0}, "split": "validation"}, "no samples"),
     ({"data": {"source": "synthetic"}}, "data.source=synthetic"),
   ],
 )
@@ -130,7 +139,7 @@ def test_what_is_wrong_is_said_in_one_line(
   model, fsdd, tmp_path, changes, line
 ):
   config = config_of(model, fsdd)
-  if changes.get("data"):
+  if changes.get("data", {}).get("source"):
     del config.data.fsdd
   config.update(changes)
   with pytest.raises(InputError) as caught:
@@ -147,6 +156,14 @@ def test_codes_are_decoded_to_features(model):
   codes = tokenizer.encode(audio=audio)["audio"]
   made = tokenizer.decode(codes, "audio", audio)
   assert made.shape == audio.shape
+  some = tokenizer.decode(
+    np.where(np.arange(10) < 4, codes, -1), "audio", audio
+  )
+  np.testing.assert_array_equal(some[:, 4:], 0)
+  np.testing.assert_allclose(some[:, :4], made[:, :4], atol=1e-4)
+  np.testing.assert_array_equal(
+    tokenizer.decode(codes, "audio", [*audio]), made
+  )
   equal = tokenizer.decode(codes[:1], "audio", audio)
   np.testing.assert_allclose(made[:1], equal, atol=1e-4)
   video = rng.standard_normal((2, 10, 7, 7, 64)).astype(np.float32)
@@ -154,6 +171,7 @@ def test_codes_are_decoded_to_features(model):
   for wrong, name, like, line in (
     (codes.astype(float), "audio", audio, "integers"),
     (codes - 100, "audio", audio, "must lie in 0"),
+    ([[1], [1, 2]], "audio", audio, "must be integers"),
     (codes[:0], "audio", audio, "must lie in 0"),
     (codes[:, :3], "audio", audio, "3 steps"),
     (codes, "smell", audio, "no modality"),
@@ -194,6 +212,22 @@ def test_a_sound_can_be_found_again_in_its_spectrum(fsdd):
   assert (cell.values >= 0).all()
   with pytest.raises(InputError, match="can't be heard"):
     gallery.wave(cell._replace(kind=raw.PICTURES))
+
+
+def test_a_model_of_other_data_is_refused_at_once(trained, fsdd, tmp_path):
+  config = config_of(trained, fsdd)
+  with pytest.raises(InputError, match=r"audio|video|text"):
+    dispatch.run(config, tmp_path / "new", QUIET)
+  assert not (tmp_path / "new").exists()
+
+
+def test_classes_that_training_lacks_are_refused():
+  config = generate.get_config("data=digits")
+  steps = np.array([[0, 2], [1, 2]])
+  assert generators.classes(config, steps, steps[:1]) == 2
+  assert generators.classes(config, np.array([0, 1]), np.array([1, -1])) == 2
+  with pytest.raises(InputError, match="class 1 is in split=test"):
+    generators.classes(config, steps[:1], steps)
 
 
 def test_one_code_is_that_of_all_steps():

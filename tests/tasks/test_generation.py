@@ -95,6 +95,7 @@ def test_frechet_distance_of_normal_sets():
   expected = apart + sum(np.trace(c) for c in covariance) - 2 * root
   assert judge.frechet(one, other) == pytest.approx(expected, rel=1e-9)
   assert judge.frechet(one, one) == pytest.approx(0, abs=1e-6)
+  assert np.isnan(judge.frechet(one[:1], one))
 
 
 def test_diversity_is_the_mean_distance_within_classes():
@@ -117,14 +118,29 @@ def test_diversity_is_the_mean_distance_within_classes():
 def test_what_is_found_counts_ties_by_expectation():
   made = np.array([[0.0], [0.0], [5.0], [9.0]])
   real = np.array([[0.0], [0.0], [5.0], [0.0]])
-  found = table.found(made, real, np.arange(4), (1, 2, 4), seed=0)
+  number = np.arange(4)
+  found = table.found(made, number, real, number, (1, 2, 4))
   # The first two tie with two others; the third is right; the last is behind
   # the one at 5, and ties with two.
   assert found["r@1"] == pytest.approx((1 / 3 + 1 / 3 + 1 + 0) / 4)
   assert found["r@2"] == pytest.approx((2 / 3 + 2 / 3 + 1 + 1 / 3) / 4)
   assert found["r@4"] == 1
-  by_class = table.found(made, real, np.array([0, 0, 1, 0]), (1,), seed=0)
+  label = np.array([0, 0, 1, 0])
+  by_class = table.found(made, label, real, label, (1,))
   assert by_class["r@1"] == pytest.approx((1 + 1 + 1 + 0) / 4)
+  # Nothing in the gallery is right for three of them, which are not asked.
+  some = table.found(made, number, real[:1], number[:1], (1,))
+  assert some["r@1"] == 1
+
+
+def test_the_gallery_has_each_thing_once():
+  x = np.array([1, 2, 1, 1, 2], np.float32).reshape(5, 1, 1, 1)
+  label = np.array([0, 0, 0, 1, 0])
+  found = table.distinct(table.Things(x, label, label, False), 0)
+  assert found.x_UxHxWxC.reshape(-1).tolist() == [1, 2, 1]
+  assert found.label_U.tolist() == [0, 0, 1]
+  each = table.distinct(table.Things(x, label, np.arange(5), True), 0)
+  assert each.right_U.tolist() == [*range(5)]
 
 
 def test_things_are_steps_with_an_event_or_whole_samples():
@@ -145,17 +161,19 @@ def test_every_score_of_everything_is_a_row():
   label_U = np.arange(40) % 2
   x = rng.standard_normal((40, 4, 4, 1)).astype(np.float32)
   x[label_U == 1] += 3
-  real = table.Things(x, label_U, label_U)
+  real = table.Things(x, label_U, label_U, False)
   judged = judge.train(jax.random.key(0), x, label_U, steps=60)
   wrong = real._replace(x_UxHxWxC=x[::-1])
   made = {("flow", "b"): real, ("flow", "a"): wrong, ("real", "b"): real}
-  rows = [*table.rows("b", made, real, judged, at=(1,), seed=0)]
+  rows = [*table.rows("b", made, real, wrong, judged, at=(1,), seed=0)]
   assert len(rows) == 3 * 4
   cell = {(r.representation, r.source, r.metric): r for r in rows}
   assert cell["flow", "b", "accuracy"].value == 1
   assert cell["flow", "a", "accuracy"].value == 0
   assert cell["flow", "a", "accuracy"].ceiling == 1
   assert cell["flow", "a", "accuracy"].chance == 0.5
+  assert cell["flow", "a", "r@1"].gallery == 40
+  assert cell["flow", "a", "accuracy"].gallery is None
   assert cell["real", "b", "diversity"].value == pytest.approx(1)
   assert cell["real", "b", "frechet"].value == pytest.approx(0, abs=1e-4)
 
@@ -166,5 +184,9 @@ def test_the_baseline_is_a_ridge_regression_from_features():
   weight = rng.standard_normal((5, 4))
   x = (like @ weight + 2).reshape(30, 3, 2, 2, 1)
   decoder = baseline.fit(lambda idx: like[: len(idx)], like, x)
-  made = decoder(np.full((10, 3), -1))
+  made = decoder(np.zeros((10, 3), int))
   np.testing.assert_allclose(made, x[:10], atol=0.02)
+  none = decoder(np.full((10, 3), -1))
+  np.testing.assert_allclose(
+    none, np.broadcast_to(x.mean((0, 1)), x[:10].shape), atol=1e-5
+  )

@@ -165,7 +165,30 @@ def table(path: pathlib.Path, columns: Iterable[str]) -> list[Sample]:
     s._replace(problem="has no label, others have")
     if labelled and not s.label and not s.problem
     else s
-    for s in found
+    for s in _joined(found, path.parent)
+  ]
+
+
+def _joined(found: Sequence[Sample], folder: pathlib.Path) -> list[Sample]:
+  """The samples, those that share a file, whichever, in one group."""
+  above: dict[str, str] = {}
+
+  def top(name):
+    while above.setdefault(name, name) != name:
+      name = above[name]
+    return name
+
+  names = [
+    sorted(os.path.relpath(path, folder) for path in sample.files.values())
+    for sample in found
+  ]
+  for own in names:
+    for name in own[1:]:
+      one, other = sorted((top(own[0]), top(name)))
+      above[other] = one
+  return [
+    sample._replace(group=top(own[0])) if own else sample
+    for sample, own in zip(found, names, strict=True)
   ]
 
 
@@ -202,9 +225,7 @@ def _row(folder, columns, number: int, row: Mapping) -> Sample:
     start=start,
     end=end,
     problem=problem,
-    group=min(cells[key] for key in files)
-    if files
-    else take["id"] or str(number),
+    group=take["id"] or str(number),
   )
 
 

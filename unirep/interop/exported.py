@@ -54,7 +54,10 @@ def write(
   """
   exports, tensors = _needed("jax.export"), _needed("safetensors.numpy")
   _needed("flatbuffers")
-  folder.mkdir(parents=True, exist_ok=True)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise InputError(f"{folder}: {error.strerror}") from error
   arrays, tree = _named(params)
   arrays[CODEBOOK] = np.asarray(code_KxD)
   about: dict[str, Any] = {

@@ -1,6 +1,7 @@
 """Generation: a modality is made from codes of others that it never saw."""
 
 import functools
+import math
 import pathlib
 import time
 from typing import Any
@@ -47,7 +48,8 @@ def run(
     for split in ("train", config.split)
   )
   for path, model in models.items():  # what can be refused is refused first
-    targets(config, path, model, test)
+    for each in (train, test):
+      targets(config, path, model, each)
     generators.kept(config, model)
   workdirs.claim(workdir, build.as_json(config))
   began, rows = time.perf_counter(), []
@@ -89,6 +91,7 @@ def _judged(config, target, test: Split, learned, made):
     target,
     generators.things(made, test.label, learned.judge),
     real,
+    learned.known,
     learned.judge,
     at=config.at,
     seed=config.seed,
@@ -120,11 +123,24 @@ def check(config: Config) -> list[str]:
       raise InputError(f"{name}={value} must be at least {number}")
   if config.toc.keep < 0:
     raise InputError(f"toc.keep={config.toc.keep} must not be negative")
-  if config.flow.reach % 2 != 1:
-    raise InputError(f"flow.reach={config.flow.reach} must be odd")
-  if not 0 <= config.flow.drop < 1:
-    raise InputError(f"flow.drop={config.flow.drop} must lie in 0..1")
-  if not config.at or min(config.at) < 1:
+  if config.flow.reach < 1 or config.flow.reach % 2 != 1:
+    raise InputError(f"flow.reach={config.flow.reach} must be odd, from 1")
+  for name in ("drop", "decay"):
+    if not 0 <= config.flow[name] < 1:
+      raise InputError(f"flow.{name}={config.flow[name]} must lie in 0..1")
+  if not 0 < config.flow.learning_rate < math.inf:
+    rate = config.flow.learning_rate
+    raise InputError(f"flow.learning_rate={rate} must be positive")
+  if not 0 <= config.guidance < math.inf:
+    raise InputError(f"guidance={config.guidance} must be 0 or more")
+  if config.guidance != 1 and not config.flow.drop:
+    raise InputError(
+      f"guidance={config.guidance} needs flow.drop: a flow that has seen"
+      " samples without codes"
+    )
+  if config.seed < 0:
+    raise InputError(f"seed={config.seed} must not be negative")
+  if not config.at or not all(isinstance(k, int) and k > 0 for k in config.at):
     raise InputError(f"at={config.at} must be one or more numbers from 1")
   return paths
 
@@ -134,6 +150,8 @@ def targets(
 ) -> tuple[str, ...]:
   """Modalities to make: those asked for, or all that can be shown."""
   where = f"data.source={config.data.source}"
+  if not len(source):
+    raise InputError(f"{where}: a split has no samples")
   fine = model.settings["fine"]
   known = getattr(source, "raw", dict)()
   names = config.targets or tuple(m for m in fine if m in known)
@@ -145,6 +163,11 @@ def targets(
       )
   if not names:
     raise InputError(f"{where}: nothing of {', '.join(fine)} can be shown")
+  given = source[0]["features"]
+  lacks = [m for m in model.modalities if m not in given]
+  if lacks:
+    raise InputError(f"{where} has no modality {lacks[0]!r}, but {path} has")
+  model.check({m: given[m][None] for m in model.modalities})
   if config.label not in source[0]["labels"]:
     raise InputError(
       f"label={config.label}: the data has {', '.join(source[0]['labels'])}"
@@ -161,7 +184,10 @@ def targets(
 def _show(config, workdir, test: Split, shown) -> None:
   """Draws some samples, and writes what can be heard."""
   row_R = chosen(test.label, config.drawn)
-  at = {m: _at(test.label, row_R, learned.x) for m, learned, _ in shown}
+  at = {
+    m: _at(test.label, row_R, learned.judge.network.classes)
+    for m, learned, _ in shown
+  }
   gallery.draw(workdir / "samples.png", test.source, shown, row_R, at)
   gallery.sounds(workdir / "sounds", shown, row_R)
 
@@ -174,9 +200,9 @@ def chosen(label: np.ndarray, count: int) -> np.ndarray:
   return order_N[place.round().astype(int)]
 
 
-def _at(label, row_R, x):
+def _at(label, row_R, count):
   """The step of each sample that is drawn; all of them for whole samples."""
   if label.ndim == 1:
     return [slice(None)] * len(row_R)
-  event = label < label.max()
+  event = (label >= 0) & (label < count)
   return [slice(t, t + 1) for t in event[row_R].argmax(1).tolist()]

@@ -21,7 +21,14 @@ from unirep.jobs import evaluate
 from unirep.tasks.generation import baseline, flow, judge, table
 from unirep.tasks.generation.flow import Flow
 from unirep.tasks.generation.judge import Judge
-from unirep.tasks.generation.table import DECODER, FLOW, MEAN, REAL, SHUFFLED
+from unirep.tasks.generation.table import (
+  DECODER,
+  FLOW,
+  MEAN,
+  REAL,
+  SHUFFLED,
+  Things,
+)
 from unirep.tokenizer import Tokenizer
 
 RIDGE_SAMPLES = 500  # of training, that the baseline is fit on
@@ -49,6 +56,7 @@ class Learned(NamedTuple):
     x: its samples (N, T, H, W, C).
     flow: see there.
     judge: see there.
+    known: real training things.
     mean: of training samples, (T, H, W, C).
     decoder: the baseline.
   """
@@ -57,6 +65,7 @@ class Learned(NamedTuple):
   x: np.ndarray
   flow: Flow
   judge: Judge
+  known: Things
   mean: np.ndarray
   decoder: baseline.Decoder
 
@@ -67,9 +76,21 @@ def encoded(config: Config, model: Tokenizer, source: Source) -> Split:
   return Split(source, codes, codes.labels[config.label])
 
 
-def _classes(label) -> int:
-  """How many; the last one of steps is background."""
-  return int(label.max()) + (label.ndim == 1)
+def classes(config: Config, train: np.ndarray, test: np.ndarray) -> int:
+  """How many classes there are; the last label of steps is background.
+
+  Raises:
+    InputError: for a class that training samples lack: no judge knows it.
+  """
+  count = int(max(train.max(), test.max())) + (train.ndim == 1)
+  unknown = np.setdiff1d(test[test < count], train)
+  unknown = unknown[unknown >= 0]
+  if len(unknown):
+    raise InputError(
+      f"label={config.label}: class {unknown[0]} is in split={config.split} and"
+      " not in train"
+    )
+  return count
 
 
 def learn(
@@ -101,7 +122,8 @@ def learn(
     flow.Options(**config.flow),
     say,
   )
-  real = table.things(x, train.label, _classes(train.label))
+  count = classes(config, train.label, test.label)
+  real = table.things(x, train.label, count)
   return Learned(
     raw=raw.of(test.source, target, ""),
     x=raw.stack(raw.of(test.source, target, ""), len(test.source)),
@@ -109,7 +131,8 @@ def learn(
     judge=judge.train(
       jax.random.fold_in(key, 1), real.x_UxHxWxC, real.label_U, **config.judge
     ),
-    mean=x.mean((0, 1)),
+    known=real,
+    mean=x.mean(0),
     decoder=_decoder(model, target, train.source, x),
   )
 
@@ -163,6 +186,11 @@ def make(
   rng = np.random.default_rng(config.seed)
   shuffled = rng.permutation(own_NxT.reshape(-1)).reshape(own_NxT.shape)
   made[SHUFFLED, target] = draw(shuffled)
+  if not all(np.isfinite(x).all() for x in made.values()):
+    raise InputError(
+      f"what the flow makes of {target!r} is not finite; lower"
+      " flow.learning_rate or guidance"
+    )
   made[MEAN, target] = np.broadcast_to(learned.mean, learned.x.shape)
   made[REAL, target] = learned.x
   return made

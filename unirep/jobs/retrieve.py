@@ -203,5 +203,8 @@ def means(rows: Sequence[dict[str, Any]], seeds: int) -> list[dict[str, Any]]:
     found = protocol.estimate([row["value"] for row in group])
     numbers = found._asdict()
     numbers["value"] = numbers.pop("mean")
+    ceilings = [row["ceiling"] for row in group]
+    if None not in ceilings:
+      numbers["ceiling"] = float(np.mean(ceilings))
     means.append({**group[0], **numbers, "checkpoint": None})
   return means

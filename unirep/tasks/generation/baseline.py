@@ -31,9 +31,10 @@ class Decoder(NamedTuple):
   raw: np.ndarray
 
   def __call__(self, idx_NxT: np.ndarray) -> np.ndarray:
-    """Raw steps (N, T, H, W, C) of codes; -1 is taken for code 0."""
-    made = self.features(np.maximum(idx_NxT, 0))
+    """Raw steps (N, T, H, W, C) of codes; their mean where a code is -1."""
+    made = self.features(idx_NxT)
     flat = made.reshape(*idx_NxT.shape, -1) - self.feature_F
+    flat = np.where(idx_NxT[..., None] >= 0, flat, 0)
     x = (flat @ self.weight_FxX).reshape(*idx_NxT.shape, *self.raw.shape)
     return x + self.raw
 

@@ -122,8 +122,11 @@ def _seen(network, params, x):
 def frechet(one_UxF: np.ndarray, other_VxF: np.ndarray) -> float:
   """The Fréchet distance of two sets of features, taken as normal.
 
-  Source: "GANs Trained by a Two Time-Scale Update Rule", NeurIPS 2017.
+  NaN for fewer than two of either, which have no covariance. Source: "GANs
+  Trained by a Two Time-Scale Update Rule", NeurIPS 2017.
   """
+  if min(len(one_UxF), len(other_VxF)) < 2:
+    return float("nan")
   mean, covariance = zip(*map(_moments, (one_UxF, other_VxF)), strict=True)
   root = _root(covariance[0])
   # The trace of the root of a product is that of a symmetric one.
