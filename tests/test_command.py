@@ -81,12 +81,14 @@ def test_a_file_that_is_there_wins(tmp_path, monkeypatch):
 
 def test_the_package_says_what_is_public(tmp_path):
   code = (
-    "import sys, unirep; print(unirep.__version__, dir(unirep));"
+    "import sys, unirep; print(unirep.__version__, *dir(unirep));"
     "assert 'jax' not in sys.modules"
   )
   version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
   shown = run(tmp_path, "-c", code).stdout
-  assert shown.split() == [version["version"], "['__version__',", "'load']"]
+  public = ["__version__", "config", "evaluate", "generate", "load"]
+  public += ["pretrain", "retrieve"]
+  assert shown.split() == [version["version"], *public]
 
 
 def test_an_old_python_is_told_so(monkeypatch, capsys):

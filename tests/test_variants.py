@@ -122,7 +122,8 @@ def test_the_sweep_of_the_docs(tmp_path, monkeypatch):
   root = pathlib.Path(__file__).resolve().parent.parent
   monkeypatch.chdir(root)
   text = (root / "docs" / "running.md").read_text()
-  (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+  blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+  (code,) = (block for block in blocks if "VARIANTS" in block)
   (tmp_path / "sweep.py").write_text(code)
   found = grid.load(tmp_path / "sweep.py", tmp_path)
   assert len(found) == 9
