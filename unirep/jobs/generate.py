@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from unirep import build, files
+from unirep import build
 from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.data import raw, sources
@@ -73,15 +73,8 @@ def run(
     "rows": rows + retrieve.means(rows, len(paths)),
     "config": build.as_json(config),
   }
-  files.write_json(workdir / "results.json", results)
-  text = tables.generation(results)
-  with files.whole(workdir / "results.md") as part:
-    part.write_text(text)
-  console.print(text, soft_wrap=True, markup=False)
-  console.print(
-    f"results.json and .md, samples.png and .pdf are in {workdir}",
-    soft_wrap=True,
-  )
+  text, written = tables.generation(results), "samples.png and .pdf"
+  retrieve.write(results, text, workdir, console, f", {written}")
   return results
 
 

@@ -112,8 +112,9 @@ def learn(
     say: is told steps and loss of the flow.
   """
   train, test = parts
-  known = raw.of(train.source, target, "")
-  x = raw.stack(known, len(train.source))
+  count = classes(config, train.label, test.label)
+  x = raw.stack(raw.of(train.source, target, ""), len(train.source))
+  real = table.things(x, train.label, count)
   trained = flow.train(
     jax.random.fold_in(key, 0),
     x,
@@ -122,8 +123,6 @@ def learn(
     flow.Options(**config.flow),
     say,
   )
-  count = classes(config, train.label, test.label)
-  real = table.things(x, train.label, count)
   return Learned(
     raw=raw.of(test.source, target, ""),
     x=raw.stack(raw.of(test.source, target, ""), len(test.source)),

@@ -63,13 +63,31 @@ def run(
     "rows": rows + means(rows, len(paths)),
     "config": build.as_json(config),
   }
+  write(results, tables.retrieval(results), workdir, console)
+  return results
+
+
+def write(
+  results: dict[str, Any],
+  text: str,
+  workdir: pathlib.Path,
+  console: Console,
+  more: str = "",
+) -> None:
+  """Writes `results.json` and `results.md`, and prints the latter.
+
+  Args:
+    results: of the job.
+    text: its tables, as Markdown.
+    workdir: where to write.
+    console: where to print.
+    more: what else was written, for the last line.
+  """
   files.write_json(workdir / "results.json", results)
-  text = tables.retrieval(results)
   with files.whole(workdir / "results.md") as part:
     part.write_text(text)
   console.print(text, soft_wrap=True, markup=False)
-  console.print(f"results.json and .md are in {workdir}", soft_wrap=True)
-  return results
+  console.print(f"results.json and .md{more} are in {workdir}", soft_wrap=True)
 
 
 def check(config: Config) -> list[str]:

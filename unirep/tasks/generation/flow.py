@@ -58,7 +58,6 @@ class Flow(NamedTuple):
     code_KxD: what codes are told as, with a row of zeros behind: no code.
     center: mean of a step, its shape (H, W, C).
     spread: deviation from it, a number.
-    losses: of training, the mean of every `CHUNK` steps.
   """
 
   network: Velocity
@@ -66,7 +65,6 @@ class Flow(NamedTuple):
   code_KxD: jax.Array
   center: np.ndarray
   spread: float
-  losses: np.ndarray
 
 
 def told(code_KxD: Any, keep_D: Any = None) -> np.ndarray:
@@ -117,13 +115,11 @@ def train(
   )
   kept = jax.tree.map(jnp.copy, params)
   state = params, kept, optimizer.init(params)
-  losses = []
   for first in range(0, options.steps, CHUNK):
     step = jnp.arange(first, min(first + CHUNK, options.steps))
     state, loss = _chunk(network, options, state, data, key, step)
-    losses.append(float(loss))
-    progress(int(step[-1]) + 1, losses[-1])
-  return Flow(network, state[1], data["code"], center, spread, np.array(losses))
+    progress(int(step[-1]) + 1, float(loss))
+  return Flow(network, state[1], data["code"], center, spread)
 
 
 def _optimizer(options: Options) -> optax.GradientTransformation:

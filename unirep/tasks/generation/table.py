@@ -18,7 +18,6 @@ from unirep.tasks.rows import Row
 
 FLOW, DECODER = "flow", "decoder"
 SHUFFLED, MEAN, REAL = "shuffled codes", "mean", "real"
-WAYS = (FLOW, DECODER, SHUFFLED, MEAN, REAL)
 GALLERY = 1000  # distinct real things that are searched, at most
 NOTES = {
   False: "of steps with an event; right is any real one of the same class",
@@ -75,7 +74,7 @@ def rows(
 
   Args:
     target: the modality.
-    made: (one of `WAYS`, whose codes) -> things, in the order of `real`.
+    made: (how it was made, whose codes) -> things, in the order of `real`.
     real: what they should be like.
     known: real ones of training; how far they are from `real` is what is left
       to a perfect model.
