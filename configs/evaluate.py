@@ -38,6 +38,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.job = "evaluate"
   config.checkpoint = ""  # work directory of a pretraining run
   config.seed = 0
+  config.allow_changed = False  # True: go on with other data or another model
   config.seeds = 5  # probes of each kind
   config.tasks = TASKS if variant["task"] == "all" else (variant["task"],)
   # Modalities; empty: those that have a code a step, or else all.

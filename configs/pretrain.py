@@ -42,6 +42,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.checkpoint_seconds = 30.0  # ... that time since the last one
   config.checkpoints_kept = 2
   config.checkpoints_required = False  # True: end where one can't be written
+  config.allow_changed = False  # True: go on with other data or another model
   config.wandb = ""  # a project of Weights & Biases; needs unirep[wandb]
   config.workers = 0  # processes that load data; 0 loads in this one
   config.dtype = "float32"  # of the networks; codes and losses stay in float32

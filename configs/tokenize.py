@@ -24,5 +24,6 @@ def get_config(arg: str = "") -> ConfigDict:
   config.media = ""  # or a folder or .csv file of raw media
   config.workers = 1  # processes that read media; 0 reads in this one
   config.timeout = 300.0  # seconds after which a worker gives a file up
+  config.allow_changed = False  # True: go on with other data or another model
   config.missing = False  # True: a sample's features all NaN are missing
   return config

@@ -10,7 +10,6 @@ LEAVES = {"errors", "files", "parallel/collectives"}  # for everyone
 MAY = {  # room -> what it may import besides itself and the leaves
   "errors": set(),
   "files": set(),
-  "digests": set(),
   "parallel": set(),
   "parallel/collectives": set(),
   "toc": set(),
@@ -25,7 +24,8 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "losses": {"nn"},  # two of them own networks
   "methods": {"nn", "losses", "codebook", "growth"},
   "methods/method": set(),
-  "train": {"digests", "methods/method", "parallel"},  # no loss and no network
+  "train": {"methods/method", "parallel"},  # no loss and no network
+  "checkpoints": {"methods/method", "parallel", "train"},
   "interop": set(),
   "extract": set(),  # raw media in, arrays out
   "codes": {"data"},
@@ -40,8 +40,7 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "frozen": {"buckets", "build", "codebook", "data", "methods"},
   "tokenizer": {
     *("build", "codes", "data", "decoded", "frozen", "inputs", "interop"),
-    "media",
-    *("similarity", "train"),
+    *("checkpoints", "media", "similarity"),
   },
   "tasks": {"codes", "codebook", "nearest", "similarity", "toc"},
   "tasks/generation": {"nn", "tasks"},
@@ -55,7 +54,9 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "__main__": {"command"},
   "main": {"command"},
   "cache": set(),
-  "experiment": {"cache", "flags", "jobs", "parallel", "settings", "train"},
+  "experiment": {
+    *("cache", "checkpoints", "flags", "jobs", "parallel", "settings", "train"),
+  },
 }
 FLAX = {"nn", "losses/club", "losses/cpc", "extract/networks"}
 COLLECTIONS = {"api", "settings", "flags", "build"}

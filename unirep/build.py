@@ -5,12 +5,13 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
 from unirep import codebook, growth, mm_ema, workdir
-from unirep.errors import pick
+from unirep.errors import InputError, pick
 from unirep.losses import club, cmcm, contrast, cpc, objective
 from unirep.methods import recipe as recipes
 from unirep.methods.network import Modality, Network
@@ -21,6 +22,8 @@ from unirep.train.state import Training
 
 Config = Any  # a ConfigDict, whose type stubs know no leaves
 
+# What settings of the wrong kind may raise where they are used.
+BROKEN = (AttributeError, KeyError, TypeError, ValueError, IndexError)
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 
 
@@ -40,6 +43,38 @@ def network(config: Config) -> Network:
     dtype=pick(DTYPES, "dtype", config.dtype),
     **config.model,
   )
+
+
+def shapes(settings: Mapping[str, Any], stored: Mapping[str, Any]) -> Any:
+  """What a configuration says of the arrays of a model.
+
+  Args:
+    settings: of the run, which anyone may have written.
+    stored: {"params": ..., "codebook": ...}, descriptions of arrays; only the
+      widths of features are taken from there.
+
+  Raises:
+    InputError: for settings that describe no network.
+  """
+  try:
+    config = from_json(settings)
+    made = network(config)
+    features = {}
+    for m in made.order:
+      width = made.width(stored["params"], m)
+      shape = 1, 3, *made.kind(m).least, width
+      features[m] = jax.ShapeDtypeStruct(shape, jnp.float32)
+    params = jax.eval_shape(made.init, jax.random.key(0), features)
+    size = config.codebook.size, made.dim
+  except InputError:
+    raise
+  except (*BROKEN, ArithmeticError) as error:
+    line = (str(error).strip() or repr(error)).splitlines()[0]
+    raise InputError(
+      f"the configuration of the run describes no network ({line})"
+    ) from error
+  code_KxD = jax.ShapeDtypeStruct(size, jnp.float32)
+  return {"params": params, "codebook": {"code_KxD": code_KxD}}
 
 
 def training(config: Config) -> Training:

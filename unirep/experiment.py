@@ -9,11 +9,11 @@ import jax
 from rich.console import Console
 
 from unirep import cache, files, flags, settings
+from unirep.checkpoints import saving
 from unirep.errors import InputError
 from unirep.jobs import dispatch
 from unirep.parallel import cluster, lockstep
 from unirep.parallel.preemption import PreemptedError
-from unirep.train import checkpoint
 from unirep.train.loop import NonFiniteError
 
 
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
     return error.exit_code
   except lockstep.LostProcessError as error:
     _leave(f"unirep: {error}\n", error.exit_code)
-  except checkpoint.SaveError as error:
+  except saving.SaveError as error:
     _leave(f"unirep: {error}\n", 1)
   except NonFiniteError as error:
     sys.stderr.write(f"unirep: {error}; the state is in {workdir}/nonfinite\n")

@@ -21,7 +21,7 @@ def whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
   writing fails the old one stays.
   """
   path = pathlib.Path(path)
-  part = path.with_name(f"{path.name}.part")
+  part = path.with_name(f".{path.name}.unirep-part")  # a name of ours alone
   try:
     yield part
     part.replace(path)

@@ -4,6 +4,8 @@ Dimensions: B samples, T time, K codes, D code width.
 """
 
 import functools
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -58,6 +60,17 @@ class Frozen:
       return network.encode(params, code_KxD, features, mask, clip=clip)
 
     self._both, self._either = both, one
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """Of all that codes depend on: settings, weights, codes; 16 digits."""
+    text = json.dumps(self.settings, sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode())
+    for keys, x in jax.tree_util.tree_leaves_with_path(self._params):
+      digest.update(jax.tree_util.keystr(keys).encode())
+      digest.update(np.asarray(x).tobytes())
+    digest.update(self.codebook.tobytes())
+    return digest.hexdigest()[:16]
 
   def __reduce__(self):
     """Pickles what it is made of; programs are compiled where it arrives."""

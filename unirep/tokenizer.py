@@ -21,6 +21,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from unirep import build, decoded, inputs, media
 from unirep import codes as coded
 from unirep import similarity as alike
+from unirep.checkpoints import reading
 from unirep.codes import Codes
 from unirep.data import pipeline
 from unirep.data.sample import PRESENT, Source
@@ -28,7 +29,6 @@ from unirep.errors import InputError
 from unirep.frozen import Frozen
 from unirep.interop import exported
 from unirep.similarity import States
-from unirep.train import checkpoint
 
 
 class Tokenizer(Frozen):
@@ -272,6 +272,8 @@ def load(path: str | pathlib.Path) -> Tokenizer:
   Raises:
     InputError: if there is no checkpoint, or it is damaged.
   """
-  params, codebook, settings = checkpoint.read_model(pathlib.Path(path))
+  params, codebook, settings = reading.read_model(
+    pathlib.Path(path), build.shapes
+  )
   network = build.network(build.from_json(settings))
   return Tokenizer(network, params, codebook["code_KxD"], settings)

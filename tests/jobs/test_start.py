@@ -32,7 +32,7 @@ def other(monkeypatch):
   book |= {"code_KxD": np.ones((4, 3)), "count_K": np.arange(4.0)}
   run = types.SimpleNamespace(params=params, book=book)
   monkeypatch.setattr(
-    start.checkpoint, "read_model", lambda _: (run.params, run.book, {})
+    start.reading, "read_model", lambda *_: (run.params, run.book, {})
   )
   return run
 

@@ -79,6 +79,11 @@ class Arrays:
   def __len__(self) -> int:
     return self._size
 
+  def files(self) -> list[str]:
+    """Where features on disk are, see `data.identity`."""
+    stored = [x for x in self.features.values() if isinstance(x, Column)]
+    return [part.path for column in stored for part in column.parts]
+
   def __getitem__(self, index: int, /) -> Sample:
     index = range(self._size)[index]
     present = {k: v[index] for k, v in self.present.items()}

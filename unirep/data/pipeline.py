@@ -211,6 +211,10 @@ class Subset:
   def __getitem__(self, index: int, /) -> Sample:
     return self._source[int(self._indices[index])]
 
+  def files(self) -> list[str]:
+    """Those of the source, see `data.identity`."""
+    return getattr(self._source, "files", list)()
+
   def raw(self) -> dict[str, Any]:
     """What the source can show of these samples, see `data.raw`."""
     known = getattr(self._source, "raw", dict)()

@@ -44,6 +44,10 @@ class Resampled:
   def __len__(self) -> int:
     return len(self._source)
 
+  def files(self) -> list[str]:
+    """Those of the source, see `data.identity`."""
+    return getattr(self._source, "files", list)()
+
   def __getitem__(self, index: int, /) -> Sample:
     sample = self._source[index]
     features, lengths = dict(sample["features"]), dict(sample["lengths"])

@@ -5,6 +5,7 @@ import pathlib
 from typing import Any
 
 from unirep.build import CODES, DTYPES, Config
+from unirep.checkpoints import reading
 from unirep.data.sources import SOURCES
 from unirep.errors import InputError, pick
 from unirep.jobs import tracking
@@ -12,7 +13,7 @@ from unirep.losses import club, cmcm, contrast
 from unirep.methods.registry import METHODS
 from unirep.nn import encoders
 from unirep.nn.kinds import KINDS
-from unirep.train import checkpoint, optimizer
+from unirep.train import optimizer
 
 CHOICES = {  # leaf -> the registry that it names an entry of
   "method": METHODS,
@@ -74,7 +75,7 @@ def check_pretrain(config: Config) -> None:
   if not 0 <= config.dropout < 1:
     raise InputError(f"dropout={config.dropout} must lie in [0, 1)")
   if config.init_from:
-    checkpoint.find(pathlib.Path(config.init_from))
+    reading.find(pathlib.Path(config.init_from))
   tracking.check(config.wandb)
   if config.codes.rule == "shared":
     _check_shared(config)

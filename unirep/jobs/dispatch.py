@@ -1,11 +1,13 @@
 """Job dispatch."""
 
+import contextlib
 import pathlib
 from typing import Any
 
 import jax
 from rich.console import Console
 
+from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.errors import InputError
 from unirep.jobs import (
@@ -17,6 +19,7 @@ from unirep.jobs import (
   toc,
   tokenize,
 )
+from unirep.parallel import lockstep
 
 JOBS = {
   "pretrain": pretrain.run,
@@ -44,4 +47,8 @@ def run(
     raise InputError(
       f"job={config.job} runs in one process, not {jax.process_count()}"
     )
-  return JOBS[config.job](config, workdir, console)
+  with contextlib.ExitStack() as stack:
+    with lockstep.together():
+      if jax.process_index() == 0:
+        stack.enter_context(workdirs.held(workdir))
+    return JOBS[config.job](config, workdir, console)

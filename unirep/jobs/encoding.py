@@ -1,5 +1,6 @@
 """Codes of whole sources: made once, by all processes, and kept on the way."""
 
+import contextlib
 import hashlib
 import json
 import pathlib
@@ -15,31 +16,47 @@ from unirep import files
 from unirep.codes import Codes
 from unirep.data.pipeline import Subset
 from unirep.data.sample import Source
+from unirep.errors import InputError
 from unirep.parallel import lockstep
 from unirep.tokenizer import Tokenizer
 
 CHUNK = 4096  # samples of a file, before all are one
+DATA = "data.json"  # which data the splits are
 DAY = 24 * 3600  # a lost process is noticed sooner, by its heartbeat
 
 
 def stamp(tokenizer: Tokenizer, *rest: Any) -> str:
   """Names what codes depend on: the model, the layout of files, and `rest`."""
-  what = [coded.LAYOUT, tokenizer.settings, *rest]
-  digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode())
-  digest.update(tokenizer.codebook.tobytes())
-  return digest.hexdigest()[:12]
+  what = [coded.LAYOUT, tokenizer.digest, *rest]
+  text = json.dumps(what, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def glance(source: Source) -> str:
-  """A digest of a source's size and of three samples: cheap, and no proof.
+def remember(
+  workdir: pathlib.Path, name: str, data: str, changed: bool
+) -> None:
+  """Notes which data a split is, for who comes back to the work directory.
 
-  It tells data that were replaced under the same name, in most cases.
+  Args:
+    workdir: claimed.
+    name: of the split.
+    data: see `data.identity`.
+    changed: whether it may be other data than before.
+
+  Raises:
+    InputError: where it is other data, and may not be.
   """
-  digest = hashlib.sha256(str(len(source)).encode())
-  for i in sorted({0, len(source) // 2, len(source) - 1}):
-    for _, x in sorted(source[i]["features"].items()):
-      digest.update(np.ascontiguousarray(x).tobytes())
-  return digest.hexdigest()
+  path, known = workdir / DATA, {}
+  if path.exists():
+    with contextlib.suppress(ValueError):
+      known = json.loads(path.read_text())
+  before = known.get(name, data)
+  if before != data and not changed:
+    raise InputError(
+      f"{workdir} is of other data: {name} was {before!r} and is {data!r}; "
+      "bring back the data, or go on with these by --config.allow_changed"
+    )
+  files.write_json(path, {**known, name: data})
 
 
 def encoded(

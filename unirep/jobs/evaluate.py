@@ -15,7 +15,7 @@ from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.codebook import awake
 from unirep.codes import Codes
-from unirep.data import pipeline, sources
+from unirep.data import identity, pipeline, sources
 from unirep.data.datasets import media
 from unirep.errors import InputError, pick
 from unirep.jobs import encoding, evaluation, report, tables
@@ -231,13 +231,16 @@ def _encode(config, tokenizer, workdir, console, kind, split) -> Codes:
     kind = "clips"  # whose segments have labels as well
   train = split == "train"
   passes = config.probe.passes if train else 1
-  stamp = encoding.stamp(tokenizer, build.as_json(config)["data"], passes)
+  fine = tokenizer.settings["fine"]
+  source = sources.source(config.data, kind, split, fine)
+  data = identity.of(source)
+  encoding.remember(workdir, f"{kind}, {split}", data, config.allow_changed)
+  asked = build.as_json(config)["data"], passes, config.probe.samples
+  stamp = encoding.stamp(tokenizer, data, *asked, config.seed)
   path = workdir / "codes" / f"{kind}-{split}-{stamp}.npz"
   if path.exists():
     return coded.read(path)
   console.print(f"encoding {kind}, {split}", soft_wrap=True)
-  fine = tokenizer.settings["fine"]
-  source = sources.source(config.data, kind, split, fine)
   if split in ("train", "seen"):  # of which the one is the other
     source = pipeline.drawn(source, config.probe.samples, config.seed)
   dropout = jax.random.key(config.seed) if train else None

@@ -13,7 +13,7 @@ import numpy as np
 from unirep import codebook
 from unirep.build import Config
 from unirep.codes import Codes
-from unirep.data import pipeline
+from unirep.data import identity, pipeline
 from unirep.data.sample import Source
 from unirep.jobs import encoding
 from unirep.tasks import classification, localization, sharing
@@ -63,7 +63,7 @@ def encode(
   train = pipeline.drawn(train, config.probe.samples, config.seed)
 
   def codes(name, source, **options):
-    stamp = encoding.stamp(tokenizer, encoding.glance(source))
+    stamp = encoding.stamp(tokenizer, identity.of(source))
     path = folder / f"{name}-{stamp}.npz"
     return encoding.encoded(tokenizer, source, path, **options)
 

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from unirep import build
 from unirep.build import Config
-from unirep.data import pipeline, sources
+from unirep.data import identity, pipeline, sources
 from unirep.data.datasets import media
 from unirep.data.sample import PRESENT, Batch, Source
 from unirep.errors import InputError
@@ -22,6 +22,7 @@ from unirep.methods.network import Network
 from unirep.parallel import mesh as meshes
 from unirep.train import state as states
 from unirep.train.state import Training, TrainState
+from unirep.workdir import IDENTITY
 
 EVEN = 8  # what batches shrink to a multiple of: devices that machines have
 
@@ -87,6 +88,8 @@ def prepare(config: Config) -> Job:
   settings, made = build.as_json(config), media.made(config.data)
   if made:
     settings["extraction"] = made  # what `Tokenizer.encode_files` will need
+  sides = {"train": train, "test": test}
+  settings[IDENTITY] = {name: identity.of(x) for name, x in sides.items()}
   return Job(
     settings=settings,
     network=network,

@@ -1,5 +1,6 @@
 """Pretraining: trains, or goes on training, and evaluates."""
 
+import math
 import pathlib
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from rich.console import Console
 from unirep import files
 from unirep import workdir as workdirs
 from unirep.build import Config
+from unirep.checkpoints import restoring, saving
 from unirep.data import pipeline
 from unirep.errors import InputError
 from unirep.jobs import (
@@ -29,7 +31,7 @@ from unirep.jobs.preparation import Job
 from unirep.parallel import lockstep
 from unirep.parallel import mesh as meshes
 from unirep.tokenizer import Tokenizer
-from unirep.train import checkpoint, log, loop, step
+from unirep.train import log, loop, step
 from unirep.train import state as states
 from unirep.train.state import TrainState
 
@@ -67,9 +69,7 @@ def run(
       workdirs.claim(workdir, job.settings)
   text = preparation.describe(job, config.batch_size)
   console.print(text, soft_wrap=True)
-  manager = checkpoint.open_manager(
-    workdir / workdirs.CHECKPOINTS, config.checkpoints_kept
-  )
+  manager = saving.open_manager(workdir / workdirs.CHECKPOINTS)
   state, how = start(job, config, manager)
   began_at, began = int(state.step), time.perf_counter()
   if how:
@@ -105,11 +105,16 @@ def start(job: Job, config: Config, manager: Any) -> tuple[TrainState, str]:
     InputError: if there are checkpoints, but none can be read, or the newest is
       from behind the last step.
   """
-  restored = checkpoint.restore(manager, job.shapes, job.sharding)
+  root = pathlib.Path(str(manager.directory))
+  restored = restoring.restore(manager, job.shapes, job.sharding)
+  _check_room(root, 0 if restored is None else int(restored[0].step), config)
   if restored is not None:
-    state, place = restored
+    state, place, theirs = restored
+    where = root.parent
+    with lockstep.together():
+      if jax.process_index() == 0:
+        workdirs.compare(f"the checkpoint in {where}", theirs, job.settings)
     if int(state.step) > config.steps:
-      where = pathlib.Path(str(manager.directory)).parent
       raise InputError(
         f"{where} is after step {int(state.step)} already; "
         f"steps={config.steps} must not lie before it"
@@ -123,6 +128,19 @@ def start(job: Job, config: Config, manager: Any) -> tuple[TrainState, str]:
   state, anew = starts.from_run(state, path, job.sharding)
   without = f", which lacks {', '.join(anew)}" if anew else ""
   return state, f"starts from {path}{without}"
+
+
+def _check_room(root: pathlib.Path, first: int, config: Config) -> None:
+  """Raises InputError for a folder where a checkpoint will have to be."""
+  due = [config.steps, *range(0, config.steps, config.checkpoint_every)]
+  with lockstep.together():
+    if jax.process_index() == 0:
+      for step in {*restoring.strangers(root)} & {*due}:
+        if step > first:
+          raise InputError(
+            f"{root / str(step)} is no checkpoint, and is where one will be; "
+            "move it away"
+          )
 
 
 def open_log(
@@ -149,12 +167,12 @@ def train(
 ) -> TrainState:
   """The loop, with its numbers from `config`."""
 
-  def failed(error: checkpoint.SaveError) -> None:
+  def failed(error: saving.SaveError) -> None:
     if config.checkpoints_required:
       raise error
     logging.warning("%s; training goes on", error)
 
-  saver = checkpoint.Saver(manager, failed)
+  saver = saving.Saver(manager, failed, config.checkpoints_kept)
   since = [time.monotonic()]
 
   def save(state: TrainState, last: bool) -> bool:
@@ -162,6 +180,9 @@ def train(
     if not last and not lockstep.same(waited >= config.checkpoint_seconds):
       return False
     since[0] = time.monotonic()
+    workdirs.hold_on(workdir)
+    if bad := states.nonfinite(state):
+      raise loop.NonFiniteError(int(state.step), bad, math.nan, state)
     saver.save(state, job.settings, job.batches.get_state())
     return saver.wait() if last else True
 
@@ -186,8 +207,8 @@ def train(
         save_every=config.checkpoint_every,
       )
   except loop.NonFiniteError as error:
-    broken = checkpoint.open_manager(workdir / workdirs.NONFINITE, 1)
-    kept = checkpoint.Saver(broken, lambda full: logging.warning("%s", full))
+    broken = saving.open_manager(workdir / workdirs.NONFINITE)
+    kept = saving.Saver(broken, lambda full: logging.warning("%s", full), 1)
     kept.save(error.state, job.settings, job.batches.get_state())
     kept.wait()
     raise

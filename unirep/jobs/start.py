@@ -11,8 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from unirep import build
+from unirep.checkpoints import reading
 from unirep.errors import InputError
-from unirep.train import checkpoint
 from unirep.train.state import TrainState
 
 
@@ -44,7 +45,7 @@ def from_run(
     InputError: if no checkpoint is there, or weights or codes have other
       shapes, or none has a name that fits.
   """
-  params, codebook, _ = checkpoint.read_model(path)
+  params, codebook, _ = reading.read_model(path, build.shapes)
   theirs = _leaves(params)
   missing, found = [], 0
 

@@ -10,7 +10,8 @@ from rich.progress import track
 from unirep import build, media
 from unirep import workdir as workdirs
 from unirep.build import Config
-from unirep.data import arrays, formats, pipeline
+from unirep.data import arrays, formats, identity, pipeline
+from unirep.data.columns import BROKEN
 from unirep.data.datasets import media as manifests
 from unirep.data.sample import PRESENT
 from unirep.errors import InputError
@@ -19,6 +20,7 @@ from unirep.jobs import extract
 from unirep.tokenizer import load
 
 CHUNK = 2**26  # bytes of features, as float32, that are encoded at once
+MODEL, DATA = "stamp/model", "stamp/data"  # what codes were made by, and of
 BUCKET = 64  # samples of the tokenizer's largest call: nobody sees the seams
 
 
@@ -31,8 +33,9 @@ def run(
   before the `.npz`. Features are read as they are encoded.
 
   Each holds modality -> int32 (N, T), -1 at padding and for what a sample
-  lacks, and the labels that came with the features. A file that is there is not
-  made again. Raw media become features in `workdir` first.
+  lacks, the labels that came with the features, and digests of the model and of
+  the features, `stamp/model` and `stamp/data`. A file that is there is not made
+  again. Raw media become features in `workdir` first.
 
   Args:
     config: as `configs/tokenize.py` gives it.
@@ -62,7 +65,11 @@ def run(
   folder = workdir / "codes"
   folder.mkdir(exist_ok=True)
   targets = {p: folder / _name(p) for p in paths}
-  waiting = [p for p in paths if not targets[p].exists()]
+  waiting = [
+    p
+    for p in paths
+    if not _done(p, targets[p], tokenizer, config.allow_changed)
+  ]
   if len(waiting) < len(paths):
     console.print(f"{len(paths) - len(waiting)} files are done already")
   missing = config.missing or bool(config.media)
@@ -74,6 +81,34 @@ def run(
     soft_wrap=True,
   )
   return {"files": len(paths), "new": len(waiting), "samples": count}
+
+
+def _done(path, to, tokenizer, changed) -> bool:
+  """Whether codes are there, of this model and these features.
+
+  Raises:
+    InputError: where they are of others, which may not be.
+  """
+  if not to.exists():
+    return False
+  now = _stamps(path, tokenizer)
+  try:
+    with np.load(to, allow_pickle=False) as file:
+      then = {name: str(file[name]) for name in now if name in file}
+  except BROKEN as error:
+    raise InputError(f"{to} is no file of codes; move it away") from error
+  for name in now:
+    if then.get(name) != now[name] and not changed:
+      raise InputError(
+        f"{to}: {name} was {then.get(name, 'not said')} and is {now[name]}; "
+        "name another --workdir, or make it anew by --config.allow_changed"
+      )
+  return then == now
+
+
+def _stamps(path, tokenizer) -> dict[str, str]:
+  """What codes of a file or folder depend on."""
+  return {MODEL: tokenizer.digest, DATA: identity.place(path)}
 
 
 def _extracted(config, tokenizer, workdir, console) -> list[pathlib.Path]:
@@ -155,5 +190,6 @@ def _one(path, to, tokenizer, missing, console) -> int:
       parts.setdefault(m, []).append(idx)
   whole = {m: np.concatenate(x) for m, x in parts.items()}
   labels = {f"label/{name}": x for name, x in source.labels.items()}
-  arrays.save_npz(to, {**whole, **labels})
+  stamps = {k: np.array(x) for k, x in _stamps(path, tokenizer).items()}
+  arrays.save_npz(to, {**whole, **labels, **stamps})
   return len(source)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from unirep.methods.method import Method
@@ -69,4 +70,29 @@ def init(training: Training, key: jax.Array, batch: Batch) -> TrainState:
     codebook=codebook,
     side=side,
     opt_state=training.optimizer.init(params),
+  )
+
+
+def nonfinite(state: TrainState) -> str:
+  """The name of the first array that is not finite, or ""."""
+  flat = jax.tree_util.tree_leaves_with_path(state)
+  names = [
+    jax.tree_util.keystr(keys, simple=True, separator="/") for keys, _ in flat
+  ]
+  bad = ~np.asarray(jax.device_get(_finite([x for _, x in flat])))
+  return next(
+    (name for name, is_bad in zip(names, bad, strict=True) if is_bad), ""
+  )
+
+
+@jax.jit
+def _finite(leaves: list[jax.Array]) -> jax.Array:
+  """Which of them are finite, bool; what is no real number is."""
+  return jnp.stack(
+    [
+      jnp.isfinite(x).all()
+      if jnp.issubdtype(x.dtype, jnp.inexact)
+      else jnp.bool_(True)
+      for x in leaves
+    ]
   )

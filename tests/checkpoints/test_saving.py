@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unirep import digests
+from unirep.checkpoints import digests, restoring, saving
 from unirep.codebook import Codebook
-from unirep.train import checkpoint
 from unirep.train.state import TrainState
 
 SIZE = 1 << 20
@@ -37,8 +36,8 @@ def unheard(error):
 
 
 def test_steps_that_follow_do_not_change_what_is_written(tmp_path):
-  manager = checkpoint.open_manager(tmp_path, keep=10)
-  saver = checkpoint.Saver(manager, unheard)
+  manager = saving.open_manager(tmp_path)
+  saver = saving.Saver(manager, unheard, 10)
   state, places = a_state(), []
   for _ in range(4):
     state = step(state)
@@ -53,9 +52,9 @@ def test_steps_that_follow_do_not_change_what_is_written(tmp_path):
   like = jax.eval_shape(a_state)
   here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   where = jax.tree.map(lambda _: here, like)
-  restored = checkpoint.restore(manager, like, where)
+  restored = restoring.restore(manager, like, where)
   assert restored is not None
-  found, data = restored
+  found, data, _ = restored
   assert data == {"place": places[-1]}
   expected = jax.tree.map(lambda x: x + places[-1], a_state())
   jax.tree.map(np.testing.assert_array_equal, found, expected)
@@ -65,8 +64,8 @@ def test_one_that_fails_is_told_and_does_not_hold_up_the_next(
   tmp_path, monkeypatch
 ):
   heard = []
-  manager = checkpoint.open_manager(tmp_path, keep=10)
-  saver = checkpoint.Saver(manager, heard.append)
+  manager = saving.open_manager(tmp_path)
+  saver = saving.Saver(manager, heard.append, 10)
   write = digests.write
 
   def once(*args):
@@ -96,7 +95,7 @@ def test_who_requires_checkpoints_hears_of_it_at_the_next(
     raise error
 
   monkeypatch.setattr(digests, "write", full)
-  saver = checkpoint.Saver(checkpoint.open_manager(tmp_path, keep=2), failed)
+  saver = saving.Saver(saving.open_manager(tmp_path), failed, 2)
   saver.save(step(a_state()), {}, {})
-  with pytest.raises(checkpoint.SaveError, match=r"step 1: .*No space left"):
+  with pytest.raises(saving.SaveError, match=r"step 1: .*No space left"):
     saver.wait()

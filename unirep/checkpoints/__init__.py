@@ -1,0 +1,1 @@
+"""Checkpoints of runs: written, restored, and read by whoever finds them."""

@@ -1,0 +1,217 @@
+"""Frozen models, from checkpoints that anyone may have written.
+
+Nothing in a checkpoint is executed, nothing outside of its folder is read, and
+nothing is allocated before the sizes are those of the network that its own
+configuration describes. What its numbers do is another matter: see
+docs/running.md.
+"""
+
+import json
+import math
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorstore
+from absl import logging
+
+from unirep.checkpoints import digests, restoring
+from unirep.errors import InputError
+
+Settings = Mapping[str, Any]
+Shapes = Mapping[str, Any]  # nested, of descriptions of arrays
+
+LARGEST_TEXT = 2**24  # bytes of a JSON file
+ROOM = 2**26  # numbers, beside those of the network, that training may keep
+MOST_PACKED = 16  # bytes in memory for a byte on disk; weights hardly shrink
+
+
+def read_model(
+  path: pathlib.Path, expected: Callable[[Settings, Shapes], Shapes]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+  """What downstream needs of the newest whole checkpoint, on one device.
+
+  Args:
+    path: a work directory, its `checkpoints`, or one checkpoint in there.
+    expected: (configuration, shapes of what is stored) -> what the
+      configuration says of them: a tree with some of their names. Whatever
+      feature widths are stored are right.
+
+  Returns:
+    Parameters, the codebook's fields, and the run's configuration.
+
+  Raises:
+    InputError: if there is no checkpoint, none can be read, or the newest that
+      is whole is none of ours.
+  """
+  root, steps = find(path)
+  fault = ""
+  for step in sorted(steps, reverse=True):
+    try:
+      fault = digests.damage(root, step, "config")
+      fault = fault or digests.damage(root, step, "model")
+      if not fault:
+        _warn(root, step)
+        params, codebook, settings = _read(root, step, expected)
+        bad = _nonfinite({"params": params, "codebook": codebook})
+        if not bad:
+          return params, codebook, settings
+        fault = f"{bad} is not finite"
+    except OSError as error:
+      what = error.strerror or str(error)
+      fault = f"{error.filename or 'it'}: {what}"
+    logging.warning("checkpoint %s is damaged (%s)", root / str(step), fault)
+  raise InputError(f"{root}: no checkpoint can be read ({fault})")
+
+
+def find(path: pathlib.Path) -> tuple[pathlib.Path, list[int]]:
+  """The directory of checkpoints that `path` means, and their steps.
+
+  Raises:
+    InputError: if there are none.
+  """
+  number = restoring.is_number
+  if number(path.name) and (path / "model").exists():
+    return path.parent, [int(path.name)]
+  for root in (path / "checkpoints", path):
+    if root.is_dir():
+      found = [x.name for x in root.iterdir() if number(x.name)]
+      steps = [int(x) for x in found if (root / x / "model").is_dir()]
+      if steps:
+        return root, steps
+  raise InputError(f"{path}: no checkpoint there")
+
+
+def _warn(root: pathlib.Path, step: int) -> None:
+  loose = [
+    x
+    for item in ("config", "model")
+    for x in digests.unrecorded(root, step, item)
+  ]
+  if loose:
+    logging.warning(
+      "checkpoint %s: no digest vouches for %s%s; damage would not be noticed",
+      root / str(step),
+      loose[0],
+      f" and {len(loose) - 1} more" if loose[1:] else "",
+    )
+
+
+def _read(root, step, expected):
+  """Parameters, codebook and configuration of a step, once their sizes fit."""
+  place = root / str(step)
+  settings = _json(place / "config" / "metadata")
+  for name in ("_METADATA", "_sharding"):
+    _json(place / "model" / name)  # no larger than it may be
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  handlers = {  # of all items: Orbax warns of what it meets and doesn't know
+    "model": ocp.StandardCheckpointHandler(),
+    "config": ocp.JsonCheckpointHandler(),
+    "train": ocp.StandardCheckpointHandler(),
+    "data": ocp.JsonCheckpointHandler(),
+  }
+  options = ocp.CheckpointManagerOptions(create=False)
+  try:
+    with ocp.CheckpointManager(
+      root.resolve(), item_handlers=handlers, options=options
+    ) as manager:
+      stored = manager.item_metadata(step)["model"].tree
+      if not isinstance(stored, dict) or not {"params", "codebook"} <= {
+        *stored
+      }:
+        raise InputError(f"{place} holds no model")
+      _check(place, stored, expected(settings, stored))
+      _check_chunks(place / "model", stored)
+      like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+        stored,
+      )
+      model = manager.restore(
+        step, args=ocp.args.Composite(model=ocp.args.StandardRestore(like))
+      )["model"]
+  except InputError:
+    raise
+  except Exception as error:  # whatever Orbax raises of what is broken
+    raise InputError(f"{place}: {_line(error)}") from error
+  return model["params"], model["codebook"], settings
+
+
+def _json(path: pathlib.Path) -> dict[str, Any]:
+  if path.stat().st_size > LARGEST_TEXT:
+    raise InputError(f"{path} is too large, {path.stat().st_size} bytes")
+  try:
+    found = json.loads(path.read_bytes())
+  except (ValueError, RecursionError) as error:
+    raise InputError(f"{path} is no JSON ({_line(error)})") from error
+  if not isinstance(found, dict):
+    raise InputError(f"{path} must hold an object of JSON")
+  return found
+
+
+def _check(place: pathlib.Path, stored: Shapes, expected: Shapes) -> None:
+  """Raises InputError where what is stored is not what the network needs."""
+  there, wanted = _named(stored), _named(expected)
+  for name, x in wanted.items():
+    if name not in there:
+      raise InputError(f"{place} lacks {name}, which its configuration needs")
+    if tuple(there[name].shape) != tuple(x.shape):
+      raise InputError(
+        f"{place}: {name} has shape {tuple(there[name].shape)}, and by its "
+        f"configuration {tuple(x.shape)}"
+      )
+    if np.dtype(there[name].dtype).kind not in "fiuV":  # V: bfloat16
+      raise InputError(f"{place}: {name} holds {there[name].dtype}")
+  sizes = {name: math.prod(x.shape) for name, x in there.items()}
+  on_disk = sum(digests.listing(place, "model").values())
+  most = min(
+    8 * sum(sizes[name] for name in wanted) + ROOM,
+    MOST_PACKED * on_disk // 4 + ROOM,
+  )
+  if sum(sizes.values()) > most:
+    raise InputError(
+      f"{place} says that it holds {sum(sizes.values())} numbers; by its files "
+      f"and its configuration there are {most} at most"
+    )
+
+
+def _check_chunks(where: pathlib.Path, stored: Shapes) -> None:
+  """Raises InputError for arrays that are stored in other sizes than said."""
+  try:
+    base = {"driver": "ocdbt", "base": f"file://{where.resolve()}/"}
+    store = tensorstore.KvStore.open(base).result()
+    for name, x in _named(stored, ".").items():
+      said = json.loads(store.read(f"{name}/.zarray").result().value)
+      shape = tuple(x.shape)
+      if tuple(said["shape"]) != shape or any(
+        not 0 < chunk <= max(size, 1)
+        for chunk, size in zip(said["chunks"], shape, strict=True)
+      ):
+        raise ValueError(f"{name} is not of shape {shape}")
+  except (ValueError, KeyError, TypeError, RuntimeError) as error:
+    raise InputError(f"{where}: {_line(error)}") from error
+
+
+def _named(tree: Any, separator: str = "/") -> dict[str, Any]:
+  """Leaves of a tree by their names."""
+  return {
+    jax.tree_util.keystr(keys, simple=True, separator=separator): x
+    for keys, x in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def _nonfinite(tree: Any) -> str:
+  return next(
+    (
+      name
+      for name, x in _named(tree).items()
+      if not np.isfinite(np.asarray(x, np.float32)).all()
+    ),
+    "",
+  )
+
+
+def _line(error: BaseException) -> str:
+  return (str(error).strip() or repr(error)).splitlines()[0]
