@@ -106,6 +106,7 @@ def _read(root, step, expected):
   settings = _json(place / "config" / "metadata")
   for name in ("_METADATA", "_sharding"):
     _json(place / "model" / name)  # no larger than it may be
+  in_store = _stored(place / "model")
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   handlers = {  # of all items: Orbax warns of what it meets and doesn't know
     "model": ocp.StandardCheckpointHandler(),
@@ -124,7 +125,9 @@ def _read(root, step, expected):
       }:
         raise InputError(f"{place} holds no model")
       _check(place, stored, expected(settings, stored))
-      _check_chunks(place / "model", stored)
+      said = {n: tuple(x.shape) for n, x in _named(stored, ".").items()}
+      if said != {name: in_store.get(name) for name in said}:
+        raise InputError(f"{place}: the arrays are not those of its _METADATA")
       like = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
         stored,
@@ -177,21 +180,33 @@ def _check(place: pathlib.Path, stored: Shapes, expected: Shapes) -> None:
     )
 
 
-def _check_chunks(where: pathlib.Path, stored: Shapes) -> None:
-  """Raises InputError for arrays that are stored in other sizes than said."""
+def _stored(where: pathlib.Path) -> dict[str, tuple[int, ...]]:
+  """Arrays by name, with the shapes that would be allocated for them.
+
+  Raises:
+    InputError: for one that is stored in another way than checkpoints are.
+  """
+  base = {"driver": "ocdbt", "base": f"file://{where.resolve()}/"}
+  found = {}
   try:
-    base = {"driver": "ocdbt", "base": f"file://{where.resolve()}/"}
     store = tensorstore.KvStore.open(base).result()
-    for name, x in _named(stored, ".").items():
-      said = json.loads(store.read(f"{name}/.zarray").result().value)
-      shape = tuple(x.shape)
-      if tuple(said["shape"]) != shape or any(
-        not 0 < chunk <= max(size, 1)
-        for chunk, size in zip(said["chunks"], shape, strict=True)
-      ):
-        raise ValueError(f"{name} is not of shape {shape}")
+    for key in store.list().result():
+      name, _, what = key.decode().rpartition("/")
+      if what != ".zarray":
+        continue
+      said = json.loads(store.read(key).result().value)
+      shape = found[name] = tuple(said["shape"])
+      pairs = zip(said["chunks"], shape, strict=True)
+      fits = all(0 < chunk <= max(size, 1) for chunk, size in pairs)
+      packed = said["compressor"] or {"id": "zstd"}
+      known = said["dtype"] in ("bfloat16", "|b1")
+      if not known and np.dtype(said["dtype"]).kind not in "fiu":
+        raise ValueError(f"{name} holds {said['dtype']}")
+      if not fits or packed["id"] != "zstd" or said["filters"]:
+        raise ValueError(f"{name} is not stored as checkpoints are")
   except (ValueError, KeyError, TypeError, RuntimeError) as error:
     raise InputError(f"{where}: {_line(error)}") from error
+  return found
 
 
 def _named(tree: Any, separator: str = "/") -> dict[str, Any]:
