@@ -229,7 +229,9 @@ def rewind(finished, tmp_path, steps=2):
 
 
 def checkpoints(workdir):
-  return [x for x in (workdir / "checkpoints").iterdir() if x.is_dir()]
+  """Steps that Orbax has finished; folders of others may lie beside them."""
+  found = (workdir / "checkpoints").iterdir()
+  return [x for x in found if (x / "_CHECKPOINT_METADATA").exists()]
 
 
 @pytest.mark.slow
