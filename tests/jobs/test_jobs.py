@@ -18,7 +18,7 @@ from unirep.configs import evaluate, toc, tokenize
 from unirep.data import formats
 from unirep.data.generated.synthetic import SyntheticEvents
 from unirep.errors import InputError
-from unirep.jobs import dispatch, tables
+from unirep.jobs import dispatch, encoding, tables
 from unirep.jobs import evaluate as evaluate_job
 from unirep.jobs import tokenize as tokenize_job
 from unirep.tasks import sharing
@@ -248,7 +248,7 @@ def test_codes_of_columns_are_those_of_arrays(
   trained, features, tmp_path, model, monkeypatch
 ):
   """Rows that are read as they are encoded, in chunks with a short last one."""
-  size = 2 * tokenize_job.BUCKET + 3
+  size = 131
   rng = np.random.default_rng(0)
   x = rng.normal(size=(size, *features["audio"].shape[1:])).astype(np.float16)
   lacks = rng.random(size) < 0.3
@@ -267,15 +267,15 @@ def test_codes_of_columns_are_those_of_arrays(
     {"audio": np.where(lacks, 1, length)},
   )
   wanted["audio"][lacks] = -1
-  monkeypatch.setattr(tokenize_job, "CHUNK", 1)  # the least: a bucket
+  monkeypatch.setattr(encoding, "CHUNK", 64)
   asked = []
-  encode = Tokenizer.encode
+  codes = Tokenizer.codes
 
-  def counted(self, features, lengths):
-    asked.append(len(features["audio"]))
-    return encode(self, features, lengths)
+  def counted(self, source, **options):
+    asked.append(len(source))
+    return codes(self, source, **options)
 
-  monkeypatch.setattr(Tokenizer, "encode", counted)
+  monkeypatch.setattr(Tokenizer, "codes", counted)
   config = tokenize.get_config()
   config.checkpoint, config.missing = str(trained), True
   for checked in (2**28, 0):  # looked at beforehand, or only when they are read
@@ -288,6 +288,14 @@ def test_codes_of_columns_are_those_of_arrays(
         for m, idx in wanted.items():
           np.testing.assert_array_equal(file[m], idx)
   assert asked == [64, 64, 3] * 4
+  monkeypatch.setattr(tokenize_job, "SHARD", 100)
+  dispatch.run(config, tmp_path / "shards", Console(quiet=True))
+  parts = sorted((tmp_path / "shards" / "codes").rglob("*"))
+  assert [x.name for x in parts] == ["folder", "00000.npz", "00001.npz"]
+  files = [np.load(x) for x in parts[1:]]
+  for m, idx in wanted.items():
+    found = np.concatenate([file[m] for file in files])
+    np.testing.assert_array_equal(found, idx)
 
 
 def test_toc_of_a_foreign_codebook(tmp_path):

@@ -30,6 +30,7 @@ JOBS = {
   "tokenize": tokenize.run,
   "extract": extract.run,
 }
+TOGETHER = ("pretrain", "tokenize")  # jobs of several processes
 
 
 def run(
@@ -43,7 +44,7 @@ def run(
   if "job" not in config or config.job not in JOBS:
     name = repr(config.job) if "job" in config else "missing"
     raise InputError(f"job={name}; there are {', '.join(JOBS)}")
-  if config.job != "pretrain" and jax.process_count() > 1:
+  if config.job not in TOGETHER and jax.process_count() > 1:
     raise InputError(
       f"job={config.job} runs in one process, not {jax.process_count()}"
     )

@@ -5,6 +5,7 @@ import hashlib
 import json
 import pathlib
 import shutil
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -66,6 +67,7 @@ def encoded(
   *,
   dropout: jax.Array | None = None,
   passes: int = 1,
+  shown: Callable[[Sequence[Any]], Iterable[Any]] = iter,
 ) -> Codes:
   """The codes of every sample, from `path` if they are there.
 
@@ -80,6 +82,7 @@ def encoded(
       what the codes depend on, see `stamp`.
     dropout: see `Tokenizer.codes`.
     passes: likewise.
+    shown: what shows how far the chunks are, as it yields them.
 
   Returns:
     Codes of passes * N samples, pass after pass.
@@ -90,7 +93,8 @@ def encoded(
   first_samples = range(0, len(source), CHUNK)
   names = [parts / f"{first:09d}.npz" for first in first_samples]
   homeless: dict[pathlib.Path, Codes] = {}
-  for i, (first, name) in enumerate(zip(first_samples, names, strict=True)):
+  chunks = [*enumerate(zip(first_samples, names, strict=True))]
+  for i, (first, name) in shown(chunks):
     if i % jax.process_count() == jax.process_index() and not name.exists():
       last = min(first + CHUNK, len(source))
       window = Subset(source, np.arange(first, last))

@@ -1,8 +1,10 @@
 """Features, or raw media, to files of codes: file by file, resumable."""
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import track
@@ -13,15 +15,14 @@ from unirep.build import Config
 from unirep.data import arrays, formats, identity, pipeline
 from unirep.data.columns import BROKEN
 from unirep.data.datasets import media as manifests
-from unirep.data.sample import PRESENT
 from unirep.errors import InputError
 from unirep.extract import assembly, clips, samples
-from unirep.jobs import extract
+from unirep.jobs import encoding, extract
+from unirep.parallel import lockstep
 from unirep.tokenizer import load
 
-CHUNK = 2**26  # bytes of features, as float32, that are encoded at once
+SHARD = 2**16  # samples of a file of codes
 MODEL, DATA = "stamp/model", "stamp/data"  # what codes were made by, and of
-BUCKET = 64  # samples of the tokenizer's largest call: nobody sees the seams
 
 
 def run(
@@ -30,12 +31,14 @@ def run(
   """Writes `codes/NAME.npz` into `workdir` for every NAME of features.
 
   Other files and folders of features, see `data.formats`, keep their whole name
-  before the `.npz`. Features are read as they are encoded.
+  before the `.npz`. More than `SHARD` samples become a folder `codes/NAME` of
+  shards. Features are read as they are encoded, by all devices and processes.
 
   Each holds modality -> int32 (N, T), -1 at padding and for what a sample
   lacks, the labels that came with the features, and digests of the model and of
   the features, `stamp/model` and `stamp/data`. A file that is there is not made
-  again. Raw media become features in `workdir` first.
+  again, and neither is what was encoded before a process was killed. Raw media
+  become features in `workdir` first.
 
   Args:
     config: as `configs/tokenize.py` gives it.
@@ -54,36 +57,60 @@ def run(
       "features and media: name one of them, an .npz file of features, a folder"
       " of them, or raw media"
     )
+  if config.media and jax.process_count() > 1:
+    raise InputError("media: several processes take features; extract them")
   extract.check_workers(config)
   tokenizer = load(config.checkpoint)
   if config.media:
     paths = _extracted(config, tokenizer, workdir, console)
   else:
-    paths = find(config.features)
-    _load(paths[0], tokenizer, config.missing)  # before anything is written
-    workdirs.claim(workdir, build.as_json(config))
-  folder = workdir / "codes"
-  folder.mkdir(exist_ok=True)
-  targets = {p: folder / _name(p) for p in paths}
-  waiting = [
-    p
-    for p in paths
-    if not _done(p, targets[p], tokenizer, config.allow_changed)
-  ]
-  if len(waiting) < len(paths):
-    console.print(f"{len(paths) - len(waiting)} files are done already")
+    with lockstep.together():
+      paths = find(config.features)
+      _load(paths[0], tokenizer, config.missing)  # before anything is written
+    with lockstep.together():
+      if jax.process_index() == 0:
+        workdirs.claim(workdir, build.as_json(config))
+  folder, new, count = workdir / "codes", 0, 0
   missing = config.missing or bool(config.media)
-  count = 0
-  for path in waiting:
-    count += _one(path, targets[path], tokenizer, missing, console)
+  for path in paths:
+    with lockstep.together():
+      source = _load(path, tokenizer, missing)
+      stamps = {MODEL: tokenizer.digest, DATA: identity.place(path)}
+      shards = _shards(folder, path, len(source))
+      done = [_done(to, stamps, config.allow_changed) for _, to in shards]
+    # One process may be ahead of the others.
+    waiting = [
+      shard
+      for shard, is_done in zip(shards, done, strict=True)
+      if not lockstep.same(int(is_done))
+    ]
+    for window, to in waiting:
+      _one(source, window, to, tokenizer, stamps, console)
+      count += len(window)
+    new += bool(waiting)
+  if new < len(paths):
+    console.print(f"{len(paths) - new} files are done already")
   console.print(
-    f"{count} samples of {len(waiting)} files; codes are in {folder}",
-    soft_wrap=True,
+    f"{count} samples of {new} files; codes are in {folder}", soft_wrap=True
   )
-  return {"files": len(paths), "new": len(waiting), "samples": count}
+  return {"files": len(paths), "new": new, "samples": count}
 
 
-def _done(path, to, tokenizer, changed) -> bool:
+def _shards(
+  folder: pathlib.Path, path: pathlib.Path, size: int
+) -> list[tuple[range, pathlib.Path]]:
+  """Which samples go to which file."""
+  name = _name(path)
+  if size <= SHARD:
+    return [(range(size), folder / name)]
+  below = folder / name.removesuffix(".npz")
+  return [
+    (range(first, min(first + SHARD, size)), below / f"{i:05d}.npz")
+    for i, first in enumerate(range(0, size, SHARD))
+  ]
+
+
+def _done(to: pathlib.Path, now: Mapping[str, str], changed: bool) -> bool:
   """Whether codes are there, of this model and these features.
 
   Raises:
@@ -91,7 +118,6 @@ def _done(path, to, tokenizer, changed) -> bool:
   """
   if not to.exists():
     return False
-  now = _stamps(path, tokenizer)
   try:
     with np.load(to, allow_pickle=False) as file:
       then = {name: str(file[name]) for name in now if name in file}
@@ -104,11 +130,6 @@ def _done(path, to, tokenizer, changed) -> bool:
         "name another --workdir, or make it anew by --config.allow_changed"
       )
   return then == now
-
-
-def _stamps(path, tokenizer) -> dict[str, str]:
-  """What codes of a file or folder depend on."""
-  return {MODEL: tokenizer.digest, DATA: identity.place(path)}
 
 
 def _extracted(config, tokenizer, workdir, console) -> list[pathlib.Path]:
@@ -170,26 +191,26 @@ def _known(features, tokenizer):
   return {m: x for m, x in features.items() if m in tokenizer.modalities}
 
 
-def _one(path, to, tokenizer, missing, console) -> int:
-  """Some rows at a time: only codes and labels are held as a whole."""
-  source = _load(path, tokenizer, missing)
-  size = sum(x.nbytes for x in source[0]["features"].values())
-  rows = max(1, CHUNK // size // BUCKET) * BUCKET
-  starts = range(0, len(source), rows)
-  parts: dict[str, list[np.ndarray]] = {}
-  for first in track(starts, path.name, console=console, transient=True):
-    last = min(first + rows, len(source))
-    batch = pipeline.stack([source[i] for i in range(first, last)])
-    known = _known(batch["features"], tokenizer)
-    lengths: Any = {m: n for m, n in batch["lengths"].items() if m in known}
-    codes = tokenizer.encode(known, lengths)
-    present = batch.get(PRESENT, {})
-    for m, idx in codes.items():
-      if m in present:
-        idx[~present[m]] = -1
-      parts.setdefault(m, []).append(idx)
-  whole = {m: np.concatenate(x) for m, x in parts.items()}
-  labels = {f"label/{name}": x for name, x in source.labels.items()}
-  stamps = {k: np.array(x) for k, x in _stamps(path, tokenizer).items()}
-  arrays.save_npz(to, {**whole, **labels, **stamps})
-  return len(source)
+def _one(source, window, to, tokenizer, stamps, console) -> None:
+  """Only codes and labels of a shard are held as a whole."""
+  to.parent.mkdir(parents=True, exist_ok=True)
+
+  def shown(chunks):
+    return track(chunks, to.name, console=console, transient=True)
+
+  stamp = encoding.stamp(tokenizer, stamps[DATA], window.start)
+  aside = to.with_name(f".{to.stem}-{stamp}.npz")
+  rows = np.arange(window.start, window.stop)
+  codes = encoding.encoded(
+    tokenizer, pipeline.Subset(source, rows), aside, shown=shown
+  )
+  if jax.process_index() == 0:
+    idx = dict(codes.idx)
+    for m in {*source.lengths} & {*idx} & {*tokenizer.settings["fine"]}:
+      valid_NxT = np.arange(idx[m].shape[1]) < source.lengths[m][rows, None]
+      idx[m] = np.where(valid_NxT, idx[m], -1)
+    labels = {f"label/{name}": x for name, x in codes.labels.items()}
+    said = {name: np.array(text) for name, text in stamps.items()}
+    arrays.save_npz(to, {**idx, **labels, **said})
+    aside.unlink(missing_ok=True)
+  lockstep.wait(f"written {to.name}", encoding.DAY)
