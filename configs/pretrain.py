@@ -93,6 +93,8 @@ def get_config(arg: str = "") -> ConfigDict:
   {**sources, "arrays": arrays, "media": media, "photos": photos}[
     variant["data"]
   ](config)
+  # True: all samples lie in the memory of the devices, and are shuffled there.
+  config.data.device_resident = False
   {"small": small, "paper": paper, "tiny": tiny}[variant["size"]](config)
   {"fcid": fcid, "dcid": dcid}[variant["method"]](config, variant["preset"])
   return config

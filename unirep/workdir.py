@@ -37,6 +37,7 @@ FREE = (
   *("steps", "log_every", "workers", "timeout", "mesh.model", "mesh.params"),
   *("checkpoint_every", "checkpoint_seconds", "checkpoints_kept"),
   *("checkpoints_required", "wandb", "allow_changed"),
+  "data.device_resident",
 )
 # Leaves that older runs lack -> what says that these did the same; a function
 # of their settings where it depends. A feature that adds a leaf adds it here,
@@ -56,7 +57,7 @@ ADDED: dict[str, Any] = {
   "method": "fcid",
   **{"media": "", "init_from": "", "wandb": "", "checkpoint_seconds": 0.0},
   "probe.samples": 0,
-  "allow_changed": False,
+  **{"allow_changed": False, "data.device_resident": False},
 }
 _HELD: dict[pathlib.Path, IO[str]] = {}  # locks of this process
 

@@ -41,6 +41,7 @@ def pair(
     InputError: if the data is missing or broken.
   """
   options = dict(data)
+  options.pop("device_resident", None)  # where they lie later
   name = options.pop("source")
   fit = _resampling(options, fine)
   train, test = _use(name, "pretraining")(options, modalities)

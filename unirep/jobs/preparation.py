@@ -17,6 +17,7 @@ from unirep.data import identity, pipeline, sources
 from unirep.data.datasets import media
 from unirep.data.sample import PRESENT, Batch, Source
 from unirep.errors import InputError
+from unirep.jobs import resident
 from unirep.jobs.checks import check_missing, check_pretrain
 from unirep.methods.network import Network
 from unirep.parallel import mesh as meshes
@@ -75,11 +76,12 @@ def prepare(config: Config) -> Job:
   network.check(sample["features"])
   if PRESENT in sample:
     check_missing(config)
+  is_resident = config.data.device_resident
   batches = pipeline.batches(
-    train,
+    resident.Numbers(len(train)) if is_resident else train,
     batch_size=batch_size,
     seed=config.seed,
-    num_workers=config.workers,
+    num_workers=0 if is_resident else config.workers,
     process_index=jax.process_index(),
     process_count=jax.process_count(),
   )

@@ -23,6 +23,7 @@ from unirep.jobs import (
   evaluation,
   preparation,
   report,
+  resident,
   tables,
   tracking,
 )
@@ -194,12 +195,16 @@ def train(
   span = jax.device_put(
     states.span(config.seed, config.steps), meshes.replicated(job.mesh)
   )
+  feed = on_devices(job.batches, job.mesh)
+  if config.data.device_resident:
+    data = resident.put(job.train, job.mesh)
+    feed = resident.batches(job.batches, data, job.mesh)
   try:
     with lockstep.watched():
       return loop.run(
         lambda state, batch: program(state, batch, span),
         state,
-        on_devices(job.batches, job.mesh),
+        feed,
         steps=config.steps,
         log=to,
         log_every=config.log_every,
