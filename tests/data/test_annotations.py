@@ -9,6 +9,7 @@ import pathlib
 import sys
 
 import numpy as np
+import oneline
 import pytest
 
 from unirep.data.annotations import clips, per_second, tables
@@ -61,7 +62,7 @@ def refuses(words, call, *args, **kwargs):
   with pytest.raises(InputError) as error:
     call(*args, **kwargs)
   message = str(error.value)
-  assert "\n" not in message
+  oneline.check(message)
   at = 0
   for word in words:
     assert str(word) in message[at:], message
