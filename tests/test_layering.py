@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LEAVES = {  # for everyone
   *("errors", "files", "parallel/collectives"),
-  *("reading/doors", "reading/npy", "reading/zips"),
+  *("reading/doors", "reading/npy", "reading/riff", "reading/zips"),
 }
 MAY = {  # room -> what it may import besides itself and the leaves
   "errors": set(),

@@ -1,5 +1,6 @@
 """Datasets of HDF5 files: plain numbers that lie in this very file."""
 
+import importlib
 import math
 import pathlib
 from collections.abc import Iterator
@@ -20,8 +21,7 @@ def datasets(path: doors.Path) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
   Raises:
     InputError: for a file that is broken, or a dataset that `check` refuses.
   """
-  import h5py
-
+  h5py = _package(path)
   doors.check(path)
   with doors.reading(path), h5py.File(path, "r") as file:
     return {
@@ -35,15 +35,14 @@ def dataset(path: doors.Path, key: str) -> Any:
   Raises:
     InputError: as `datasets`, or if there is none of that name.
   """
-  import h5py
-
+  h5py = _package(path)
   doors.check(path)
   with doors.reading(path):
     file = h5py.File(path, "r")
     _check_link(file, key, path, key)
     item = file[key]
     if not isinstance(item, h5py.Dataset):
-      raise InputError(f"{path}: {key!r} is no dataset")
+      raise InputError(f"{path}: no dataset {key!r}, but a group")
     check(item, path, key)
     return item
 
@@ -62,6 +61,15 @@ def array(path: doors.Path, key: str) -> np.ndarray:
     )
   with doors.reading(path):
     return item[()]
+
+
+def _package(path):
+  try:
+    return importlib.import_module("h5py")
+  except ImportError as error:
+    raise InputError(
+      f"{path} is HDF5 and h5py is not installed; pip install h5py"
+    ) from error
 
 
 def _below(

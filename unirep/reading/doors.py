@@ -20,13 +20,14 @@ from unirep.errors import InputError, one_line
 Path = str | os.PathLike[str]
 
 ROOM = 2**30  # bytes that one file may become in memory, where it is packed
-TEXT = 2**28  # bytes of a file that is read as text
+TEXT = 2**25  # bytes of a file that is read as text
 # What reading a broken or missing file may raise.
 BROKEN = (
   *(OSError, ValueError, TypeError, EOFError, LookupError, RuntimeError),
   *(ArithmeticError, MemoryError, struct.error),
   *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
+_ABSENT = "no such file"
 _KINDS = {
   stat.S_IFDIR: "folder",
   stat.S_IFIFO: "pipe",
@@ -41,7 +42,7 @@ def fault(path: Path) -> str:
   try:
     found = os.stat(path)
   except FileNotFoundError:
-    return "no such file"
+    return _ABSENT
   except (OSError, ValueError) as error:
     return reason(error)
   if stat.S_ISREG(found.st_mode):
@@ -54,7 +55,8 @@ def check(path: Path) -> None:
   """Raises InputError for what is no file."""
   wrong = fault(path)
   if wrong:
-    raise InputError(f"{os.fspath(path)}: {wrong}")
+    how = wrong if wrong == _ABSENT else f"cannot read it ({wrong})"
+    raise InputError(f"{os.fspath(path)}: {how}")
 
 
 def reason(error: BaseException) -> str:
@@ -113,7 +115,7 @@ def read_text(path: Path, most: int = TEXT) -> str:
     text = data.decode("utf-8-sig")
   except UnicodeDecodeError as error:
     raise InputError(
-      f"{os.fspath(path)}: it is no UTF-8 text ({error.reason} at byte"
+      f"{os.fspath(path)}: cannot read text ({error.reason} at byte"
       f" {error.start}); save it as UTF-8"
     ) from error
   if "\0" in text:

@@ -6,7 +6,7 @@ A header is believed where the file is as long as it says.
 import ast
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import IO, Any, NamedTuple
 from zipfile import ZipFile, ZipInfo
 
@@ -129,18 +129,26 @@ def read(path: doors.Path, most: int = doors.ROOM) -> np.ndarray:
     return array(file, of)
 
 
-def read_archive(path: doors.Path, most: int = doors.ROOM) -> dict[str, Any]:
+def read_archive(
+  path: doors.Path,
+  most: int = doors.ROOM,
+  *,
+  keys: Iterable[str] | None = None,
+) -> dict[str, Any]:
   """The arrays of an .npz file by their keys.
 
   Args:
     path: the file.
     most: bytes that all of them may take.
+    keys: those that are wanted; all if None.
 
   Raises:
     InputError: if it is no file, or none with arrays of numbers.
   """
   with zips.opened(path) as archive:
     found = keyed(archive)
+    if keys is not None:
+      found = {key: found[key] for key in keys}
     _check_room(sum(info.file_size for info in found.values()), most)
     return {key: member(archive, key, info) for key, info in found.items()}
 
