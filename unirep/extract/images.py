@@ -36,8 +36,11 @@ def read(path: str, size: tuple[int, int]) -> np.ndarray:
         return fit(ImageOps.exif_transpose(_rgb(image)), size)
   except UnidentifiedImageError as error:
     raise BrokenError(path, f"is no image ({', '.join(FORMATS)})") from error
-  except Image.DecompressionBombError as error:
-    raise BrokenError(path, str(error)) from error
+  except BrokenError:
+    raise
+  except Exception as error:  # of decoders: there is no end of their kinds
+    what = str(error) or type(error).__name__
+    raise BrokenError(path, f"cannot be read: {what}") from error
 
 
 def check_size(path: str, width: int, height: int) -> None:
