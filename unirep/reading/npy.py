@@ -57,7 +57,7 @@ def header(file: IO[bytes]) -> Header:
 
 def _parsed(text: str) -> Header:
   try:
-    said = ast.literal_eval(text.strip())
+    said = ast.literal_eval(text.strip(" \n"))
   except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
     raise ValueError("its header is broken") from error
   keys = {"descr", "fortran_order", "shape"}

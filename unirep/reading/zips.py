@@ -14,6 +14,7 @@ STEP = 2**22  # bytes that are unpacked at once
 # Python unpacks the others without a limit.
 _METHODS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 _ENCRYPTED = 0x1
+_TAIL = 2**16 + 200  # bytes of the longest end, its comment included
 
 
 @contextlib.contextmanager
@@ -33,10 +34,12 @@ def members(archive: ZipFile) -> list[ZipInfo]:
   """Its files, in their order.
 
   Raises:
-    ValueError: for a name that is there twice, a member that can't be read, or
-      more bytes of members than the zip file has.
+    ValueError: for none, a name that is there twice, a member that can't be
+      read, or more or longer members than the zip file has.
   """
   found = [info for info in archive.infolist() if not info.is_dir()]
+  if not found:
+    raise ValueError("it has no members")
   seen: set[str] = set()
   for info in found:
     if info.filename in seen:
@@ -47,7 +50,21 @@ def members(archive: ZipFile) -> list[ZipInfo]:
   length = archive.fp.seek(0, os.SEEK_END)
   if sum(info.compress_size for info in found) > length:
     raise ValueError("its members are longer than the file")
+  archive.fp.seek(max(0, length - _TAIL))
+  promised, there = _promised(archive.fp.read()), len(archive.infolist())
+  if promised != there:
+    raise ValueError(f"it says that it has {promised} members, not {there}")
   return found
+
+
+def _promised(tail: bytes) -> int:
+  """How many members the end of a zip file speaks of."""
+  end = tail.rfind(b"PK\x05\x06")
+  count = int.from_bytes(tail[end + 10 : end + 12], "little")
+  large = tail.rfind(b"PK\x06\x06", 0, end)
+  if count == 0xFFFF and large >= 0:
+    count = int.from_bytes(tail[large + 32 : large + 40], "little")
+  return count
 
 
 def _check(info: ZipInfo) -> None:
