@@ -5,6 +5,7 @@ Dimensions: T time steps as they are, S as they shall be, L valid ones of T.
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,11 @@ class Resampled:
 
   def __len__(self) -> int:
     return len(self._source)
+
+  @property
+  def labels(self) -> Any:
+    """Those of the source, where it knows them all."""
+    return getattr(self._source, "labels", None)
 
   def __getitem__(self, index: int, /) -> Sample:
     sample = self._source[index]

@@ -3,7 +3,7 @@
 import os
 
 from unirep import errors
-from unirep.reading import doors
+from unirep.reading import doors, riff
 
 
 class BrokenError(Exception):
@@ -39,3 +39,14 @@ def regular(path: str, most: int | None = None) -> None:
     raise BrokenError(path, "is empty")
   if most and size > most:
     raise BrokenError(path, f"has {size} bytes; at most {most}")
+
+
+def promised(path: str) -> None:
+  """Raises BrokenError where a .wav or .avi ends before what it promises."""
+  try:
+    with open(path, "rb") as file:
+      wrong = riff.fault(file, os.fstat(file.fileno()).st_size)
+  except doors.BROKEN as error:
+    raise BrokenError(path, doors.reason(error)) from error
+  if wrong:
+    raise BrokenError(path, wrong)

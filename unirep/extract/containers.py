@@ -7,7 +7,6 @@ rows and columns, S samples.
 import contextlib
 import fractions
 import math
-import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -15,8 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unirep.extract import images
-from unirep.extract.broken import BrokenError, one_line, regular
-from unirep.reading import doors, riff
+from unirep.extract.broken import BrokenError, one_line, promised, regular
 
 # Suffix -> what the file must hold. Without it any file may be a list of other
 # files, or a text a film.
@@ -183,7 +181,7 @@ def _opened(path: str) -> Iterator[Any]:
   if suffix not in FORMATS:
     raise BrokenError(path, f"{suffix!r} is no suffix of a video or sound")
   if suffix in (".wav", ".avi"):
-    _check_promise(path)
+    promised(path)
   allowed = {"format_whitelist": FORMATS[suffix], "protocol_whitelist": "file"}
   name = str(pathlib.Path(path).absolute())  # no address of anything else
   try:
@@ -198,16 +196,6 @@ def _opened(path: str) -> Iterator[Any]:
   except FFmpegError as error:
     what = one_line(error.strerror or str(error))
     raise BrokenError(path, f"cannot be read: {what}") from error
-
-
-def _check_promise(path: str) -> None:
-  try:
-    with open(path, "rb") as file:
-      wrong = riff.fault(file, os.fstat(file.fileno()).st_size)
-  except doors.BROKEN as error:
-    raise BrokenError(path, doors.reason(error)) from error
-  if wrong:
-    raise BrokenError(path, wrong)
 
 
 def _stream(container: Any, kind: str) -> Any:

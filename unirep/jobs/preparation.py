@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from unirep import build
 from unirep.build import Config
-from unirep.data import pipeline, sources
+from unirep.data import labels, pipeline, sources
 from unirep.data.datasets import media
 from unirep.data.sample import PRESENT, Batch, Source
 from unirep.errors import InputError
@@ -67,11 +67,11 @@ def prepare(config: Config) -> Job:
   check_pretrain(config)
   mesh = meshes.make(config.batch_size, model=config.mesh.model)
   train, test = sources.pair(config.data, config.modalities, config.fine)
+  network, training = build.network(config), build.training(config)
+  check_splits(network, train, test)
   shards = mesh.shape[meshes.AXIS]
   batch_size = fitting(config.batch_size, len(train), shards)
-  network, training = build.network(config), build.training(config)
   sample = pipeline.stack([train[0]])
-  network.check(sample["features"])
   if PRESENT in sample:
     check_missing(config)
   batches = pipeline.batches(
@@ -101,6 +101,25 @@ def prepare(config: Config) -> Job:
     shapes=shapes,
     sharding=meshes.state_sharding(mesh, shapes, params=config.mesh.params),
   )
+
+
+def check_splits(network: Network, train: Source, test: Source) -> None:
+  """Raises InputError for splits that no network, or evaluation, can take."""
+  shapes = {}
+  for split, source in (("train", train), ("test", test)):
+    given = source[0]["features"]
+    try:
+      network.check({m: x[None] for m, x in given.items()})
+    except InputError as error:
+      raise InputError(f"{split} split: {error}") from error
+    shapes[split] = {m: given[m].shape for m in network.order}
+  for m, shape in shapes["train"].items():
+    if shapes["test"][m] != shape:
+      raise InputError(
+        f"test split: {m!r} is {shapes['test'][m]}, but {shape} in the train"
+        " split; both must agree"
+      )
+  labels.check({"train": train, "test": test})
 
 
 def fitting(asked: int, size: int, shards: int) -> int:
