@@ -13,10 +13,11 @@ from jax.sharding import Mesh
 
 from unirep import build
 from unirep.build import Config
-from unirep.data import labels, pipeline, sources
+from unirep.data import pipeline, sources
 from unirep.data.datasets import media
 from unirep.data.sample import PRESENT, Batch, Source
 from unirep.errors import InputError
+from unirep.jobs import splits
 from unirep.jobs.checks import check_missing, check_pretrain
 from unirep.methods.network import Network
 from unirep.parallel import mesh as meshes
@@ -68,7 +69,7 @@ def prepare(config: Config) -> Job:
   mesh = meshes.make(config.batch_size, model=config.mesh.model)
   train, test = sources.pair(config.data, config.modalities, config.fine)
   network, training = build.network(config), build.training(config)
-  check_splits(network, train, test)
+  splits.check(network, train, test)
   shards = mesh.shape[meshes.AXIS]
   batch_size = fitting(config.batch_size, len(train), shards)
   sample = pipeline.stack([train[0]])
@@ -101,25 +102,6 @@ def prepare(config: Config) -> Job:
     shapes=shapes,
     sharding=meshes.state_sharding(mesh, shapes, params=config.mesh.params),
   )
-
-
-def check_splits(network: Network, train: Source, test: Source) -> None:
-  """Raises InputError for splits that no network, or evaluation, can take."""
-  shapes = {}
-  for split, source in (("train", train), ("test", test)):
-    given = source[0]["features"]
-    try:
-      network.check({m: x[None] for m, x in given.items()})
-    except InputError as error:
-      raise InputError(f"{split} split: {error}") from error
-    shapes[split] = {m: given[m].shape for m in network.order}
-  for m, shape in shapes["train"].items():
-    if shapes["test"][m] != shape:
-      raise InputError(
-        f"test split: {m!r} is {shapes['test'][m]}, but {shape} in the train"
-        " split; both must agree"
-      )
-  labels.check({"train": train, "test": test})
 
 
 def fitting(asked: int, size: int, shards: int) -> int:
