@@ -14,9 +14,11 @@ import numpy as np
 import state_files
 
 from unirep.data import formats
+from unirep.data.annotations import tables
 from unirep.errors import InputError
 from unirep.extract import containers, images, samples, series
 from unirep.extract.broken import BrokenError
+from unirep.extract.pretrained import pieces
 from unirep.extract.weights import states
 from unirep.reading import doors
 
@@ -191,6 +193,38 @@ def safetensors():
   return numpy.save({"a": np.ones((2, 3)), "b": np.arange(5, dtype=np.float32)})
 
 
+def jpeg():
+  from PIL import Image
+
+  file = io.BytesIO()
+  x = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
+  Image.fromarray(x).save(file, "JPEG")
+  return file.getvalue()
+
+
+def annotated(path):
+  found = tables.read_rows(path, ("filename", "event_labels"))
+  return {row.where: np.array(len(row.cells)) for row in found}
+
+
+def annotations():
+  lines = [f"video{i},'Dog, bark'" if i % 2 else f"v{i},Cat" for i in range(9)]
+  return "\n".join(["filename,event_labels", *lines]).replace("'", '"').encode()
+
+
+VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "dog", "bark", "##s")
+
+
+def vocabulary():
+  made = pieces.tokenizer("x", "\n".join(VOCABULARY), 16)
+  return made.to_str().encode()
+
+
+def tokenized(path):
+  made = pieces.tokenizer("x", doors.read_text(path), 16)
+  return {"ids": np.array(made.encode("dogs bark").ids)}
+
+
 TARGETS = {
   "npz stored": Target(npz(np.savez), "a.npz", columns),
   "npz deflated": Target(npz(np.savez_compressed), "a.npz", columns),
@@ -202,6 +236,9 @@ TARGETS = {
   ),
   "wav": Target(wav(), "a.wav", heard, finite),
   "png": Target(png(), "a.png", seen, finite),
+  "jpg": Target(jpeg(), "a.jpg", seen, finite),
+  "annotations": Target(annotations(), "a.csv", annotated, finite),
+  "tokenizer": Target(vocabulary(), "tokenizer.json", tokenized, finite),
   "csv of samples": Target(table(), "a.csv", listed, finite),
   "csv of a sensor": Target(
     curves(), "a.csv", lambda x: {"x": series.read(str(x), 20)}, finite
