@@ -42,8 +42,9 @@ def prepared(tmp_path, **changes):
   ("changes", "words"),
   [
     ({"label__class": np.zeros((N, T), int)}, r"label/class must be \(N,\)"),
-    ({"label__class": np.arange(N) - 2}, "from 0 to 65535, or -1.*got -2"),
+    ({"label__class": np.arange(N) - 2}, "from 0 to 32767, or -1.*got -2"),
     ({"label__class": np.arange(N) * 10**6}, "got 0 to 23000000"),
+    ({"label__segments__video": np.full((N, T), 4096)}, "from 0 to 4095"),
     ({"label__segments__video": np.zeros(N, int)}, r"must be \(N, T\)"),
     ({"label__segments__video": np.zeros((N, 9), int)}, "has 10 steps"),
     ({"label__events__audio": np.ones((N, T, 2), int) * 2}, "0 and 1"),

@@ -13,7 +13,7 @@ from unirep.data.resample import Resampled
 from unirep.data.sample import Source
 from unirep.errors import InputError
 
-MOST = 2**16  # classes
+MOST = {"class": 2**15, "slot": 2**15, "segments": 2**12}  # classes
 LOOKED = 64  # samples of a source that does not know its labels as a whole
 _RANKS = {"class": 1, "slot": 1, "segments": 2, "events": 3}
 _HOW = {1: "(N,)", 2: "(N, T)", 3: "(N, T, C)"}
@@ -70,9 +70,9 @@ def _check_one(where, name, x, source) -> None:
   if kind == "events":
     if low < 0 or high > 1:
       raise InputError(f"{where} must hold 0 and 1, got {low} to {high}")
-  elif low < -1 or high >= MOST:
+  elif low < -1 or high >= MOST[kind]:
     raise InputError(
-      f"{where} must hold classes from 0 to {MOST - 1}, or -1 where nobody"
+      f"{where} must hold classes from 0 to {MOST[kind] - 1}, or -1 where nobody"
       f" knows, got {low} to {high}; number them from 0 on"
     )
   features = source[0]["features"]
