@@ -72,8 +72,8 @@ def _check_one(where, name, x, source) -> None:
       raise InputError(f"{where} must hold 0 and 1, got {low} to {high}")
   elif low < -1 or high >= MOST[kind]:
     raise InputError(
-      f"{where} must hold classes from 0 to {MOST[kind] - 1}, or -1 where nobody"
-      f" knows, got {low} to {high}; number them from 0 on"
+      f"{where} must hold classes from 0 to {MOST[kind] - 1}, or -1 where"
+      f" nobody knows, got {low} to {high}; number them from 0 on"
     )
   features = source[0]["features"]
   if rank == 1 or m not in features or isinstance(source, Resampled):
