@@ -7,6 +7,7 @@ import zipfile
 
 import h5py
 import numpy as np
+import oneline
 import pytest
 
 from unirep.data import arrays, columns, formats, pipeline
@@ -171,7 +172,7 @@ def test_nan_is_found_by_file_modality_and_sample(name, tmp_path, large):
   else:
     with pytest.raises(InputError, match=words) as error:
       arrays.load(path)
-  assert "\n" not in str(error.value)
+  oneline.check(error.value)
 
 
 def test_a_nan_reaches_the_user_from_a_worker(tmp_path, monkeypatch):
@@ -297,7 +298,7 @@ def refused(path, words):
   with pytest.raises(InputError, match=words) as error:
     arrays.load(path)
   assert str(path) in str(error.value)
-  assert "\n" not in str(error.value)
+  oneline.check(error.value)
 
 
 def add(key):

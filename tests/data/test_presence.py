@@ -1,6 +1,7 @@
 """Modalities that samples lack, from arrays to batches."""
 
 import numpy as np
+import oneline
 import pytest
 
 from unirep.data import arrays, pipeline
@@ -104,7 +105,7 @@ def changed(name, *rows, value=NAN):
 def test_what_can_not_be_is_named(missing, changes, words, tmp_path):
   with pytest.raises(InputError, match=rf"some\.npz: .*{words}") as error:
     arrays.load_npz(saved(tmp_path, **changes), missing=missing)
-  assert "\n" not in str(error.value)
+  oneline.check(error.value)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,7 @@ def test_presence_of_a_sample_is_checked(present, words):
   sample_lib.check_sample(sample, "x[0]")
   with pytest.raises(InputError, match=words) as error:
     sample_lib.check_sample({**sample, "present": present}, "x[0]")
-  assert "\n" not in str(error.value)
+  oneline.check(error.value)
 
 
 @pytest.mark.parametrize(

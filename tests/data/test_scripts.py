@@ -6,6 +6,7 @@ import re
 import sys
 
 import numpy as np
+import oneline
 import pytest
 
 from unirep.configs import evaluate, pretrain
@@ -87,4 +88,4 @@ def test_bad_files_are_named(code, path, words, folder):
       scripts.source(path)
   finally:
     sys.modules.update(kept)
-  assert "\n" not in str(error.value)
+  oneline.check(error.value)

@@ -4,6 +4,7 @@ import itertools
 import math
 
 import numpy as np
+import oneline
 import pytest
 
 from unirep.errors import InputError
@@ -142,7 +143,7 @@ def test_words_are_the_same_in_every_version():
 def test_bad_names_are_one_line(name, match):
   with pytest.raises(InputError, match=match) as error:
     registry.extractor("extractors.x", name)
-  assert "\n" not in str(error.value)
+  oneline.check(error.value)
 
 
 def test_arguments_of_those_that_take_none(monkeypatch):

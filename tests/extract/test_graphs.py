@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+import oneline
 import pytest
 
 from unirep.errors import InputError
@@ -166,7 +167,7 @@ def test_other_models_are_refused(kind, opened):
   made, match = REFUSED[kind]
   with pytest.raises(InputError, match=match) as caught:
     opened(made)
-  assert "\n" not in str(caught.value)
+  oneline.check(caught.value)
 
 
 @pytest.mark.parametrize("rate", ["", "fast", "0", "1e9", "16000.5", "1,2"])
@@ -204,4 +205,4 @@ def test_a_cut_model_is_refused(tmp_path):
     path.write_bytes(data[:length])
     with pytest.raises(InputError) as caught:
       registry.extractor("extractors.x", f"onnx:{path}")
-    assert "\n" not in str(caught.value)
+    oneline.check(caught.value)

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import oneline
 import pytest
 
 from unirep.errors import InputError
@@ -211,7 +212,7 @@ def test_wrong_weights_are_one_line(tmp_path):
     e = registry.extractor("extractors.x", f"{name}:{path}")
     with pytest.raises(InputError, match=match) as caught:
       e.load()
-    assert "\n" not in str(caught.value)
+    oneline.check(caught.value)
 
   key = "features.5.weight"
   refused("'features.5.weight' has shape", **{key: torch.zeros(3)})

@@ -10,6 +10,7 @@ import tracemalloc
 import zipfile
 
 import numpy as np
+import oneline
 import pytest
 from state_files import GLOBAL, legacy, modern, state, tensor, text, whole
 
@@ -41,7 +42,7 @@ GOOD = {
 def refused(data, match="."):
   with pytest.raises(InputError, match=match) as caught:
     states.parse("weights", data)
-  assert "\n" not in str(caught.value)
+  oneline.check(caught.value)
   assert str(caught.value).startswith("weights ")
 
 
@@ -221,7 +222,7 @@ def test_a_file_that_is_none_is_one_line(name, tmp_path):
   for place in ("nowhere", "pipe", "", "empty", "words", "a\0b", "x" * 300):
     with pytest.raises(InputError) as caught:
       opened(f"{name}:{tmp_path}/{place}")
-    assert "\n" not in str(caught.value)
+    oneline.check(caught.value)
   with pytest.raises(InputError, match=f"needs one: {name}:ARGUMENT"):
     registry.extractor("extractors.x", name)
 
@@ -238,7 +239,7 @@ def test_a_missing_package_is_named():
     InputError, match="pip install --no-deps numpy=="
   ) as found:
     package.read("x", shipped(file="numpy/none.bin", alone=True))
-  assert "\n" not in str(found.value)
+  oneline.check(found.value)
   with pytest.raises(InputError, match=r"sha256 .*, not 0000"):
     package.read("x", shipped())
 

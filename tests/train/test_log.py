@@ -127,3 +127,12 @@ def test_settings_are_hyperparameters(tmp_path):
   found = events.read_bytes()
   for name in (b"_hparams_", b"codebook.size", b"fine", b"['a', 'b']", b"mask"):
     assert name in found
+
+
+@pytest.mark.parametrize(
+  "line", [b"[" * 99_999, b"7", b'{"loss": 1}', b"\xff\xfe", b'{"step": "x"}']
+)
+def test_a_line_that_is_none_ends_what_is_read(line, tmp_path):
+  path = tmp_path / log_lib.METRICS
+  path.write_bytes(b'{"step": 1}\n' + line + b"\n")
+  assert log_lib.read(path) == [{"step": 1}]

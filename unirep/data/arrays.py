@@ -4,8 +4,6 @@ Shapes: N samples, T time, F feature width, H/W grid.
 """
 
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,6 +14,7 @@ from unirep.data.columns import Column
 from unirep.data.pipeline import Subset
 from unirep.data.sample import PRESENT, Sample, Source
 from unirep.errors import InputError
+from unirep.reading import npy
 
 _LENGTH, _LABEL = "length/", "label/"
 
@@ -173,7 +172,7 @@ def load_npz(
     InputError: if the file is missing or broken, lacks a modality or holds
       what `Arrays` refuses.
   """
-  return _assemble(path, _read_npz(path), modalities, missing)
+  return _assemble(path, npy.read_archive(path), modalities, missing)
 
 
 def save_npz(
@@ -235,6 +234,7 @@ def _assemble(
     }
 
   features, lengths = {k: contents[k] for k in chosen}, below(_LENGTH)
+  formats.check_room(path, features | lengths | below(_LABEL))
   present: dict[str, np.ndarray] = {}
   try:
     if missing and not formats.large(features):
@@ -244,26 +244,3 @@ def _assemble(
     return Arrays(features, lengths, below(_LABEL), present, missing=missing)
   except InputError as error:
     raise InputError(f"{path}: {error}") from error
-
-
-def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-  key = ""
-  try:
-    archive = np.load(path, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-      raise InputError(f"{path} is not an npz file; write it with np.savez")
-    with archive:
-      contents = {}
-      for key in archive.files:
-        contents[key] = archive[key]
-  except FileNotFoundError as error:
-    raise InputError(f"{path}: no such file") from error
-  except InputError:
-    raise
-  except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as e:
-    what = f"key {key!r}" if key else "the file"
-    raise InputError(
-      f"{path}: cannot read {what} ({e}); write plain numeric arrays with"
-      " np.savez"
-    ) from e
-  return contents

@@ -10,21 +10,16 @@ A part has `path`, `dtype`, `shape`, and `read(start, stop)` for some rows.
 import bisect
 import itertools
 import math
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from unirep.data import hdf5
 from unirep.errors import InputError
+from unirep.reading import doors, npy, zips
 
 CHUNK = 2**25  # bytes that are read at once where all rows are looked at
-# What reading a broken or missing file may raise.
-BROKEN = (
-  *(OSError, ValueError, TypeError, EOFError, KeyError, RuntimeError),
-  *(zipfile.BadZipFile, zlib.error),
-)
 
 
 class Part(Protocol):
@@ -63,6 +58,7 @@ class Raw(NamedTuple):
     row = math.prod(self.shape[1:])
     offset = self.offset + start * row * self.dtype.itemsize
     count = (stop - start) * row
+    doors.check(self.path)
     x = np.fromfile(self.path, self.dtype, count, offset=offset)
     if x.size < count:
       raise ValueError(f"it ends before row {stop}")
@@ -84,6 +80,11 @@ class Lazy:
     self.shape = tuple(shape)
     self._rows: Any = None
 
+  @property
+  def nbytes(self) -> int:
+    """As of an array."""
+    return math.prod(self.shape) * self.dtype.itemsize
+
   def read(self, start: int, stop: int) -> np.ndarray:
     """See `Part`."""
     if self._rows is None:
@@ -103,9 +104,7 @@ class Hdf5(Lazy):
 
   def open(self):
     """The dataset; its file is open as long as that lives."""
-    import h5py
-
-    return h5py.File(self.path, "r")[self.key]
+    return hdf5.dataset(self.path, self.key)
 
 
 class Packed(Lazy):
@@ -116,8 +115,11 @@ class Packed(Lazy):
 
   def open(self):
     """The whole array."""
-    with np.load(self.path, allow_pickle=False) as archive:
-      return archive[self.key]
+    with zips.opened(self.path) as archive:
+      x = npy.member(archive, self.key, npy.keyed(archive)[self.key])
+    if (x.dtype, x.shape) != (self.dtype, self.shape):
+      raise ValueError("it has changed")
+    return x
 
 
 class Column:
@@ -176,8 +178,8 @@ class Column:
 def _read(part, start, stop):
   try:
     return part.read(start, stop)
-  except BROKEN as error:
-    what = " ".join(str(getattr(error, "strerror", None) or error).split())
+  except doors.BROKEN as error:
     raise InputError(
-      f"{part.path}: cannot read rows {start} to {stop - 1} ({what})"
+      f"{part.path}: cannot read rows {start} to {stop - 1}"
+      f" ({doors.reason(error)})"
     ) from error

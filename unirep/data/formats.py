@@ -13,15 +13,15 @@ What it is decides its content, not its name.
 import os
 import pathlib
 import re
-import stat
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from unirep.data.columns import BROKEN, Column, Hdf5, Packed, Part, Raw
+from unirep.data import hdf5
+from unirep.data.columns import Column, Hdf5, Packed, Part, Raw
 from unirep.errors import InputError
+from unirep.reading import doors, npy, zips
+from unirep.reading.npy import Header
 
 CHECKED = 2**28  # bytes up to which data are looked at as a whole beforehand
 KINDS = "an .npz or HDF5 file, or a folder of .npy files or of such shards"
@@ -41,7 +41,19 @@ def read(path: str | os.PathLike[str]) -> dict[str, Column]:
       in C order; if shards differ in keys or shapes, or one is missing.
   """
   path = pathlib.Path(path)
-  return _guarded(path, lambda: _read(path))
+  with doors.reading(path):
+    return _read(path)
+
+
+def check_room(path: doors.Path, columns: Mapping[str, Any]) -> None:
+  """Raises InputError for packed arrays that are too large to be held."""
+  parts = [p for x in columns.values() for p in getattr(x, "parts", ())]
+  held = sum(p.nbytes for p in parts if isinstance(p, Packed))
+  if held > doors.ROOM:
+    raise InputError(
+      f"{path}: its packed arrays take {held} bytes of memory; at most"
+      f" {doors.ROOM}, so write it by np.savez in C order, or as .npy or HDF5"
+    )
 
 
 def shards(path: pathlib.Path) -> list[pathlib.Path]:
@@ -90,12 +102,14 @@ def _file(path: pathlib.Path) -> dict[str, Part]:
 
   if not path.exists():
     raise InputError(f"{path}: no such file or folder; give {KINDS}")
-  if not path.is_file():
-    raise InputError(f"{path} is no file of features; give {KINDS}")
+  doors.check(path)
   if zipfile.is_zipfile(path):
-    return _guarded(path, lambda: _npz(path))
+    return _npz(path)
   if h5py.is_hdf5(path):
-    return _guarded(path, lambda: _hdf5(path))
+    return {
+      key: Hdf5(str(path), key, *found)
+      for key, found in hdf5.datasets(path).items()
+    }
   raise InputError(
     f"{path}: cannot read the file; it is not {KINDS}, or broken"
   )
@@ -109,7 +123,7 @@ def _folder(path: pathlib.Path) -> dict[str, Part]:
       file = pathlib.Path(folder, name)
       if file.suffix == ".npy" and not name.startswith("."):
         key = file.relative_to(path).with_suffix("").as_posix()
-        found[key] = _guarded(file, lambda file=file: _npy(file))
+        found[key] = _npy(file)
   if not found:
     raise InputError(f"{path} holds no .npy file")
   return found
@@ -120,106 +134,70 @@ def _raise(error):
 
 
 def _npy(path: pathlib.Path) -> Part:
-  if not stat.S_ISREG(path.stat().st_mode):
-    raise ValueError("it is no file")
-  with path.open("rb") as file:
-    dtype, shape, fortran = _header(file)
-    if fortran:
+  doors.check(path)
+  with doors.reading(path), path.open("rb") as file:
+    of = _header(file)
+    if of.fortran:
       raise ValueError(
         "it is in Fortran order; save np.ascontiguousarray of it"
       )
-    part = Raw(str(path), dtype, shape, file.tell())
-  _check_size(part, path.stat().st_size - part.offset)
-  return part
+    npy.check_size(of, path.stat().st_size - file.tell())
+    return Raw(str(path), of.dtype, of.shape, file.tell())
 
 
 def _npz(path: pathlib.Path) -> dict[str, Part]:
   found: dict[str, Part] = {}
-  with zipfile.ZipFile(path) as archive, path.open("rb") as raw:
-    members = [m for m in archive.infolist() if not m.is_dir()]
-    if sum(m.file_size for m in members) <= CHECKED:
-      broken = archive.testzip()
-      if broken:
-        raise ValueError(f"key {broken.removesuffix('.npy')!r} is damaged")
-    for info in members:
-      key = info.filename.removesuffix(".npy")
+  with zips.opened(path) as archive, path.open("rb") as raw:
+    members = npy.keyed(archive)
+    if sum(m.file_size for m in members.values()) <= CHECKED:
+      for key, info in members.items():
+        _check_sum(archive, key, info)
+    for key, info in members.items():
       try:
         with archive.open(info) as file:
-          dtype, shape, fortran = _header(file)
-          offset = file.tell()
-        if info.compress_type != zipfile.ZIP_STORED or fortran:
-          found[key] = Packed(str(path), key, dtype, shape)
-          continue
-        raw.seek(info.header_offset)
-        local = raw.read(_LOCAL_HEADER)
-        # A member begins behind its name and its extra field.
-        begin = info.header_offset + len(local)
-        begin += int.from_bytes(local[26:28], "little")
-        begin += int.from_bytes(local[28:30], "little")
-        part = Raw(str(path), dtype, shape, begin + offset)
-        _check_size(part, info.file_size - offset)
-        found[key] = part
-      except BROKEN as error:
-        raise ValueError(f"key {key!r}: {error}") from error
+          of, offset = _header(file), file.tell()
+        npy.check_size(of, info.file_size - offset)
+        if info.compress_type != zipfile.ZIP_STORED or of.fortran:
+          found[key] = Packed(str(path), key, of.dtype, of.shape)
+        else:
+          begin = _begin(raw, info) + offset
+          found[key] = Raw(str(path), of.dtype, of.shape, begin)
+      except doors.BROKEN as error:
+        raise ValueError(f"key {key!r}: {doors.reason(error)}") from error
   return found
 
 
-def _header(file: Any) -> tuple[np.dtype, tuple[int, ...], bool]:
-  """(dtype, shape, Fortran order) of an array in numpy's format."""
-  version = np.lib.format.read_magic(file)
-  read_header = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-  }
-  if version not in read_header:
-    raise ValueError(f"format {version} is not for plain arrays of numbers")
-  shape, fortran, dtype = read_header[version](file)
-  if dtype.hasobject:
-    raise ValueError("it holds Python objects; save plain numbers")
-  if not shape or min(shape) < 0:
-    raise ValueError(f"its shape is {shape}; the first axis is the sample")
-  return dtype, shape, fortran
+def _check_sum(archive, key, info):
+  try:
+    with archive.open(info) as file:
+      for _ in zips.parts(file, info.file_size):
+        pass
+  except doors.BROKEN as error:
+    raise ValueError(
+      f"key {key!r} is damaged: {doors.reason(error)}"
+    ) from error
 
 
-def _check_size(part: Part, room: int) -> None:
-  need = int(np.prod(part.shape, dtype=object)) * part.dtype.itemsize
-  if room < need:
-    raise ValueError(f"it is cut off: {room} bytes of {need} are there")
+def _begin(raw, info) -> int:
+  """Where a member that is stored as it is begins, all of which is there."""
+  raw.seek(info.header_offset)
+  local = raw.read(_LOCAL_HEADER)
+  # A member begins behind its name and its extra field.
+  begin = info.header_offset + len(local)
+  begin += int.from_bytes(local[26:28], "little")
+  begin += int.from_bytes(local[28:30], "little")
+  room = raw.seek(0, os.SEEK_END) - begin
+  if room < info.file_size:
+    raise ValueError(f"it is cut off: {room} bytes of {info.file_size}")
+  return begin
 
 
-def _hdf5(path: pathlib.Path) -> dict[str, Part]:
-  import h5py
-
-  with h5py.File(path, "r") as file:
-    return dict(_datasets(file, path))
-
-
-def _datasets(
-  group: Any, path: pathlib.Path, prefix: str = ""
-) -> Iterator[tuple[str, Part]]:
-  """Yields (key, dataset) of what lies in this very file."""
-  import h5py
-
-  for name in group:
-    key = prefix + name
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-      raise InputError(f"{path}: {key!r} is a link; store the array itself")
-    item = group[name]
-    if isinstance(item, h5py.Group):
-      if key.count("/") > 2:  # groups may hold themselves
-        raise InputError(f"{path}: {key!r} is nested too deep")
-      yield from _datasets(item, path, f"{key}/")
-    elif isinstance(item, h5py.Dataset):
-      if item.external or item.is_virtual:
-        raise InputError(
-          f"{path}: {key!r} is stored in another file; store the array itself"
-        )
-      if not item.shape:
-        raise InputError(
-          f"{path}: {key!r} has the shape {item.shape}; the first axis is the"
-          " sample"
-        )
-      yield key, Hdf5(str(path), key, item.dtype, item.shape)
+def _header(file: Any) -> Header:
+  """The header of an array that has samples."""
+  of = npy.header(file)
+  if not of.shape:
+    raise ValueError("its shape is (); the first axis is the sample")
+  return of
 
 
 def _check_numbers(path, names):
@@ -261,14 +239,3 @@ def _join(
           f" {sizes[min(sizes)]}"
         )
   return {key: Column([s[key] for s in shards.values()]) for key in first}
-
-
-def _guarded(path, function):
-  """What `function` returns; what it trips over, in one line."""
-  try:
-    return function()
-  except InputError:
-    raise
-  except BROKEN as error:
-    line = " ".join(str(error).split())
-    raise InputError(f"{path}: cannot read it ({line})") from error

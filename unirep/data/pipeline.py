@@ -6,7 +6,7 @@ interrupted change nothing.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import grain
@@ -214,6 +214,14 @@ class Subset:
   def files(self) -> list[str]:
     """Those of the source, see `data.identity`."""
     return getattr(self._source, "files", list)()
+
+  @property
+  def labels(self) -> dict[str, np.ndarray] | None:
+    """Those of these samples, where the source knows all of its own."""
+    known = getattr(self._source, "labels", None)
+    if not isinstance(known, Mapping):
+      return None
+    return {name: x[self._indices] for name, x in known.items()}
 
   def raw(self) -> dict[str, Any]:
     """What the source can show of these samples, see `data.raw`."""

@@ -5,6 +5,7 @@ Dimensions: T time steps as they are, S as they shall be, L valid ones of T.
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,11 @@ class Resampled:
   def files(self) -> list[str]:
     """Those of the source, see `data.identity`."""
     return getattr(self._source, "files", list)()
+
+  @property
+  def labels(self) -> Any:
+    """Those of the source, where it knows them all."""
+    return getattr(self._source, "labels", None)
 
   def __getitem__(self, index: int, /) -> Sample:
     sample = self._source[index]

@@ -28,6 +28,7 @@ Batch = dict[str, dict[str, np.ndarray]]
 
 PARTS = ("features", "lengths", "labels")
 PRESENT = "present"
+LARGEST = 1e18  # above it sums of squares overflow
 
 
 class Source(Protocol):
@@ -115,6 +116,11 @@ def _check_feature(value: np.ndarray, what: str) -> None:
     )
   if not np.isfinite(value).all():
     raise InputError(f"{what} holds NaN or infinity; clean the features")
+  if np.abs(value).max() > LARGEST:
+    raise InputError(
+      f"{what} holds {np.abs(value).max():g}, whose square is infinite as"
+      " float32; scale the features"
+    )
 
 
 def _check_length(

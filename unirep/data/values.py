@@ -3,14 +3,20 @@
 Shapes: N samples, T time, F feature width, H/W grid.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from unirep.data.columns import CHUNK, Column
+from unirep.data.sample import LARGEST
 from unirep.errors import InputError
+from unirep.reading import doors
 
 Values = np.ndarray | Column
+HUGE = 1e6  # above it features are not what networks are made for
+
+_log = logging.getLogger(__name__)
 
 
 def feature(name: str, value: Values) -> Values:
@@ -30,6 +36,7 @@ def feature(name: str, value: Values) -> Values:
       f" F) or the like, got {value.shape}"
     )
   if isinstance(value, Column):
+    _check_room(f"a sample of features[{name!r}]", value.nbytes // len(value))
     return value
   if value.dtype.itemsize > 4:
     value = float32(value)
@@ -38,11 +45,25 @@ def feature(name: str, value: Values) -> Values:
 
 
 def check_all(name: str, chunks: Iterable[np.ndarray]) -> None:
-  """Raises InputError for what is not finite in any chunk."""
-  first = 0
+  """Raises InputError for what is not finite, or too large, in any chunk.
+
+  Features that have one value, or huge ones, are logged.
+  """
+  first, low, high = 0, np.inf, -np.inf
   for x in chunks:
-    check_finite(name, float32(x), first)
+    x = float32(x)
+    check_finite(name, x, first)
+    low, high = min(low, x.min()), max(high, x.max())
     first += len(x)
+  if low == high:
+    _log.warning(
+      "features[%r] are %g everywhere: there is nothing to learn", name, low
+    )
+  elif max(-low, high) > HUGE:
+    _log.warning(
+      "features[%r] reach from %g to %g: scale them to a deviation of 1",
+      *(name, low, high),
+    )
 
 
 def _chunks(value: np.ndarray) -> Iterator[np.ndarray]:
@@ -52,13 +73,20 @@ def _chunks(value: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def check_finite(name: str, x: np.ndarray, first: int, where: str = "") -> None:
-  """Raises InputError where x, from sample `first` on, is not finite."""
+  """Raises InputError where x, from sample `first` on, can't be squared."""
   finite = np.isfinite(x)
   if not finite.all():
     at, *rest = np.argwhere(~finite)[0].tolist()
     raise InputError(
       f"{where}features[{name!r}] holds NaN or infinity (as float32), first at"
       f" {(first + at, *rest)}; clean or clip it"
+    )
+  large = np.abs(x) > LARGEST
+  if large.any():
+    at, *rest = np.argwhere(large)[0].tolist()
+    raise InputError(
+      f"{where}features[{name!r}] holds {x[at, *rest]:g} at"
+      f" {(first + at, *rest)}, whose square is infinite as float32; scale it"
     )
 
 
@@ -80,7 +108,16 @@ def integers(what: str, value: Values) -> np.ndarray:
       f"{what} must hold one integer or more per sample, got {value.dtype} of"
       f" shape {value.shape}"
     )
+  _check_room(what, value.nbytes)
   value = np.asarray(value)
   if value.size and (value.max() >= 2**31 or value.min() < -(2**31)):
     raise InputError(f"{what} must fit in 32 bits, got {value.max()}")
   return value.astype(np.int32, copy=False)
+
+
+def _check_room(what: str, needed: int) -> None:
+  if needed > doors.ROOM:
+    raise InputError(
+      f"{what} takes {needed} bytes of memory; at most {doors.ROOM} are read at"
+      " once"
+    )

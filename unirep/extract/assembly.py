@@ -4,6 +4,7 @@ import csv
 import json
 import pathlib
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from unirep import files
 from unirep.errors import InputError
 from unirep.extract import samples
 from unirep.extract.samples import Sample
+from unirep.reading import doors, npy
 
 FEATURES, FAILED = "features", "failed.csv"
 MANIFEST, SAMPLES = "manifest.json", "samples.csv"
@@ -132,7 +134,9 @@ def _survey(parts, modalities) -> tuple[list[Row], list, list[str]]:
   """All rows, all failures, and the modalities that any sample has."""
   rows, failed, has = [], [], dict.fromkeys(modalities, False)
   for path in parts:
-    with np.load(path) as part:
+    with doors.reading(path):
+      keys = "note", *(f"feature/{m}" for m in has)
+      part = npy.read_archive(path, sys.maxsize, keys=keys)
       note = json.loads(part["note"].tobytes())
       rows += [Row(*row) for row in note["rows"]]
       failed += note["failed"]
@@ -157,8 +161,7 @@ def _join(path, parts, key: str, mine: np.ndarray) -> None:
 def _pieces(parts, key: str, mine: np.ndarray) -> Iterator[np.ndarray]:
   first = 0
   for path in parts:
-    with np.load(path) as part:
-      x = part[key]
+    x = npy.read_archive(path, sys.maxsize, keys=(key,))[key]
     yield x[mine[first : first + len(x)]]
     first += len(x)
 

@@ -1,7 +1,9 @@
 """Files that can't be taken for data, and why."""
 
 import os
-import stat
+
+from unirep import errors
+from unirep.reading import doors, riff
 
 
 class BrokenError(Exception):
@@ -19,7 +21,7 @@ class BrokenError(Exception):
 
 def one_line(text: str) -> str:
   """A text without line breaks, not longer than a message should be."""
-  return " ".join(text.split())[:300]
+  return errors.one_line(" ".join(text.split()), 300)
 
 
 def regular(path: str, most: int | None = None) -> None:
@@ -29,14 +31,22 @@ def regular(path: str, most: int | None = None) -> None:
     path: the file.
     most: bytes that it may have.
   """
-  try:
-    found = os.stat(path)
-  except (OSError, ValueError) as error:
-    what = getattr(error, "strerror", None) or str(error)
-    raise BrokenError(path, what) from error
-  if not stat.S_ISREG(found.st_mode):
-    raise BrokenError(path, "is no file")
-  if not found.st_size:
+  wrong = doors.fault(path)
+  if wrong:
+    raise BrokenError(path, wrong)
+  size = os.stat(path).st_size
+  if not size:
     raise BrokenError(path, "is empty")
-  if most and found.st_size > most:
-    raise BrokenError(path, f"has {found.st_size} bytes; at most {most}")
+  if most and size > most:
+    raise BrokenError(path, f"has {size} bytes; at most {most}")
+
+
+def promised(path: str) -> None:
+  """Raises BrokenError where a .wav or .avi ends before what it promises."""
+  try:
+    with open(path, "rb") as file:
+      wrong = riff.fault(file, os.fstat(file.fileno()).st_size)
+  except doors.BROKEN as error:
+    raise BrokenError(path, doors.reason(error)) from error
+  if wrong:
+    raise BrokenError(path, wrong)

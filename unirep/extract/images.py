@@ -33,11 +33,16 @@ def read(path: str, size: tuple[int, int]) -> np.ndarray:
       with Image.open(path, formats=FORMATS) as image:
         check_size(path, image.width, image.height)
         image.load()
-        return fit(ImageOps.exif_transpose(_rgb(image)), size)
+        rgb = _rgb(image)
+        ImageOps.exif_transpose(rgb, in_place=True)
+        return fit(rgb, size)
   except UnidentifiedImageError as error:
     raise BrokenError(path, f"is no image ({', '.join(FORMATS)})") from error
-  except Image.DecompressionBombError as error:
-    raise BrokenError(path, str(error)) from error
+  except BrokenError:
+    raise
+  except Exception as error:  # of decoders: there is no end of their kinds
+    what = str(error) or type(error).__name__
+    raise BrokenError(path, f"cannot be read: {what}") from error
 
 
 def check_size(path: str, width: int, height: int) -> None:
@@ -70,18 +75,22 @@ def fit(image, size: tuple[int, int], stretch: float = 1.0) -> np.ndarray:
 
 
 def _rgb(image):
-  """In RGB, also where a sample has 16 bits, or a picture holes (black)."""
+  """In RGB, also where a sample has 16 bits, or a picture holes (black).
+
+  Large pictures are copied no more often than needed.
+  """
   from PIL import Image
 
   if image.mode.startswith(("I", "F")):
     x = np.asarray(image).astype(np.float32)
-    top = 65535.0 if image.mode.startswith("I") else max(1.0, float(x.max()))
-    grey = Image.fromarray((x / top * 255).clip(0, 255).astype(np.uint8))
+    x /= 65535.0 if image.mode.startswith("I") else max(1.0, float(x.max()))
+    x *= 255
+    grey = Image.fromarray(x.clip(0, 255, out=x).astype(np.uint8))
     grey.info, grey._exif = image.info, getattr(image, "_exif", None)
     return grey.convert("RGB")
   if image.has_transparency_data:
-    rgba = image.convert("RGBA")
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
     black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
     black.alpha_composite(rgba)
     return black.convert("RGB")
-  return image.convert("RGB")
+  return image if image.mode == "RGB" else image.convert("RGB")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from unirep.errors import InputError
 from unirep.extract import containers, images, series, texts
+from unirep.reading import doors
 
 SPLITS = ("train", "validation", "test")
 ALIASES = {"val": "validation", "valid": "validation", "dev": "validation"}
@@ -21,6 +22,7 @@ KINDS = {  # suffix -> the column that a file of a folder stands for
 }
 COLUMNS = ("id", "video", "audio", "image", "text", "label", "split")
 TIMES = ("start", "end")
+MOST = 2**22  # lines of a table
 
 
 class Sample(NamedTuple):
@@ -65,7 +67,7 @@ def find(media: str, columns: Iterable[str]) -> list[Sample]:
   path = pathlib.Path(media)
   if path.is_dir():
     found = walk(path, columns)
-  elif path.suffix.lower() == ".csv" and path.is_file():
+  elif path.suffix.lower() == ".csv" and path.exists():
     found = table(path, columns)
   else:
     raise InputError(f"media={media}: no such folder or .csv file")
@@ -139,6 +141,7 @@ def table(path: pathlib.Path, columns: Iterable[str]) -> list[Sample]:
   Raises:
     InputError: for a column that has no meaning, or an id that is there twice.
   """
+  doors.check(path)
   csv.field_size_limit(2**24)
   known = {*COLUMNS, *TIMES, *columns}
   try:
@@ -150,11 +153,15 @@ def table(path: pathlib.Path, columns: Iterable[str]) -> list[Sample]:
       if unknown or not rows.fieldnames:
         what = f"column {min(unknown)!r}" if unknown else "an empty file"
         raise InputError(f"{path}: {what}; columns are {', '.join(known)}")
-      found = [
-        _row(path.parent, {*columns}, i, row) for i, row in enumerate(rows)
-      ]
-  except csv.Error as error:
-    raise InputError(f"{path}: {error}") from error
+      if len({*rows.fieldnames}) < len(rows.fieldnames):
+        raise InputError(f"{path}: a column is there twice")
+      found = []
+      for i, row in enumerate(rows):
+        if i == MOST:
+          raise InputError(f"{path}: it has more than {MOST} lines")
+        found.append(_row(path.parent, {*columns}, i, row))
+  except (csv.Error, OSError) as error:
+    raise InputError(f"{path}: {doors.reason(error)}") from error
   ids = set()
   for sample in found:
     if sample.id in ids:
@@ -268,6 +275,11 @@ def _digest(name: str) -> bytes:
 def classes(samples: Iterable[Sample]) -> dict[str, int]:
   """Name of a class -> its number; numbers that are named stay as they are."""
   names = sorted({s.label for s in samples if s.label})
-  if all(name.isdecimal() and int(name) < 2**31 for name in names):
-    return {name: int(name) for name in names}
+  if all(name.isdecimal() and len(name) < 20 for name in names):
+    numbers = {name: int(name) for name in names}
+    # 1 and 01 are two names.
+    if max(numbers.values(), default=0) < 2**31 and len(names) == len(
+      {*numbers.values()}
+    ):
+      return numbers
   return {name: i for i, name in enumerate(names)}

@@ -11,9 +11,11 @@ import struct
 import numpy as np
 
 from unirep.extract.broken import BrokenError, one_line, regular
+from unirep.reading import npy
 
 SUFFIXES = (".npy", ".csv", ".tsv")
-MOST = 2**28  # bytes of a file
+MOST = 2**28  # bytes of a file ...
+MOST_TEXT = 2**26  # ... and of a table, whose numbers take more than it does
 TIME = "time"  # a column of it has seconds
 
 
@@ -51,22 +53,30 @@ def read(path: str, rate: int) -> np.ndarray:
 
 
 def _array(path):
-  return False, np.load(path, allow_pickle=False)
+  return False, npy.read(path)
 
 
 def _table(path):
+  regular(path, MOST_TEXT)
   with open(path, encoding="utf-8-sig", newline="") as file:
     between = "\t" if path.lower().endswith(".tsv") else ","
     rows = csv.reader(file, delimiter=between)
     first = next(rows, [])
-    try:
-      head, begin = [], [[float(x) for x in first]]
-    except ValueError:  # names of columns
-      head, begin = first, []
+    numbers = [_is_number(x) for x in first]
+    timed = first[:1] != [] and first[0].strip().lower() == TIME
+    if any(numbers) and not all(numbers) and not timed:
+      raise ValueError(f"its first line has {first[numbers.index(False)]!r}")
+    begin = [[float(x) for x in first]] if all(numbers) else []
     rest = ([float(x) for x in row] for row in rows if row)
     values = [*itertools.chain(begin, rest)]
-  timed = bool(head) and head[0].strip().lower() == TIME and len(head) > 1
-  return timed, np.array(values, np.float64)
+  return timed and len(first) > 1, np.array(values, np.float64)
+
+
+def _is_number(text):
+  try:
+    return bool(float(text) or True)
+  except ValueError:  # the name of a column
+    return False
 
 
 def _at_rate(path, time_S, x_SxC, rate):

@@ -18,6 +18,7 @@ from unirep.extract.assembly import FEATURES, MANIFEST, Row
 from unirep.extract.clips import Failure
 from unirep.extract.features import Front
 from unirep.extract.samples import Sample
+from unirep.reading import doors
 
 CHUNK = 16  # samples of a part
 PARTS = "parts"
@@ -98,8 +99,8 @@ def _finished(target: pathlib.Path, digest: str) -> dict[str, Any] | None:
   """The manifest of features that are whole, if they are."""
   if not (target / MANIFEST).exists():
     return None
-  manifest = json.loads((target / MANIFEST).read_text())
-  if manifest["digest"] != digest:
+  manifest = doors.read_json(target / MANIFEST)
+  if not isinstance(manifest, dict) or manifest.get("digest") != digest:
     raise InputError(
       f"{target} was made of other files, or by other extractors; delete it,"
       " or name another place"

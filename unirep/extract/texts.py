@@ -19,6 +19,8 @@ def read(path: str) -> str:
     text = pathlib.Path(path).read_text("utf-8-sig")
   except UnicodeDecodeError as error:
     raise BrokenError(path, f"is not UTF-8 ({error.reason})") from error
+  except OSError as error:
+    raise BrokenError(path, f"cannot be read: {error.strerror}") from error
   check(path, text)
   return text
 

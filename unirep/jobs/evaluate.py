@@ -18,7 +18,7 @@ from unirep.codes import Codes
 from unirep.data import identity, pipeline, sources
 from unirep.data.datasets import media
 from unirep.errors import InputError, pick
-from unirep.jobs import encoding, evaluation, report, tables
+from unirep.jobs import encoding, evaluation, report, splits, tables
 from unirep.jobs.toc import PUBLISHED
 from unirep.tasks import sharing
 from unirep.tasks.probing import probe, protocol
@@ -61,6 +61,7 @@ def run(
     tokenizer.modalities,
     f"data.source={config.data.source}",
   )
+  splits.check_downstream(config, tokenizer, kinds)
   workdirs.claim(workdir, build.as_json(config))
   encode = functools.lru_cache(
     functools.partial(_encode, config, tokenizer, workdir, console)

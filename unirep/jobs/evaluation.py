@@ -93,11 +93,12 @@ def evaluate(config: Config, code_KxD: Any, codes: Encoded) -> Found:
       code_KxD, varied, test, seed=config.seed, **options
     )
     label_N = train.labels["class"]
-    classes = int(label_N.max()) + 1
-    by_class = {
-      m: sharing.class_histogram(idx, label_N, size, classes)
-      for m, idx in train.idx.items()
-    }
+    classes = int(label_N.max(initial=-1)) + 1
+    if classes:
+      by_class = {
+        m: sharing.class_histogram(idx, label_N, size, classes)
+        for m, idx in train.idx.items()
+      }
   usage = {m: sharing.histogram(idx, size) for m, idx in train.idx.items()}
   results = {
     "cross_modal": cross_modal,

@@ -17,7 +17,7 @@ from unirep.data import identity, pipeline, sources
 from unirep.data.datasets import media
 from unirep.data.sample import PRESENT, Batch, Source
 from unirep.errors import InputError
-from unirep.jobs import resident
+from unirep.jobs import resident, splits
 from unirep.jobs.checks import check_missing, check_pretrain
 from unirep.methods.network import Network
 from unirep.parallel import mesh as meshes
@@ -69,11 +69,11 @@ def prepare(config: Config) -> Job:
   check_pretrain(config)
   mesh = meshes.make(config.batch_size, model=config.mesh.model)
   train, test = sources.pair(config.data, config.modalities, config.fine)
+  network, training = build.network(config), build.training(config)
+  splits.check(network, train, test)
   shards = mesh.shape[meshes.AXIS]
   batch_size = fitting(config.batch_size, len(train), shards)
-  network, training = build.network(config), build.training(config)
   sample = pipeline.stack([train[0]])
-  network.check(sample["features"])
   if PRESENT in sample:
     check_missing(config)
   is_resident = config.data.device_resident

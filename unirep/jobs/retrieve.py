@@ -16,7 +16,7 @@ from unirep.data import pipeline, sources
 from unirep.data.datasets import media
 from unirep.data.sample import PRESENT, Source
 from unirep.errors import InputError, pick
-from unirep.jobs import evaluate, tables
+from unirep.jobs import evaluate, splits, tables
 from unirep.tasks.probing import protocol
 from unirep.tasks.retrieval import table
 from unirep.tasks.retrieval.table import Asked
@@ -130,6 +130,7 @@ def _source(
     raise InputError(f"data, split={config.split}: there are no samples")
   known = source[0]["features"]
   names = config.modalities or [m for m in model.modalities if m in known]
+  splits.check_features(model, source, config.split)
   for m in names:
     for where, has in ((path, model.modalities), ("the data", [*known])):
       if m not in has:

@@ -13,6 +13,7 @@ from unirep.codebook import awake
 from unirep.data import arrays
 from unirep.errors import InputError
 from unirep.jobs import report
+from unirep.reading import npy
 from unirep.tokenizer import load
 
 PUBLISHED = (64, 128, 144, 168, 196, 224)
@@ -101,10 +102,10 @@ def read(name: str) -> np.ndarray:
   if path.is_dir():
     return load(path).codebook
   try:
-    code_KxD = np.load(path, allow_pickle=False)
-  except (ValueError, OSError, EOFError) as error:
-    raise InputError(f"codebook: {name} is no .npy array ({error})") from error
-  if not isinstance(code_KxD, np.ndarray) or code_KxD.dtype.kind not in "fiu":
+    code_KxD = npy.read(path)
+  except InputError as error:
+    raise InputError(f"codebook: {error}; it must be a .npy array") from error
+  if code_KxD.dtype.kind not in "fiu":
     raise InputError(f"codebook: {name} must hold one array of real numbers")
   if code_KxD.ndim != 2 or min(code_KxD.shape) < 2:
     raise InputError(

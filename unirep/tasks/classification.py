@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from unirep.codes import Codes, has
+from unirep.errors import InputError
 from unirep.tasks.probing import criteria, probe, scores, suite
 from unirep.tasks.probing.probe import Task
 from unirep.tasks.probing.suite import Problem
@@ -13,8 +14,10 @@ from unirep.tasks.probing.suite import Problem
 def problem(train: Codes, validation: Codes, test: Codes) -> Problem:
   """Which class a clip has, from codes with the label "class" (N,).
 
-  Chance is the most frequent class of the test samples that have the modality.
+  Samples whose class is unknown, below 0, are left out. Chance is the most
+  frequent class of the test samples that have the modality.
   """
+  train, validation, test = map(known, (train, validation, test))
   label_N = suite.label(test, "class")
   seen = [
     suite.label(codes, "class").max(initial=0)
@@ -32,6 +35,14 @@ def problem(train: Codes, validation: Codes, test: Codes) -> Problem:
       for m, x in answers.items()
     },
   )
+
+
+def known(codes: Codes) -> Codes:
+  """The samples whose class somebody knows."""
+  label_N = suite.label(codes, "class")
+  if np.ndim(label_N) != 1:
+    raise InputError(f"label/class must be (N,), got {np.shape(label_N)}")
+  return codes if (label_N >= 0).all() else suite.part(codes, label_N >= 0)
 
 
 def transfer(
@@ -57,12 +68,18 @@ def transfer(
 
   Returns:
     "source->target" -> `accuracy` on the target, `ceiling` (a probe trained and
-    tested on the target itself) and `chance` (the most frequent class).
+    tested on the target itself) and `chance` (the most frequent class); of
+    modalities that samples of a known class have.
   """
-  names = list(train.idx)
+  train, test = known(train), known(test)
+  names = [
+    m for m in train.idx if has(train.idx[m]).any() and has(test.idx[m]).any()
+  ]
+  if not names:
+    return {}
   # There is one evaluation, at the end, so the validation chooses nothing: it
   # holds the first sample of each modality.
-  first = sorted({int(has(x).argmax()) for x in train.idx.values()})
+  first = sorted({int(has(train.idx[m]).argmax()) for m in names})
   asked = problem(train, suite.part(train, first), test)
   results = suite.measure(
     asked,

@@ -20,9 +20,9 @@ def problems(
     validation: of the first data set.
     test: of the second one.
   """
-  codes = train, validation, test
+  codes = [classification.known(x) for x in (train, validation, test)]
   found = {"": problem(*codes)}
-  first, second = ({*c.labels["class"].tolist()} for c in (train, test))
+  first, second = ({*c.labels["class"].tolist()} for c in codes[::2])
   return found if first == second else found | {"_shared": shared(*codes)}
 
 

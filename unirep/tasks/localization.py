@@ -80,7 +80,8 @@ def _guessed(problem, background):
     share = float((on_RxC if background else on_RxC[:, :-1]).mean())
     chance[m] = 2 * share / (1 + share)
     clip_N = _clip_class(problem.test, label)
-    guess_NxTxC = np.eye(on_RxC.shape[-1])[clip_N][:, None] + 0 * label.on_NxTxC
+    guess_NxC = clip_N[:, None] == np.arange(on_RxC.shape[-1])
+    guess_NxTxC = guess_NxC[:, None] + 0 * label.on_NxTxC
     counts = scores.segment_counts(guess_NxTxC, label.on_NxTxC, valid_NxT)
     baseline[m] = float(scores.f1(counts, background=background))
   return problem._replace(chance=chance, baseline=baseline)

@@ -246,7 +246,11 @@ def _step(test, size, same):
     for p, (a, b) in _pairs(test.idx).items()
     if a.shape == b.shape and a.shape[1] > 1
   }
-  given = {p: agreement(*x, same[p]) for p, x in pairs.items() if p in same}
+  given = {
+    p: agreement(*x, same[p])
+    for p, x in pairs.items()
+    if p in same and same[p].shape == x[0].shape  # or of steps as they were
+  }
   return _alike(pairs, size) | {"agreement_same": given}
 
 

@@ -20,6 +20,7 @@ from rich.progress import (
 )
 
 from unirep import files
+from unirep.reading import doors
 
 METRICS = "metrics.jsonl"
 BOARD = "tensorboard"
@@ -178,9 +179,12 @@ def leaves(tree: Any) -> dict[str, Any]:
 def read(path: pathlib.Path) -> list[dict[str, float]]:
   """The logged steps; a last line that was cut short is left out."""
   lines = []
-  for line in path.read_text().splitlines():
+  for line in doors.read_bytes(path).splitlines():
     try:
-      lines.append(json.loads(line))
-    except ValueError:
+      found = json.loads(line)
+    except (ValueError, RecursionError):
       break
+    if not isinstance(found, dict) or not isinstance(found.get("step"), int):
+      break
+    lines.append(found)
   return lines

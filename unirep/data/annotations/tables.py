@@ -4,18 +4,18 @@ Shapes: C classes.
 """
 
 import csv
-import importlib
 import io
 import logging
 import os
-import pathlib
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from unirep.data import hdf5
 from unirep.errors import InputError
+from unirep.reading import doors
 
 TIME = 10  # seconds that every clip of AVE and AVVP lasts
 Path = str | os.PathLike[str]
@@ -127,26 +127,10 @@ def read_h5(path: Path, key: str) -> np.ndarray:
   """Reads one whole dataset of an HDF5 file.
 
   Raises:
-    InputError: naming the file, if it is missing, broken or without `key`, or
-      if h5py is not installed.
+    InputError: naming the file, if it is missing, broken, without `key`, or too
+      large.
   """
-  if not pathlib.Path(path).is_file():
-    raise InputError(f"{path}: no such file")
-  try:
-    h5py = importlib.import_module("h5py")
-  except ImportError as error:
-    raise InputError(
-      f"{path} is HDF5 and h5py is not installed; pip install h5py"
-    ) from error
-  try:
-    with h5py.File(path, "r") as file:
-      if not isinstance(file.get(key), h5py.Dataset):
-        raise InputError(
-          f"{path}: no dataset {key!r}; it has {', '.join(file) or 'none'}"
-        )
-      return file[key][()]
-  except OSError as error:
-    raise InputError(f"{path}: cannot read HDF5 ({error})") from error
+  return hdf5.array(path, key)
 
 
 def read_order(path: Path, size: int) -> np.ndarray:
@@ -179,12 +163,7 @@ def read_order(path: Path, size: int) -> np.ndarray:
 
 def _read_text(path: Path) -> str:
   """The text with LF line ends, without the empty lines at its end."""
-  try:
-    text = pathlib.Path(path).read_text(encoding="utf-8-sig").rstrip("\n")
-  except FileNotFoundError as error:
-    raise InputError(f"{path}: no such file") from error
-  except (OSError, UnicodeDecodeError) as error:
-    raise InputError(f"{path}: cannot read text ({error})") from error
+  text = doors.read_text(path).rstrip("\n")
   if not text:
     raise InputError(f"{path} is empty")
   return text

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from unirep.data import hdf5
 from unirep.data.annotations import per_second
 from unirep.data.sample import Sample
 from unirep.errors import InputError
+from unirep.reading import doors
 
 FEATURES = {"video": "visual_feature.h5", "audio": "audio_feature.h5"}
 KEY = "avadataset"
@@ -56,8 +58,6 @@ class Ave:
     self._paths = {m: pathlib.Path(features) / f for m, f in FEATURES.items()}
     self._open: dict[str, Any] = {}
     for m, path in self._paths.items():
-      if not path.exists():
-        raise InputError(f"{path}: no such file")
       size = len(self._array(m))
       if size != len(events.ids_N):
         raise InputError(
@@ -70,7 +70,10 @@ class Ave:
   def __getitem__(self, index: int, /) -> Sample:
     index = range(len(self))[index]
     row, label_TxC = int(self._row_N[index]), self._label_NxTxC[index]
-    features = {m: self._array(m)[row].astype(np.float32) for m in FEATURES}
+    features = {}
+    for m, path in self._paths.items():
+      with doors.reading(path):
+        features[m] = self._array(m)[row].astype(np.float32)
     return {
       "features": features,
       "lengths": {},
@@ -86,10 +89,5 @@ class Ave:
 
   def _array(self, m: str):
     if m not in self._open:
-      import h5py
-
-      try:
-        self._open[m] = h5py.File(self._paths[m], "r")[KEY]
-      except (OSError, KeyError) as error:
-        raise InputError(f"{self._paths[m]}: no {KEY!r} ({error})") from error
+      self._open[m] = hdf5.dataset(self._paths[m], KEY)
     return self._open[m]

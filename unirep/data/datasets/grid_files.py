@@ -11,6 +11,7 @@ import logging
 import os
 import pathlib
 import re
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
@@ -24,11 +25,13 @@ from unirep.data.raw import Spectrum
 from unirep.errors import InputError
 from unirep.extract import containers, logmel
 from unirep.extract.broken import BrokenError
+from unirep.reading import doors, npy, zips
 
 VERSION = 1  # of what is kept
 VARIABLE = "UNIREP_GRID"  # where the corpus is, if no key says it
 FRAMES, RATE = 75, 25  # of a clip
 MOUTH = (slice(176, 256), slice(92, 204))  # of the corpus' 288 x 360 pictures
+MOST = 2**26  # bytes of a file, packed or not
 POOL = 4  # pixels in each direction that are one in what is kept
 PICTURE = (288, 360)
 TICKS = 1000  # of an .align file in the time of a picture
@@ -116,10 +119,12 @@ def _read(path):
         f" {HOW}"
       )
     kept = files.cache() / f"grid-{corpus.stamp()}.npz"
-    if not kept.is_file():
+    if not kept.exists():
       _decode(corpus, [videos[name] for name in names], kept)
-  with np.load(kept) as file:
-    frame_NxFxHxW, mel_NxFxM = file["frame"], file["mel"]
+  found = npy.read_archive(kept, sys.maxsize)
+  if not {"frame", "mel"} <= {*found} or len(found["frame"]) != len(names):
+    raise InputError(f"{kept} is broken; delete it")
+  frame_NxFxHxW, mel_NxFxM = found["frame"], found["mel"]
   word_NxF = np.stack([_words(said[name]) for name in names])
   return Clips(names, frame_NxFxHxW, mel_NxFxM, word_NxF)
 
@@ -153,17 +158,20 @@ class _Corpus:
       if file.suffix == ".zip":
         self._open(name, file)
       elif file.suffix in (*VIDEOS, ".align") or file.name == TABLE:
-        self.files[name] = file.read_bytes
+        self.files[name] = functools.partial(doors.read_bytes, file, MOST)
         self._marks.append((name, stat.st_size, stat.st_mtime_ns))
 
   def _open(self, name, file):
     try:
       archive = self._stack.enter_context(zipfile.ZipFile(file))
-    except zipfile.BadZipFile as error:
-      raise InputError(f"{file} is no zip file ({error})") from error
-    for info in archive.infolist():
+      members = zips.members(archive)
+    except doors.BROKEN as error:
+      raise InputError(
+        f"{file} is no zip file, or a broken one ({doors.reason(error)})"
+      ) from error
+    for info in members:
       inside = f"{name}/{info.filename}"
-      self.files[inside] = functools.partial(archive.read, info)
+      self.files[inside] = functools.partial(zips.read, archive, info, MOST)
       self._marks.append((inside, info.file_size, info.CRC))
 
   def __enter__(self):
@@ -200,8 +208,10 @@ def _alignments(corpus) -> dict[str, list[tuple[float, str]]]:
         lines = [line.split() for line in read_bytes().decode().splitlines()]
         ends = [(int(end) / TICKS, word) for _, end, word in lines]
         said[_stem(name)] = ends
-    except ValueError as error:
-      raise InputError(f"GRID: {name} is no alignment ({error})") from error
+    except doors.BROKEN as error:
+      raise InputError(
+        f"GRID: {name} is no alignment ({doors.reason(error)})"
+      ) from error
   return said
 
 
@@ -219,8 +229,9 @@ def _clip(corpus, name):
   """Pictures (F, H, W) uint8 and log-mel energies (F, M) float16 of a video."""
   with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder) / pathlib.PurePath(name).name
-    path.write_bytes(corpus.files[name]())
     try:
+      with doors.reading(f"GRID: {name}"):
+        path.write_bytes(corpus.files[name]())
       return _pictures(str(path)), _sounds(str(path))
     except BrokenError as error:
       raise InputError(f"GRID: {name} {error.reason}") from error

@@ -1,6 +1,5 @@
 """What extraction wrote, and how features were made."""
 
-import json
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from unirep.data import arrays
 from unirep.data.sample import Source
 from unirep.errors import InputError
+from unirep.reading import doors
 
 FEATURES, MANIFEST = "features", "manifest.json"
 MADE = "extractors"  # what tells our manifests from those of others
@@ -58,12 +58,9 @@ def _split(path, split, modalities):
 def manifest(path: str | pathlib.Path) -> dict[str, Any] | None:
   """How the features of a folder were made; None where nobody says."""
   file = pathlib.Path(path) / MANIFEST
-  if not file.is_file():
+  if not file.exists():
     return None
-  try:
-    found = json.loads(file.read_text())
-  except ValueError as error:
-    raise InputError(f"{file} is not JSON ({error})") from error
+  found = doors.read_json(file)
   if not isinstance(found, dict) or not {*REMEMBERED} <= {*found}:
     return None  # of something else
   return {key: found[key] for key in REMEMBERED}

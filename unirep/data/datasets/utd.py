@@ -18,6 +18,7 @@ from unirep.data.raw import Raw, Shown
 from unirep.data.sample import Sample
 from unirep.errors import InputError
 from unirep.extract import words
+from unirep.reading import npy
 
 VARIABLE = "UNIREP_UTD"  # where the file is, if no key says it
 # The usual protocol tests on subjects 2, 4, 6 and 8. Of those that it trains
@@ -26,6 +27,10 @@ SUBJECTS = {"train": (1, 3, 5), "validation": (7,), "test": (2, 4, 6, 8)}
 TIME = 10  # parts of a sequence
 SAMPLES = {"inertial": 8, "skeleton": 4, "depth": 2}  # of a part
 WORDS, WIDTH = 10, 64  # of the name of an action, and of a word
+SHAPES = {  # of what the file holds, behind the first axis
+  **{"action": (), "subject": (), **{f"length_{m}": () for m in SAMPLES}},
+  **{"inertial": (6,), "skeleton": (20, 3), "depth": (30, 30)},
+}
 HIP = 3  # the joint that others are seen from
 BONES = (
   *((0, 1), (1, 2), (2, 3)),
@@ -187,7 +192,7 @@ def read(path: str) -> dict[str, list[np.ndarray] | np.ndarray]:
     raise InputError(f"data.path is empty; {_HOW}")
   file = pathlib.Path(path)
   file = file / "utd_mhad.npz" if file.is_dir() else file
-  if not file.is_file():
+  if not file.exists():
     raise InputError(f"{file} does not exist; {_HOW}")
   return _read(str(file.resolve()))
 
@@ -195,21 +200,32 @@ def read(path: str) -> dict[str, list[np.ndarray] | np.ndarray]:
 @functools.lru_cache(maxsize=1)
 def _read(path):
   try:
-    with np.load(path, allow_pickle=False) as file:
-      arrays = dict(file)
-  except (OSError, ValueError) as error:
-    raise InputError(f"{path} is no .npz file ({error}); {_HOW}") from error
+    arrays = npy.read_archive(path)
+  except InputError as error:
+    raise InputError(f"{error}, so it is no .npz file; {_HOW}") from error
   needed = ("action", "subject", *SAMPLES, *(f"length_{m}" for m in SAMPLES))
   for key in needed:
     if key not in arrays:
       raise InputError(f"{path} lacks {key!r}; {_HOW}")
   found = {"action": arrays["action"], "subject": arrays["subject"]}
+  for key, shape in SHAPES.items():
+    x = arrays[key]
+    kinds = "fiu" if shape else "iu"
+    if x.shape[1:] != shape or x.dtype.kind not in kinds or not x.size:
+      raise InputError(
+        f"{path}: {key} must be numbers {('N', *shape)}, got {x.dtype} of shape"
+        f" {x.shape}; {_HOW}"
+      )
+  if not np.isin(arrays["action"], range(1, len(ACTIONS) + 1)).all():
+    raise InputError(f"{path}: action must lie in 1..{len(ACTIONS)}")
   for m in SAMPLES:
     x = prepared(m, arrays[m])
     if not np.isfinite(x).all():
       raise InputError(f"{path}: {m} holds NaN or infinity")
-    ends = np.cumsum(arrays[f"length_{m}"])
-    if len(ends) != len(found["action"]) or ends[-1] != len(x):
+    length_N = arrays[f"length_{m}"]
+    ends = np.cumsum(length_N)
+    fits = len(ends) == len(found["action"]) and ends[-1] == len(x)
+    if not fits or length_N.min() < 1:
       raise InputError(f"{path}: length_{m} does not fit {m}")
     found[m] = np.split(x, ends[:-1])
   return found

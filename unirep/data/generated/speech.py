@@ -12,8 +12,6 @@ import io
 import os
 import pathlib
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -23,6 +21,7 @@ import soundfile
 from unirep.data import raw
 from unirep.data.raw import Spectrum
 from unirep.errors import InputError
+from unirep.reading import doors, riff, zips
 
 RATE = 8000  # Hz
 _BINS, _BANDS = 8, 16
@@ -31,6 +30,7 @@ WIDTH = _BINS * _BANDS
 _WINDOW, _HOP, _NFFT = 200, 80, 256  # 25 ms and 10 ms
 _LOW_HZ, _HIGH_HZ = 60.0, 4000.0
 SPECTRUM = Spectrum(RATE, _WINDOW, _HOP, _NFFT)
+_MOST = 2**24  # bytes of a recording
 _FLOOR = 1e-4  # of power; about the room noise of a peak-normalized recording
 
 _NAME = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
@@ -149,10 +149,17 @@ def _read_path(path: str) -> Iterator[tuple[str, np.ndarray]]:
   """Yields (base name, one second) of the recordings in a folder or a zip."""
   for name, where, data in _read_bytes(path):
     try:
-      wave_S, rate = soundfile.read(io.BytesIO(data), dtype="float32")
-    except soundfile.SoundFileError as error:
+      wrong = riff.fault(io.BytesIO(data), len(data))
+      if wrong:
+        raise ValueError(wrong)
+      # A second, whatever it says: what is packed may say anything.
+      wave_S, rate = soundfile.read(
+        io.BytesIO(data), frames=RATE, dtype="float32"
+      )
+    except (soundfile.SoundFileError, *doors.BROKEN) as error:
       raise InputError(
-        f"{where} is not a readable wav ({error}); replace the file"
+        f"{where} is not a readable wav ({doors.reason(error)}); replace the"
+        " file"
       ) from error
     if rate != RATE or wave_S.ndim != 1:
       raise InputError(
@@ -167,22 +174,22 @@ def _read_bytes(path: str) -> Iterator[tuple[str, str, bytes]]:
   if root.is_dir():
     for file in sorted(root.rglob("*.wav")):
       if _NAME.fullmatch(file.name):
-        yield file.name, str(file), file.read_bytes()
+        yield file.name, str(file), doors.read_bytes(file, _MOST)
     return
-  if not root.is_file():
+  if not root.exists():
     raise InputError(f"{path}: no such file or folder; {_HOW}")
   member = ""
   try:
-    with zipfile.ZipFile(root) as archive:
-      for member in archive.namelist():
+    with zips.opened(path) as archive:
+      for info in zips.members(archive):
+        member = info.filename
         name = member.rsplit("/", 1)[-1]
         if _NAME.fullmatch(name):
-          yield name, f"{path}/{member}", archive.read(member)
-  # RuntimeError is what an encrypted or unknown kind of member raises.
-  except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError) as error:
+          yield name, f"{path}/{member}", zips.read(archive, info, _MOST)
+  except doors.BROKEN as error:
     raise InputError(
-      f"{path} is not a readable zip ({member or 'archive'}: {error});"
-      " download it again"
+      f"{path} is not a readable zip ({member or 'archive'}:"
+      f" {doors.reason(error)}); download it again"
     ) from error
 
 

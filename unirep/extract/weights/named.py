@@ -3,6 +3,7 @@
 import pathlib
 
 from unirep.errors import InputError
+from unirep.reading import doors
 
 
 def read(name: str, file: str, wanted: str) -> bytes:
@@ -17,12 +18,6 @@ def read(name: str, file: str, wanted: str) -> bytes:
     InputError: if there is no such file, but a pipe or a folder.
   """
   try:
-    path = pathlib.Path(file).expanduser()
-    if path.exists() and not path.is_file():  # a pipe would keep us waiting
-      raise OSError("it is no file")
-    return path.read_bytes()
-  except (OSError, ValueError, RuntimeError) as error:
-    what = getattr(error, "strerror", None) or error
-    raise InputError(
-      f"{name!r}: can't read it ({what}); wanted: {wanted}"
-    ) from error
+    return doors.read_bytes(pathlib.Path(file).expanduser())
+  except (InputError, RuntimeError) as error:  # the latter of "~nobody"
+    raise InputError(f"{name!r}: {error}; wanted: {wanted}") from error

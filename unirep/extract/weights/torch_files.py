@@ -11,6 +11,7 @@ import numpy as np
 
 from unirep.extract.weights import pickles
 from unirep.extract.weights.pickles import Storage, Tensor
+from unirep.reading import zips
 
 WRAPPERS = ("state_dict", "model")  # of training scripts
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the older format
@@ -19,17 +20,21 @@ MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the older format
 def read_zip(data: bytes) -> dict[str, np.ndarray]:
   """Arrays of a file that torch.save writes since 1.6."""
   with zipfile.ZipFile(io.BytesIO(data)) as archive:
-    (pickled,) = (
-      x for x in archive.namelist() if x.split("/")[1:] == ["data.pkl"]
-    )
+    entries = {info.filename: info for info in zips.members(archive)}
+    pickled, *others = (x for x in entries if x.split("/")[1:] == ["data.pkl"])
+    if others:
+      raise ValueError("it has two state dicts")
     root = pickled.split("/")[0]
-    order = f"{root}/byteorder"
-    if order in archive.namelist() and _entry(archive, order) != b"little":
+
+    def entry(name):
+      return _entry(archive, entries[f"{root}/{name}"])
+
+    if f"{root}/byteorder" in entries and entry("byteorder") != b"little":
       raise ValueError("it has big-endian numbers")
-    value, _ = pickles.load(io.BytesIO(_entry(archive, pickled)))
+    value, _ = pickles.load(io.BytesIO(entry("data.pkl")))
     tensors = _tensors(value)
     flat = {
-      s.key: _numbers(s, _entry(archive, f"{root}/data/{s.key}"))
+      s.key: _numbers(s, entry(f"data/{s.key}"))
       for s in {tensor.storage for tensor in tensors.values()}
     }
   return {name: _view(x, flat) for name, x in tensors.items()}
@@ -57,12 +62,13 @@ def read_legacy(data: bytes) -> dict[str, np.ndarray]:
   return {name: _view(x, flat) for name, x in _tensors(value).items()}
 
 
-def _entry(archive, name):
-  info = archive.getinfo(name)
+def _entry(archive, info):
   # As it is, none is larger than the file.
   if info.compress_type != zipfile.ZIP_STORED:
-    raise ValueError(f"{name} is compressed, which torch.save does not do")
-  return archive.read(info)
+    raise ValueError(
+      f"{info.filename} is compressed, which torch.save does not do"
+    )
+  return zips.read(archive, info, info.file_size)
 
 
 def _tensors(state: Any) -> dict[str, Tensor]:

@@ -1,0 +1,108 @@
+"""Labels that evaluations ask for, looked at before anything is trained.
+
+Shapes: N samples, T steps, C classes. A class below 0 is unknown.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from unirep.data.resample import Resampled
+from unirep.data.sample import Source
+from unirep.errors import InputError
+
+MOST = {"class": 2**15, "slot": 2**15, "segments": 2**12}  # classes
+LOOKED = 64  # samples of a source that does not know its labels as a whole
+_RANKS = {"class": 1, "slot": 1, "segments": 2, "events": 3}
+_HOW = {1: "(N,)", 2: "(N, T)", 3: "(N, T, C)"}
+
+_log = logging.getLogger(__name__)
+
+
+def check(splits: Mapping[str, Source]) -> None:
+  """Checks the labels of all splits, of which the first is trained on.
+
+  Those of classes, slots, segments and events are looked at, and others are
+  nobody's. A class that only other splits have is logged.
+
+  Raises:
+    InputError: naming the split and the label, for a wrong rank, steps that
+      features don't have, a label that another split lacks, or values that are
+      no classes.
+  """
+  found = {split: _labels(source) for split, source in splits.items()}
+  first, *others = found
+  for split, labels in found.items():
+    for name, x in labels.items():
+      where = f"{split} split: label/{name}"
+      if x.shape[1:] != found[first].get(name, x).shape[1:]:
+        raise InputError(
+          f"{where} is {x.shape}, but {found[first][name].shape} in the {first}"
+          " split"
+        )
+      _check_one(where, name, x, splits[split])
+  for split in others:
+    _compare(found, first, split)
+
+
+def _labels(source: Source) -> dict[str, np.ndarray]:
+  """All labels that `check` looks at; of some samples, if there is no list."""
+  known: Any = getattr(source, "labels", None)
+  if not isinstance(known, Mapping) or not all(
+    isinstance(x, np.ndarray) and len(x) == len(source) for x in known.values()
+  ):
+    rows = np.linspace(0, len(source) - 1, min(len(source), LOOKED)).astype(int)
+    parts = [source[i]["labels"] for i in np.unique(rows).tolist()]
+    known = {name: np.stack([x[name] for x in parts]) for name in parts[0]}
+  return {k: x for k, x in known.items() if k.split("/")[0] in _RANKS}
+
+
+def _check_one(where, name, x, source) -> None:
+  kind, _, m = name.partition("/")
+  rank = _RANKS[kind]
+  if kind in ("segments", "events") and not m:
+    return  # of no modality: nobody asks for it
+  if x.ndim != rank:
+    raise InputError(f"{where} must be {_HOW[rank]}, got {x.shape}")
+  low, high = int(x.min(initial=0)), int(x.max(initial=0))
+  if kind == "events":
+    if low < 0 or high > 1:
+      raise InputError(f"{where} must hold 0 and 1, got {low} to {high}")
+  elif low < -1 or high >= MOST[kind]:
+    raise InputError(
+      f"{where} must hold classes from 0 to {MOST[kind] - 1}, or -1 where"
+      f" nobody knows, got {low} to {high}; number them from 0 on"
+    )
+  features = source[0]["features"]
+  if rank == 1 or m not in features or isinstance(source, Resampled):
+    return  # of other steps, as they were
+  if x.shape[1] != len(features[m]):
+    raise InputError(
+      f"{where} is {x.shape}, but {m!r} has {len(features[m])} steps; give a"
+      " class for each of them"
+    )
+
+
+def _compare(found, first, split) -> None:
+  """What a split has that is not in the first one, or the other way round."""
+  ours, theirs = found[first], found[split]
+  missing = {*ours} ^ {*theirs}
+  if missing:
+    name = min(missing)
+    has, lacks = (first, split) if name in ours else (split, first)
+    raise InputError(
+      f"{split} split: label/{name} is in the {has} split and not in the"
+      f" {lacks} split; give it in all of them, or in none"
+    )
+  for name in ours:
+    kind = name.split("/")[0]
+    new = np.setdiff1d(theirs[name], ours[name]) if kind != "events" else []
+    new = [int(x) for x in new if x >= 0]
+    if new:
+      _log.warning(
+        "%s split: label/%s has %d classes that the %s split lacks, %d the"
+        " first; none of them can be learned",
+        *(split, name, len(new), first, new[0]),
+      )
