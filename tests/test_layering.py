@@ -6,10 +6,12 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LEAVES = {"errors", "files", "parallel/collectives"}  # for everyone
+LEAVES = {"errors", "files", "parallel/collectives", "signals"}  # for everyone
 MAY = {  # room -> what it may import besides itself and the leaves
   "errors": set(),
   "files": set(),
+  "signals": set(),
+  "streams": set(),
   "digests": set(),
   "parallel": set(),
   "parallel/collectives": set(),
@@ -50,7 +52,7 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "settings": {"overview"},
   "flags": {"overview", "settings"},
   "overview": set(),
-  "command": {"experiment", "flags", "overview"},
+  "command": {"experiment", "flags", "overview", "streams"},
   "api": {"build", "cache", "jobs", "settings"},
   "__main__": {"command"},
   "main": {"command"},

@@ -1,9 +1,12 @@
-"""The one exception for input that the user can mend."""
+"""The one exception for input that the user can mend, and how it is said."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from unirep import files
+
+LONGEST = 2000  # characters of a line
 
 
 class InputError(ValueError):
@@ -31,3 +34,25 @@ def pick(table: Mapping[str, Any], key: str, value: Any) -> Any:
   if not isinstance(value, str) or value not in table:
     raise InputError(f"{key}={value!r} is not one of {tuple(table)}")
   return table[value]
+
+
+def line(text: object) -> str:
+  """Text as one line: what a terminal would obey or break is escaped."""
+  whole = str(text).strip()
+  if len(whole) > LONGEST:
+    whole = f"{whole[: LONGEST * 3 // 4]} ... {whole[-LONGEST // 4 :]}"
+  return "".join(
+    x if x.isprintable() else x.encode("unicode_escape").decode() for x in whole
+  )
+
+
+def say(text: object, who: str = "unirep") -> None:
+  """Writes the line that a program ends with."""
+  sys.stderr.write(f"{who}: {line(text)}\n")
+  sys.stderr.flush()
+
+
+def first_line(error: BaseException) -> str:
+  """What a library says, without its advice; its kind if it says nothing."""
+  lines = str(error).strip().splitlines()
+  return lines[0].strip() if lines else type(error).__name__

@@ -1,12 +1,10 @@
 """Flags of the command line."""
 
-import sys
-
 from absl import flags
 from ml_collections import config_flags
 
 from unirep import overview, settings
-from unirep.errors import InputError
+from unirep.errors import InputError, say
 
 CONFIG = config_flags.DEFINE_config_file(
   "config",
@@ -38,5 +36,5 @@ def parse(argv: list[str]) -> list[str]:
   try:
     return settings.resolve(flags.FLAGS, argv)
   except InputError as error:
-    sys.stderr.write(f"unirep: {error}\n")
+    say(error)
     raise SystemExit(error.exit_code) from None
