@@ -50,6 +50,8 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "workdir": set(),
   "jobs": {"*"},
   "settings": {"overview"},
+  "ranges": set(),
+  "schema": {"ranges"},
   "flags": {"overview", "settings"},
   "overview": set(),
   "command": {"experiment", "flags", "overview", "streams"},

@@ -10,7 +10,7 @@ import optax
 from ml_collections import ConfigDict
 
 from unirep import codebook, growth, mm_ema, workdir
-from unirep.errors import pick
+from unirep.errors import InputError, first_line, pick
 from unirep.losses import club, cmcm, contrast, cpc, objective
 from unirep.methods import recipe as recipes
 from unirep.methods.network import Modality, Network
@@ -137,8 +137,17 @@ CODES = {"shared": shared_codes, "released": released_codes}
 
 
 def as_json(config: Config) -> dict[str, Any]:
-  """The configuration as plain JSON values."""
-  return json.loads(config.to_json())
+  """The configuration as plain JSON values.
+
+  Raises:
+    InputError: for what JSON can't hold.
+  """
+  try:
+    return json.loads(config.to_json())
+  except (TypeError, ValueError, RecursionError) as error:
+    raise InputError(
+      f"the configuration holds no plain values: {first_line(error)}"
+    ) from error
 
 
 def from_json(settings: Mapping[str, Any]) -> Config:
