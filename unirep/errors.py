@@ -38,7 +38,7 @@ def pick(table: Mapping[str, Any], key: str, value: Any) -> Any:
 
 def line(text: object) -> str:
   """Text as one line: what a terminal would obey or break is escaped."""
-  whole = str(text).strip()
+  whole = str(text)
   if len(whole) > LONGEST:
     whole = f"{whole[: LONGEST * 3 // 4]} ... {whole[-LONGEST // 4 :]}"
   return "".join(

@@ -27,7 +27,11 @@ PROCESS_ID = flags.DEFINE_integer(
   "process_id", None, "Which of them this one is, from 0."
 )
 INIT_TIMEOUT = flags.DEFINE_float(
-  "init_timeout", 1800, "Seconds to wait for all processes.", lower_bound=1
+  *("init_timeout", 1800, "Seconds to wait for all processes."),
+  **{"lower_bound": 1, "upper_bound": 1e6},
+)
+flags.register_validator(
+  "init_timeout", lambda x: x == x, "it must be a number of seconds"
 )
 
 
