@@ -63,7 +63,7 @@ SYNTHETIC = {
   "private": Number(0, 10_000, whole=True),
 }
 TWO = {"train_size": COUNT, "test_size": COUNT}
-THREE = {**TWO, "validation_size": COUNT}
+THREE = {**TWO, "validation_size": NATURAL}
 ALIKE = {"missing": bool, "resample": str, "steps": Number(0, 2**16, True)}
 HELD_OUT = {"path": str, "holdout": INSIDE, "holdout_seed": SEED}
 LEARNED = {  # data.source -> keys, of what is learned from

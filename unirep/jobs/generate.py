@@ -113,7 +113,7 @@ def check(config: Config) -> list[str]:
       " samples without codes"
     )
   if not config.at:
-    raise InputError("at must not be empty")
+    raise InputError("at=() must not be empty")
   return paths
 
 

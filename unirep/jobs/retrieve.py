@@ -101,7 +101,7 @@ def check(config: Config) -> list[str]:
   if config.split not in SPLITS:
     raise InputError(f"split={config.split!r} is not one of {SPLITS}")
   if not config.at:
-    raise InputError("at must not be empty")
+    raise InputError("at=() must not be empty")
   if config.data.source == "arrays" and not config.data[config.split]:
     raise InputError(
       f"data.{config.split} is empty; name a file or folder of features"
