@@ -76,9 +76,8 @@ def changed(made: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
       raise InputError(f"{name}={value!r}: {old!r} is of another type")
     try:
       part[last] = value
-    except (TypeError, ValueError) as error:
-      line = str(error).splitlines()[0]
-      raise InputError(f"{name}={value!r}: {line}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+      raise InputError(f"{name}={value!r}: {first_line(error)}") from error
   return made
 
 

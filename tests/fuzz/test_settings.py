@@ -39,6 +39,13 @@ VALUES = (
   *(("audio", "audio"), ("audio", "text", "video"), (2**70, -1), ((1,), 2)),
   *(("",), ({},), {}, {"a": 1}, {"": None}),
 )
+LIKELY = {  # of a leaf's type: many are right, alone or not
+  bool: (True, False),
+  int: (0, 1, 2, 3, 5, 8, 64, 1000, 2**16, 2**20, 2**31 - 1, 2**32 - 1),
+  float: (0.0, 1e-12, 0.01, 0.25, 0.5, 0.999, 1.0, 2.0, 1e3, 1e4, 1e6, 1e9),
+  str: ("", "released", "permutation", "chunked", "ring", "bfloat16", "mean"),
+  tuple: ((), ("audio", "video"), ("text", "audio", "video"), (1, 2), (0, 1)),
+}
 VARIANTS = {
   "pretrain": ("", "preset=released", "method=dcid", "data=arrays"),
   "evaluate": ("", "data=digits", "data=arrays"),
@@ -97,14 +104,16 @@ def mutated(number):
   for part in parts:
     section = section[part]
   how = draw.choice(["set"] * 6 + ["delete", "add", "rename"])
-  value = draw.choice(VALUES)
+  likely = LIKELY.get(type(section[last]))
+  value = draw.choice(likely if likely and draw.random() < 0.5 else VALUES)
   with section.ignore_type(), section.unlocked():
     if how in ("delete", "rename"):
       del section[last]
     if how in ("add", "rename"):
       last = last[:-1] + draw.choice(["", "x", last])
     if how != "delete":
-      section[last] = value
+      with contextlib.suppress(OverflowError):  # ConfigDict's own
+        section[last] = value
   return config, f"{job}:{variant} {how} {'.'.join((*parts, last))}={value!r}"
 
 
