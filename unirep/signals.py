@@ -14,7 +14,7 @@ import threading
 from types import FrameType
 
 from unirep import files
-from unirep.errors import say
+from unirep.errors import line
 
 PATIENCE = 1.0  # seconds for what is still to be printed
 INTERRUPTED = 128 + signal.SIGINT  # exit code of a second Ctrl-C
@@ -36,16 +36,16 @@ class Door:
 
   def __init__(self):
     self.code: int | None = None
-    self._lock = threading.Lock()
+    self._here = -1  # where signals are written to
     self._presses = 0
 
   def open(self) -> None:
     """From now on; in the main thread, before others set handlers."""
-    there, here = os.pipe()
-    os.set_blocking(here, False)
+    there, self._here = os.pipe()
+    os.set_blocking(self._here, False)
     for number in asked():
       signal.signal(number, self._obey)
-    signal.set_wakeup_fd(here, warn_on_full_buffer=False)
+    signal.set_wakeup_fd(self._here, warn_on_full_buffer=False)
     # What is forked has no such thread, and must not tell ours.
     os.register_at_fork(after_in_child=_forget)
     threading.Thread(target=self._listen, args=(there,), daemon=True).start()
@@ -66,16 +66,19 @@ class Door:
         _leave("interrupted; the same command goes on", INTERRUPTED)
 
   def _obey(self, number: int, frame: FrameType | None) -> None:
-    """The handler, where a library has taken the thread's ear."""
+    """The handler: tells the thread, in case a library has taken its ear.
+
+    It may interrupt what holds a stream, so that it says nothing itself.
+    """
     del frame
-    self._end(number)
+    with contextlib.suppress(BlockingIOError):
+      os.write(self._here, bytes([number]))
 
   def _end(self, number):
-    with self._lock:  # it is never let go
-      if self.code is not None:
-        _leave("", self.code)
-      name = signal.Signals(number).name
-      _leave(f"asked to end ({name}); the same command goes on", files.AGAIN)
+    if self.code is not None:
+      _leave("", self.code)
+    name = signal.Signals(number).name
+    _leave(f"asked to end ({name}); the same command goes on", files.AGAIN)
 
 
 def _forget():
@@ -85,10 +88,10 @@ def _forget():
       signal.signal(number, signal.SIG_DFL)
 
 
-def _leave(line: str, code: int) -> None:
+def _leave(text: str, code: int) -> None:
   """Ends at once; children and threads have no time to complain."""
   with contextlib.suppress(Exception):
-    speaker = threading.Thread(target=_say, args=(line,), daemon=True)
+    speaker = threading.Thread(target=_say, args=(text,), daemon=True)
     speaker.start()
     speaker.join(PATIENCE)  # whoever reads may have stopped to
   with contextlib.suppress(Exception):
@@ -98,12 +101,11 @@ def _leave(line: str, code: int) -> None:
   os._exit(code)
 
 
-def _say(line):
+def _say(text):
+  with contextlib.suppress(OSError):  # a terminal that is gone
+    if os.isatty(1):
+      os.write(1, b"\x1b[?25h\n")  # a progress bar hides the cursor
+  with contextlib.suppress(OSError):
+    os.write(2, f"unirep: {line(text)}\n".encode() if text else b"")
   with contextlib.suppress(Exception):
     sys.stdout.flush()
-  for number in (1, 2):
-    if os.isatty(number):
-      os.write(number, b"\x1b[?25h\n")  # a progress bar hides the cursor
-      break
-  if line:
-    say(line)
