@@ -11,12 +11,15 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from types import FrameType
 
 from unirep import files
 from unirep.errors import line
 
 PATIENCE = 1.0  # seconds for what is still to be printed
+LEAKS = "ignore::UserWarning:multiprocessing.resource_tracker"
 INTERRUPTED = 128 + signal.SIGINT  # exit code of a second Ctrl-C
 
 
@@ -25,6 +28,25 @@ def asked() -> tuple[signal.Signals, ...]:
   ends = (signal.SIGTERM, signal.SIGINT)
   kept = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
   return ends if kept else (*ends, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def deaf() -> Iterator[None]:
+  """Processes that begin within don't hear what a terminal says to all.
+
+  Whoever began them does, and ends them; what they leave is cleaned up without
+  a word.
+  """
+  if LEAKS not in sys.warnoptions:
+    sys.warnoptions.append(LEAKS)  # as Python tells its children
+  ours = {signal.SIGINT, signal.SIGHUP}
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)
+  try:
+    resource_tracker.ensure_running()  # it lets some in again, and only once
+    signal.pthread_sigmask(signal.SIG_BLOCK, ours)
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Door:
