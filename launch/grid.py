@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import absl.flags
 from ml_collections import config_flags
 
-from unirep import settings
+from unirep import schema, settings
 from unirep import workdir as workdir_lib
-from unirep.errors import InputError
+from unirep.errors import InputError, first_line
 
 CONFIG = "configs/pretrain.py"  # of a run that names none
 ITS_OWN = ("config", "name")  # keys of a run that are none of its configuration
@@ -158,8 +158,8 @@ def _read(path: pathlib.Path) -> list[Any]:
   try:
     spec.loader.exec_module(module)
     return list(module.get_sweep())
-  except Exception as error:  # whatever the user's lines raise
-    said = f"{type(error).__name__}: {error}".splitlines()[0]
+  except (Exception, SystemExit) as error:  # whatever the user's lines raise
+    said = f"{type(error).__name__}: {first_line(error)}"
     raise InputError(f"{path}: {said}") from error
 
 
@@ -177,6 +177,10 @@ def _run(overrides: Mapping[str, Any], root: pathlib.Path) -> Run:
       f"{called}: job={config.get('job')!r} has no results to compare; sweeps "
       f"are of {', '.join(RESULTS)}"
     )
+  try:
+    schema.check(json.loads(config.to_json()))
+  except InputError as error:
+    raise InputError(f"{called}: {error}") from error
   place = root / called
   workdir_lib.check(place, json.loads(config.to_json()))
   arguments.append(f"--workdir={place}")

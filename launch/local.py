@@ -11,11 +11,16 @@ import socket
 import subprocess
 import sys
 import time
+from typing import NoReturn
 
+from unirep import signals, streams
+from unirep.errors import InputError, say
 from unirep.launch import gpus
 
 GRACE_SECONDS = 30  # in which the others find out and end by themselves
 AGAIN = 75  # a run that ends with it should be started again
+MOST = 1024  # processes of one machine
+SHELL = 128  # and the number of a signal: a shell's exit code
 
 
 def watch(children: list[subprocess.Popen]) -> int:
@@ -26,7 +31,8 @@ def watch(children: list[subprocess.Popen]) -> int:
     codes = [x.poll() for x in children]
     for i, failed in enumerate(codes):
       if failed and not code:
-        code, end = max(failed, 0) or AGAIN, time.monotonic() + GRACE_SECONDS
+        code = failed if 0 < failed <= SHELL else AGAIN
+        end = time.monotonic() + GRACE_SECONDS
         how = f"signal {-failed}" if failed < 0 else failed
         sys.stderr.write(f"launch: process {i} ended with {how}\n")
     _ = [x.kill() for x in children if time.monotonic() > end]
@@ -58,9 +64,17 @@ def own(processes: int) -> list[str]:
   return gpus.shown(os.environ[gpus.VISIBLE])[:processes]
 
 
-def main(argv: list[str] | None = None) -> int:
-  """Starts the processes, again as long as they ask for it, and waits."""
-  parser = argparse.ArgumentParser(description="Several processes of one run.")
+class Parser(argparse.ArgumentParser):
+  """With one line for what it refuses."""
+
+  def error(self, message: str) -> NoReturn:
+    """What argparse calls."""
+    raise InputError(message)
+
+
+def parsed(argv: list[str] | None) -> argparse.Namespace:
+  """The command line; raises InputError for what it can't mean."""
+  parser = Parser(description="Several processes of one run.")
   parser.add_argument("--processes", type=int, default=2)
   parser.add_argument(
     "--gpus", action="store_true", help="one for each process"
@@ -71,10 +85,22 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument("arguments", nargs="*", help="of the module, after --")
   args = parser.parse_args(argv)
   if args.processes < 1 or args.starts < 1:
-    parser.error("--processes and --starts must be at least 1")
+    raise InputError("--processes and --starts must be at least 1")
+  if args.processes > MOST:
+    raise InputError(f"--processes={args.processes} must be at most {MOST}")
   if args.gpus and len(own(args.processes)) < args.processes:
     shown = os.environ[gpus.VISIBLE]
-    parser.error(f"--processes={args.processes}: {gpus.VISIBLE} is {shown!r}")
+    raise InputError(f"--processes={args.processes}: {gpus.VISIBLE}={shown!r}")
+  return args
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Starts the processes, again as long as they ask for it, and waits."""
+  try:
+    args = parsed(argv)
+  except InputError as error:
+    say(error, "launch")
+    return error.exit_code
   children: list[subprocess.Popen] = []
   asked = False  # to end, by whoever started this
 
@@ -84,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     for child in children:
       child.send_signal(number)
 
-  for number in (signal.SIGTERM, signal.SIGINT):
+  for number in signals.asked():
     signal.signal(number, end)
   code = 0
   for start in range(args.starts):
@@ -104,4 +130,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+  streams.guard()
   sys.exit(main())

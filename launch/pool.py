@@ -12,14 +12,15 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, NamedTuple
 
-from unirep import files
-from unirep.errors import InputError
+from unirep import files, signals
+from unirep.errors import InputError, one_line
 from unirep.launch.grid import Run
 
 MOST_STARTS = 20  # of one run, by one launcher
 MOST_CRASHES = 3  # of these, that a signal may end
 LOCK = "lock"
 LOG = "log.txt"
+SHELL = 128  # and the number of a signal: a shell's exit code
 CODE = "exit_code"  # of the last start, negative for a signal
 
 
@@ -40,7 +41,7 @@ def run_all(
   """Starts all runs, at most one in each slot at a time, and waits for them.
 
   A run that ends with 75 or by a signal starts again; others that fail are left
-  at that. SIGTERM and SIGINT are passed on as SIGTERM, on which runs save their
+  at that. Signals are passed on as SIGTERM, on which runs save their
   state, and no more runs start; a second one kills.
 
   Args:
@@ -54,10 +55,10 @@ def run_all(
   waiting, free = collections.deque(runs), [*slots]
   starts, crashes = collections.Counter(), collections.Counter()
   children: list[Child] = []
-  with _signals() as signals:
+  with _signals() as given:
     told = 0
-    while children or (waiting and not signals):
-      for _ in range(0 if signals else len(waiting)):
+    while children or (waiting and not given):
+      for _ in range(0 if given else len(waiting)):
         if free:
           run = waiting.popleft()
           try:
@@ -67,29 +68,29 @@ def run_all(
           except (InputError, OSError) as error:
             _say(run, f"not started: {error}")
       time.sleep(0.1)
-      if len(signals) > told:
+      if len(given) > told:
         for child in children:
           child.process.kill() if told else child.process.terminate()
-        told = len(signals)
+        told = len(given)
       for child in [x for x in children if x.process.poll() is not None]:
         children.remove(child)
         free.append(child.slot)
         name = child.run.name
         starts[name] += 1
-        crashes[name] += child.process.returncode < 0
+        crashes[name] += _by_signal(child.process.returncode)
         few = starts[name] < MOST_STARTS and crashes[name] < MOST_CRASHES
         if _ended(child) and few:
           waiting.append(child.run)
-    return bool(signals)
+    return bool(given)
 
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-  """Collects SIGTERM and SIGINT instead of obeying them."""
+  """Collects signals to end instead of obeying them."""
   found: list[int] = []
   before = {
     number: signal.signal(number, lambda n, _: found.append(n))
-    for number in (signal.SIGTERM, signal.SIGINT)
+    for number in signals.asked()
   }
   try:
     yield found
@@ -137,7 +138,12 @@ def _ended(child: Child) -> bool:
     return False
   last = (run.workdir / LOG).read_text(errors="replace").strip().splitlines()
   _say(run, f"{how(code)}: {last[-1] if last else 'it said nothing'}")
-  return code == files.AGAIN or code < 0
+  return code == files.AGAIN or _by_signal(code)
+
+
+def _by_signal(code: int) -> bool:
+  """Whether a signal ended it, or what ran in its shell."""
+  return code < 0 or code > SHELL
 
 
 def how(code: int) -> str:
@@ -170,4 +176,4 @@ def hold(directory: pathlib.Path) -> IO[bytes] | None:
 
 
 def _say(run: Run, text: str) -> None:
-  sys.stderr.write(f"{time.strftime('%H:%M:%S')} {run.name} {text}\n")
+  sys.stderr.write(f"{time.strftime('%H:%M:%S')} {run.name} {one_line(text)}\n")

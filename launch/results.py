@@ -1,7 +1,6 @@
 """One table of a sweep: what each run changed, how it is, what it reached."""
 
 import pathlib
-import sys
 import time
 from collections.abc import Sequence, Set
 
@@ -9,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unirep import files
+from unirep.errors import say
 from unirep.launch import picture, pool, variants
 from unirep.launch.grid import Run
 
@@ -48,7 +48,7 @@ def show(
         variants.write(root / f"{VARIANTS}.csv", scores)
         picture.draw(root / f"{VARIANTS}.png", runs, scores)
     except OSError as error:
-      sys.stderr.write(f"launch: not all tables in {root}: {error.strerror}\n")
+      say(f"not all tables in {root}: {error.strerror}", "launch")
   console = Console(highlight=False, markup=False)
   if not console.is_terminal:
     console = Console(highlight=False, markup=False, width=WIDTH_OF_FILES)

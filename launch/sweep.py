@@ -13,15 +13,15 @@ it, 75 asked to end before the end.
 import argparse
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
 import sys
-from typing import NoReturn
 
-from unirep import files
-from unirep.errors import InputError
-from unirep.launch import gpus, grid, pool, results
+from unirep import files, streams
+from unirep.errors import InputError, say
+from unirep.launch import gpus, grid, local, pool, results
 
 MAIN = (sys.executable, "-m", "unirep.main")
 BATCH = pathlib.Path(__file__).with_name("slurm.sbatch")
@@ -36,21 +36,13 @@ def main(argv: list[str]) -> int:
       raise InputError(f"--only={args.only} is not in 0..{len(runs) - 1}")
     return start(args, runs, runs if args.only is None else [runs[args.only]])
   except InputError as error:
-    sys.stderr.write(f"launch: {error}\n")
+    say(error, "launch")
     return error.exit_code
-
-
-class Parser(argparse.ArgumentParser):
-  """With one line for what it refuses."""
-
-  def error(self, message: str) -> NoReturn:
-    """What argparse calls."""
-    raise InputError(message)
 
 
 def parser() -> argparse.ArgumentParser:
   """What may stand on the command line."""
-  out = Parser(description="Starts a collection of runs.")
+  out = local.Parser(description="Starts a collection of runs.")
   add = out.add_argument
   add("--sweep", type=pathlib.Path, required=True, help="file of get_sweep()")
   add("--workdir", type=pathlib.Path, required=True, help="of the sweep")
@@ -85,8 +77,12 @@ def natural(text: str) -> int:
 
 def number(text: str) -> int:
   """Argparse's type for a run."""
+  if text != "array":
+    return int(text)
   array = os.environ.get("SLURM_ARRAY_TASK_ID", "")
-  return int(array if text == "array" else text)
+  if not re.fullmatch(r"\d{1,9}", array):
+    raise InputError(f"SLURM_ARRAY_TASK_ID={array!r} is no number of a run")
+  return int(array)
 
 
 def start(
@@ -145,4 +141,5 @@ def submit(args: argparse.Namespace, indices: list[int]) -> int:
 
 
 if __name__ == "__main__":
+  streams.guard()
   sys.exit(main(sys.argv[1:]))

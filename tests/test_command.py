@@ -7,10 +7,12 @@ import sys
 import tomllib
 import zipfile
 
+import oneline
 import pytest
 
-from unirep import command, overview
+from unirep import command, overview, settings
 from unirep.configs import pretrain
+from unirep.errors import InputError, one_line
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -121,14 +123,82 @@ def test_a_missing_package_is_named(tmp_path, module, package, name, words):
 
 @pytest.mark.parametrize(
   ("code", "words"),
-  [("import nothing_there", "nothing_there"), ("def f(:", "invalid syntax")],
+  [
+    ("import nothing_there", "row 1: ModuleNotFoundError: No module named"),
+    ("def f(:", "row 1: invalid syntax"),
+    ("\nraise SystemExit(0)", "row 2: SystemExit: 0"),
+    ("x = 1\nx / 0", "row 2: ZeroDivisionError"),
+    ("def get_config():\n  return get_config()", "row 2: RecursionError"),
+    ("def get_config():\n  return", "its get_config gives None"),
+    ("def get_config():\n  return {}", "its get_config gives a dict"),
+    ("x = 1", "has no function get_config"),
+    ("def get_config():\n  raise ValueError('a\\nb')", "row 2: ValueError: a"),
+  ],
 )
 def test_a_configuration_that_is_broken_is_one_line(tmp_path, code, words):
-  (tmp_path / "mine.py").write_text(code)
-  done = run(tmp_path, "-m", "unirep", "--config=mine.py", code=2)
-  (line,) = [x for x in done.stderr.splitlines() if "unirep: " in x]
+  path = tmp_path / "mine.py"
+  path.write_text(code)
+  with pytest.raises(InputError) as error:
+    settings.config(path)
+  line = oneline.check(str(error.value))
+  assert line.startswith(str(path))
   assert words in line
-  assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_was_read_before_is_not_read_again(tmp_path):
+  (tmp_path / "empty.py").touch()
+  assert settings.config("toc").job == "toc"
+  with pytest.raises(InputError, match="has no function get_config"):
+    settings.config(tmp_path / "empty.py")
+
+
+def test_a_broken_configuration_ends_the_program_with_a_line(tmp_path):
+  (tmp_path / "my\nown.py").write_text("1/0")
+  done = run(tmp_path, "-m", "unirep", "--config=my\nown.py", code=2)
+  line = oneline.check(done.stderr.removesuffix("\n"))
+  assert (
+    line == "unirep: my\\nown.py, row 1: ZeroDivisionError: division by zero"
+  )
+
+
+@pytest.mark.parametrize(
+  "streams", ["| head -c 1", ">/dev/full", ">&-", "2>&-", "2>/dev/full", "<&-"]
+)
+@pytest.mark.parametrize("ends", [0, 2])
+def test_streams_end_nothing(tmp_path, streams, ends):
+  """Python says at its end what it could not write, and fails with 120."""
+  what = "sys.stdout.write('\u00e4\U0001f600\\n' * 9**5)"
+  code = (
+    "import sys; from unirep import command, errors;"
+    f"command.run = lambda _: {what} and errors.say('\u00e4') or {ends};"
+    "command.main()"
+  )
+  (tmp_path / "door.py").write_text(code)
+  line = f"{sys.executable} door.py {streams}; exit ${{PIPESTATUS[0]}}"
+  done = subprocess.run(
+    ["bash", "-c", line],
+    cwd=tmp_path,
+    env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == ends
+  assert done.stderr == ("" if streams[0] == "2" else "unirep: \\xe4\n")
+
+
+def test_a_file_takes_no_place_of_a_closed_stream(tmp_path):
+  """Libraries write to 2 whatever it is: it must not be a checkpoint."""
+  code = (
+    "import os; from unirep import command;"
+    "command.run = lambda _: open('data', 'w').fileno() < 3;"
+    "command.main()"
+  )
+  (tmp_path / "door.py").write_text(code)
+  line = ["bash", "-c", f"{sys.executable} door.py 0<&- 1>&- 2>&-"]
+  environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+  done = subprocess.run(line, cwd=tmp_path, env=environment, check=False)
+  assert done.returncode == 0
 
 
 def test_a_device_that_is_not_there_is_one_line(tmp_path, monkeypatch):
@@ -151,3 +221,17 @@ def test_a_wheel_has_one_name_and_all_that_it_needs(tmp_path):
     for path in (ROOT / folder).rglob("*"):
       if path.is_file() and path.suffix != ".pyc":
         assert f"unirep/{path.relative_to(ROOT).as_posix()}" in names
+
+
+def test_a_line_is_a_line():
+  for text in (
+    "a\nb",
+    "\x1b[31m",
+    "\r",
+    "\u202e",
+    "\udcff",
+    "\x9b",
+    "x" * 10**6,
+  ):
+    assert oneline.check(one_line(text)).encode()
+  assert one_line("plain: ä 1.5 %") == "plain: ä 1.5 %"

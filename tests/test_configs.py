@@ -1,5 +1,6 @@
 """Every config loads, runs two steps through the experiment, leaves no key."""
 
+import importlib
 import itertools
 import json
 import pathlib
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 from rich.console import Console
 
-from unirep import build, files
+from unirep import build, files, ranges, schema
 from unirep import workdir as workdir_lib
 from unirep.configs import evaluate, extract, pretrain
 from unirep.data import sources
@@ -129,11 +130,11 @@ VARIANTS = [
 
 
 def watched_variant(method, data, preset, tmp_path, monkeypatch):
-  # All that the tokenizer looks at.
-  settings = {"mask_padding": True, "data": {"source": data}}
-  monkeypatch.setattr(build, "as_json", lambda config: settings)
   arg = f"size=tiny,method={method},data={data},preset={preset}"
-  watched = Watched(small_variant(arg, tmp_path))
+  config = small_variant(arg, tmp_path)
+  settings = build.as_json(config)
+  monkeypatch.setattr(build, "as_json", lambda config: settings)
+  watched = Watched(config)
   watched.seen.clear()
   devices = jax.devices()[:2]
   monkeypatch.setattr(jax, "devices", lambda: devices)
@@ -174,6 +175,39 @@ def test_a_step_is_built_and_no_key_unread(
   chex.assert_trees_all_equal_shapes_and_dtypes(after, job.shapes)
   assert metrics["loss"].shape == ()
   assert {*leaves(watched)} - watched.seen <= RUNNING
+
+
+def variants(module):
+  """Every configuration that a packaged file gives."""
+  choices = getattr(module, "CHOICES", {})
+  for values in itertools.product(*choices.values()):
+    pairs = zip(choices, values, strict=True)
+    yield module.get_config(",".join(f"{k}={v}" for k, v in pairs))
+
+
+def test_the_schema_knows_each_key_and_no_other():
+  def names(section, prefix=""):
+    for key, kind in section.items():
+      kind = getattr(kind, "kind", kind)
+      if key in (ranges.ANY, ranges.OTHERS) or kind is None:
+        continue
+      nested = names(kind, f"{prefix}{key}.") if isinstance(kind, dict) else ()
+      yield from nested or [f"{prefix}{key}"]
+
+  assert [*ranges.KEYS] == [*dispatch.JOBS]
+  for job in ranges.KEYS:
+    known, there = set(), set()
+    for config in variants(importlib.import_module(f"unirep.configs.{job}")):
+      settings = build.as_json(config)
+      schema.check(settings)
+      known |= {"job", *names(ranges.KEYS[job](settings))}
+      there |= {*leaves(config)}
+    free = ("encoders.", "extractors.", "shares.")  # as users name them
+    here = {key for key in there if not key.startswith(free)}
+    rest = known - {"encoders", "extractors", "shares"} - here
+    # Keys of one job's sources that another's have not.
+    assert here <= known
+    assert rest <= {"data.other", "data.other_speaker"}
 
 
 def test_all_variants_load():

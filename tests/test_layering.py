@@ -7,13 +7,15 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LEAVES = {  # for everyone
-  *("errors", "files", "parallel/collectives"),
+  *("errors", "files", "parallel/collectives", "signals"),
   *("reading/doors", "reading/npy", "reading/riff", "reading/zips"),
 }
 MAY = {  # room -> what it may import besides itself and the leaves
   "errors": set(),
   "files": set(),
   "reading": set(),
+  "signals": set(),
+  "streams": set(),
   "parallel": set(),
   "parallel/collectives": set(),
   "toc": set(),
@@ -51,9 +53,11 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "workdir": set(),
   "jobs": {"*"},
   "settings": {"overview"},
+  "ranges": set(),
+  "schema": {"ranges"},
   "flags": {"overview", "settings"},
   "overview": set(),
-  "command": {"experiment", "flags", "overview"},
+  "command": {"experiment", "flags", "overview", "streams"},
   "api": {"build", "cache", "jobs", "settings"},
   "__main__": {"command"},
   "main": {"command"},

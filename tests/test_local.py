@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import oneline
 import pytest
 
 from unirep.launch import local
@@ -64,10 +65,23 @@ def test_who_is_asked_to_end_does_not_start_again(tmp_path, monkeypatch):
   assert launcher.wait(30) == 75
 
 
-def test_no_process_is_refused(capsys):
-  with pytest.raises(SystemExit) as end:
-    local.main(["--processes=0"])
-  assert end.value.code == 2
-  assert (
-    "--processes and --starts must be at least 1" in capsys.readouterr().err
-  )
+@pytest.mark.parametrize(
+  ("argument", "words"),
+  [
+    ("--processes=0", "--processes and --starts must be at least 1"),
+    ("--processes=-1", "--processes and --starts must be at least 1"),
+    ("--processes=99999999", "--processes=99999999 must be at most 1024"),
+    ("--processes=two", "--processes: invalid int value: 'two'"),
+    ("--proc\n", "unrecognized arguments: --proc\\n"),
+  ],
+)
+def test_what_it_can_not_mean_is_one_line(capsys, argument, words):
+  assert local.main([argument]) == 2
+  error = oneline.check(capsys.readouterr().err.removesuffix("\n"))
+  assert error.startswith("launch: ")
+  assert words in error
+
+
+def test_a_code_of_a_shell_is_a_signal():
+  child = subprocess.Popen([sys.executable, "-c", "raise SystemExit(137)"])
+  assert local.watch([child]) == 75

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from unirep import codebook, growth, mm_ema, workdir
-from unirep.errors import InputError, pick
+from unirep import codebook, growth, mm_ema, schema, workdir
+from unirep.errors import InputError, first_line, pick
 from unirep.losses import club, cmcm, contrast, cpc, objective
 from unirep.methods import recipe as recipes
 from unirep.methods.network import Modality, Network
@@ -56,6 +56,7 @@ def shapes(settings: Mapping[str, Any], stored: Mapping[str, Any]) -> Any:
   Raises:
     InputError: for settings that describe no network.
   """
+  schema.check(settings, recorded=True)
   try:
     config = from_json(settings)
     made = network(config)
@@ -69,9 +70,8 @@ def shapes(settings: Mapping[str, Any], stored: Mapping[str, Any]) -> Any:
   except InputError:
     raise
   except (*BROKEN, ArithmeticError) as error:
-    line = (str(error).strip() or repr(error)).splitlines()[0]
     raise InputError(
-      f"the configuration of the run describes no network ({line})"
+      f"the configuration of the run describes no network ({first_line(error)})"
     ) from error
   code_KxD = jax.ShapeDtypeStruct(size, jnp.float32)
   return {"params": params, "codebook": {"code_KxD": code_KxD}}
@@ -172,8 +172,17 @@ CODES = {"shared": shared_codes, "released": released_codes}
 
 
 def as_json(config: Config) -> dict[str, Any]:
-  """The configuration as plain JSON values."""
-  return json.loads(config.to_json())
+  """The configuration as plain JSON values.
+
+  Raises:
+    InputError: for what JSON can't hold.
+  """
+  try:
+    return json.loads(config.to_json())
+  except (TypeError, ValueError, RecursionError) as error:
+    raise InputError(
+      f"the configuration holds no plain values: {first_line(error)}"
+    ) from error
 
 
 def from_json(settings: Mapping[str, Any]) -> Config:

@@ -1,14 +1,23 @@
 """The door of the command line: what can be said without importing jax."""
 
-import os
 import sys
+
+from unirep import errors, files, signals, streams
 
 LEAST = (3, 11)
 
 
 def main() -> None:
   """Runs the command line: every door leads here."""
-  sys.exit(run(sys.argv))
+  streams.guard()
+  door = signals.Door()
+  door.open()
+  try:
+    code = run(sys.argv)
+  except SystemExit as end:
+    code = end.code
+  door.code = code if isinstance(code, int) else int(code is not None)
+  sys.exit(code)
 
 
 def run(argv: list[str]) -> int:
@@ -44,5 +53,5 @@ def run(argv: list[str]) -> int:
 
 
 def _refuse(line: str) -> int:
-  sys.stderr.write(f"unirep: {line}{os.linesep}")
-  return 2
+  errors.say(line)
+  return files.MENDABLE

@@ -1,11 +1,12 @@
-"""The one exception for input that the user can mend."""
+"""The one exception for input that the user can mend, and how it is said."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from unirep import files
 
-LONGEST = 2000  # characters of a message
+LONGEST = 2000  # characters of a line
 
 
 class InputError(ValueError):
@@ -23,15 +24,19 @@ class InputError(ValueError):
     super().__init__(one_line(message))
 
 
-def one_line(text: str, most: int = LONGEST) -> str:
-  """A text of one line: what does not print is escaped, as in a repr.
+def one_line(text: object, most: int = LONGEST) -> str:
+  """A text as one line: what a terminal would obey or break is escaped.
 
   Args:
     text: of any length.
-    most: characters that stay.
+    most: characters that stay: its begin and its end.
   """
-  text = text if len(text) <= most else f"{text[:most]}..."
-  return "".join(x if x.isprintable() else repr(x)[1:-1] for x in text)
+  whole = str(text)
+  if len(whole) > most:
+    whole = f"{whole[: most * 3 // 4]} ... {whole[-most // 4 :]}"
+  return "".join(
+    x if x.isprintable() else x.encode("unicode_escape").decode() for x in whole
+  )
 
 
 def pick(table: Mapping[str, Any], key: str, value: Any) -> Any:
@@ -48,3 +53,15 @@ def pick(table: Mapping[str, Any], key: str, value: Any) -> Any:
   if not isinstance(value, str) or value not in table:
     raise InputError(f"{key}={value!r} is not one of {tuple(table)}")
   return table[value]
+
+
+def say(text: object, who: str = "unirep") -> None:
+  """Writes the line that a program ends with."""
+  sys.stderr.write(f"{who}: {one_line(text)}\n")
+  sys.stderr.flush()
+
+
+def first_line(error: BaseException) -> str:
+  """What a library says, without its advice; its kind if it says nothing."""
+  lines = str(error).strip().splitlines()
+  return lines[0].strip() if lines else type(error).__name__

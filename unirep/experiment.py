@@ -1,20 +1,26 @@
 """An experiment: flags -> job, and how it ends."""
 
+import errno
 import os
 import pathlib
-import signal
 import sys
+from typing import NoReturn
 
 import jax
 from rich.console import Console
 
-from unirep import cache, files, flags, settings
+from unirep import cache, files, flags, settings, signals
 from unirep.checkpoints import saving
-from unirep.errors import InputError
+from unirep.errors import InputError, first_line, say
 from unirep.jobs import dispatch
 from unirep.parallel import cluster, lockstep
 from unirep.parallel.preemption import PreemptedError
 from unirep.train.loop import NonFiniteError
+
+PLACES = (  # of an OSError: a path that is wrong, or another's
+  *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR),
+  *(errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO),
+)
 
 
 def main(argv: list[str]) -> int:
@@ -32,39 +38,47 @@ def main(argv: list[str]) -> int:
     quiet = bool(who) and jax.process_index() > 0
     _check_devices()
     cache.open_default()
-    console = Console(highlight=False, quiet=quiet)
+    # What looks like markup is a name.
+    console = Console(highlight=False, markup=False, emoji=False, quiet=quiet)
     if who:
       console.print(who, soft_wrap=True)
     dispatch.run(config, pathlib.Path(workdir), console)
   except KeyboardInterrupt:
-    sys.stderr.write("unirep: interrupted; the same command goes on\n")
-    return 128 + signal.SIGINT
+    say("interrupted; the same command goes on")
+    return signals.INTERRUPTED
   except (InputError, PreemptedError) as error:
-    sys.stderr.write(f"unirep: {error}\n")
+    say(error)
     return error.exit_code
   except lockstep.LostProcessError as error:
-    _leave(f"unirep: {error}\n", error.exit_code)
+    _leave(error, error.exit_code)
   except saving.SaveError as error:
-    _leave(f"unirep: {error}\n", 1)
+    _leave(error, 1)
   except NonFiniteError as error:
-    sys.stderr.write(f"unirep: {error}; the state is in {workdir}/nonfinite\n")
+    say(f"{error}; the state is in {workdir}/nonfinite")
     return 1
   except OSError as error:
-    if error.errno not in files.NO_ROOM:
-      raise
-    place = error.filename or workdir
-    _leave(f"unirep: cannot write to {place}: {error.strerror}\n", 1)
+    return _refused_file(error, workdir)
   return 0
 
 
-def _leave(line: str, code: int) -> None:
+def _refused_file(error, workdir):
+  """What the file system doesn't let us do is the user's to mend."""
+  place = error.filename or workdir
+  if error.errno in files.NO_ROOM:
+    _leave(f"cannot write to {place}: {error.strerror}", 1)
+  if error.errno not in PLACES:
+    raise error
+  say(f"{place}: {error.strerror}")
+  return files.MENDABLE
+
+
+def _leave(text: object, code: int) -> NoReturn:
   """Ends at once: other processes can't say good-bye, or threads still write.
 
   What those say of a full disk would hide the line.
   """
   sys.stdout.flush()
-  sys.stderr.write(line)
-  sys.stderr.flush()
+  say(text)
   os._exit(code)
 
 
@@ -73,7 +87,7 @@ def _check_devices() -> None:
   try:
     jax.devices()
   except (RuntimeError, AssertionError) as error:  # as JAX says it
-    line = " ".join(str(error).split("\n")[0].split()) or "it has no plugin"
+    line = first_line(error) if str(error) else "it has no plugin"
     asked = os.environ.get("JAX_PLATFORMS", "")
     raise InputError(
       f"JAX_PLATFORMS={asked!r}: no such device ({line}); unset it, or install "

@@ -1,12 +1,10 @@
 """Flags of the command line."""
 
-import sys
-
 from absl import flags
 from ml_collections import config_flags
 
 from unirep import overview, settings
-from unirep.errors import InputError
+from unirep.errors import InputError, say
 
 CONFIG = config_flags.DEFINE_config_file(
   "config",
@@ -29,7 +27,11 @@ PROCESS_ID = flags.DEFINE_integer(
   "process_id", None, "Which of them this one is, from 0."
 )
 INIT_TIMEOUT = flags.DEFINE_float(
-  "init_timeout", 1800, "Seconds to wait for all processes.", lower_bound=1
+  *("init_timeout", 1800, "Seconds to wait for all processes."),
+  **{"lower_bound": 1, "upper_bound": 1e6},
+)
+flags.register_validator(
+  "init_timeout", lambda x: x == x, "it must be a number of seconds"
 )
 
 
@@ -38,5 +40,5 @@ def parse(argv: list[str]) -> list[str]:
   try:
     return settings.resolve(flags.FLAGS, argv)
   except InputError as error:
-    sys.stderr.write(f"unirep: {error}\n")
+    say(error)
     raise SystemExit(error.exit_code) from None

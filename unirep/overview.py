@@ -48,6 +48,19 @@ def located(argv: list[str]) -> list[str]:
   return found
 
 
+def named(argv: list[str]) -> str:
+  """The configuration that they name last, or ""."""
+  name, last = "", ""
+  for argument in argv:
+    key, is_, value = argument.partition("=")
+    if is_ and key in ("--config", "-config"):
+      name = value
+    elif last in ("--config", "-config"):
+      name = argument
+    last = argument
+  return name
+
+
 def text(argv: list[str]) -> str:
   """The whole of it, for the configuration that `argv` names."""
   named = [x.partition("=")[2] for x in argv if x.startswith("--config=")]

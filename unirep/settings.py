@@ -3,17 +3,25 @@
 No flag of the program is defined here: a notebook has others.
 """
 
+import ast
+import contextlib
 import hashlib
+import os
 import pathlib
+import re
+import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from absl import flags
+from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from unirep import overview
-from unirep.errors import InputError
+from unirep.errors import InputError, first_line
+
+KEY = re.compile(r"config(\.[^\W\d]\w*|\[[^]]*\])+")
 
 
 def config(name: str | pathlib.Path, /, **changes: Any) -> ConfigDict:
@@ -68,9 +76,8 @@ def changed(made: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
       raise InputError(f"{name}={value!r}: {old!r} is of another type")
     try:
       part[last] = value
-    except (TypeError, ValueError) as error:
-      line = str(error).splitlines()[0]
-      raise InputError(f"{name}={value!r}: {line}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+      raise InputError(f"{name}={value!r}: {first_line(error)}") from error
   return made
 
 
@@ -87,22 +94,91 @@ def resolve(values: flags.FlagValues, argv: list[str]) -> list[str]:
   """Parses `argv` into `values`, which have a `config`; returns the rest.
 
   Raises:
-    InputError: for what absl or ml_collections refuse, in one line.
+    InputError: for what absl or ml_collections refuse, in one line, and for
+      whatever a configuration's own lines raise.
   """
+  name = overview.named(argv)
+  argv = overview.located(argv)
+  _check_arguments(argv, name)
+  sys.modules.pop("config_config", None)  # of a file that was read before
+  before = logging.get_verbosity()
+  logging.set_verbosity(logging.FATAL)  # what they say is in the error as well
   try:
-    rest = values(overview.located(argv))
+    rest = values(argv)
     config: Any = values["config"].value
     if config is None:
-      raise InputError("no configuration; name one with --config")
+      raise InputError(
+        "no configuration; name one with --config"
+        if values["config"].using_default_value and not name
+        else f"{name}: its get_config gives None; it lacks a return"
+      )
     _ = config.keys()  # a file that is missing says so only when read
+    if not isinstance(config, ConfigDict):
+      kind = type(config).__name__
+      raise InputError(f"{name}: its get_config gives a {kind}, no ConfigDict")
     return rest
-  except (flags.Error, ValueError, TypeError, OSError) as error:
-    line = str(error).splitlines()[-1].strip()  # after any traceback
-  except (ImportError, SyntaxError) as error:
-    line = f"the configuration cannot be read: {str(error).splitlines()[0]}"
-  except (AttributeError, KeyError) as error:  # how ml_collections says it
-    line = f"the configuration has no key {str(error).strip(chr(34))}"
-  raise InputError(line)
+  except InputError:
+    raise
+  except (Exception, SystemExit) as error:
+    line = _refusal(error, name, overview.named(argv).partition(":")[0])
+    if line is None:
+      raise
+    raise InputError(line) from error
+  finally:
+    logging.set_verbosity(before)
+
+
+def _check_arguments(argv: list[str], name: str) -> None:
+  """What both packages would say less clearly."""
+  path = overview.named(argv).partition(":")[0]
+  if name and not os.path.isfile(path):
+    raise InputError(f"--config={name}: there is no such file")
+  for argument in argv[1:]:
+    key = argument.partition("=")[0].lstrip("-")
+    if key.startswith("config.") and not KEY.fullmatch(key):
+      raise InputError(f"{argument}: {key} is no key of a configuration")
+
+
+def _refusal(error: BaseException, name: str, path: str) -> str | None:
+  """What is wrong, and where, in one line; None if it isn't the user's."""
+  whole = error
+  while before := whole.__cause__ or whole.__context__:
+    whole = before  # both packages wrap what they catch
+  trace = traceback.extract_tb(whole.__traceback__)
+  rows = [frame.lineno for frame in trace if frame.filename == path]
+  said = f"{type(whole).__name__}: {first_line(whole)}"
+  if isinstance(whole, SyntaxError):
+    return f"{name}, row {whole.lineno or 1}: {whole.msg}"
+  if rows and isinstance(whole, ValueError) and _packaged(path):
+    return f"--config={name}: {first_line(whole)}"  # an unknown variant
+  if rows:
+    return f"{name}, row {rows[-1]}: {said}"
+  if isinstance(whole, AttributeError) and "get_config" in str(whole):
+    return f"{name} has no function get_config"
+  if isinstance(error, flags.Error) and "whilst parsing config" in str(error):
+    return f"{name}: {said}"
+  if isinstance(error, flags.Error):
+    return str(error)
+  if isinstance(error, AttributeError | KeyError):  # how ml_collections says it
+    key, *near = _unquoted(str(error)).splitlines()
+    hint = "".join(f"; {x}" for x in near)
+    return f"the configuration has no key {key}{hint}"
+  if isinstance(error, Exception):
+    return f"{name}: {said}"
+  return None
+
+
+def _unquoted(text: str) -> str:
+  """A KeyError's text, which may have been quoted more than once."""
+  with contextlib.suppress(ValueError, SyntaxError):
+    while text[:1] in ("'", '"'):
+      text = ast.literal_eval(text)
+  return text
+
+
+def _packaged(path: str) -> bool:
+  place = (overview.HERE / "configs").resolve()
+  return place in pathlib.Path(path).resolve().parents
 
 
 def default_workdir(text: str) -> pathlib.Path:

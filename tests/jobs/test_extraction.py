@@ -101,7 +101,7 @@ def test_what_is_said(films, tmp_path):
     ("workers", -1, "workers=-1"),
     ("timeout", 0.0, "timeout=0.0"),
     ("extractors", {}, "extractors is empty"),
-    ("shares", {"test": 2.0}, "shares="),
+    ("shares", {"test": 2.0}, "shares.test=2.0"),
   ],
 )
 def test_bad_settings_write_nothing(key, value, match, films, tmp_path):
@@ -119,7 +119,6 @@ def test_results_do_not_lie_among_the_media(films):
 
 
 def test_no_key_unread(films, trained, tmp_path, monkeypatch):
-  monkeypatch.setattr(build, "as_json", lambda config: {"data": {}})
   one = films / "red" / "000.mp4"
   (tmp_path / "in").mkdir()
   (tmp_path / "in" / "a.mp4").write_bytes(one.read_bytes())
@@ -127,9 +126,11 @@ def test_no_key_unread(films, trained, tmp_path, monkeypatch):
   tokens.checkpoint, tokens.media = str(trained), str(tmp_path / "in")
   tokens.workers = 0
   for i, config in enumerate((extraction(tmp_path / "in"), tokens)):
-    watched = Watched(config)
+    settings, watched = build.as_json(config), Watched(config)
+    monkeypatch.setattr(build, "as_json", lambda _, known=settings: known)
     watched.seen.clear()
     dispatch.run(watched, tmp_path / f"run{i}", QUIET)
+    monkeypatch.undo()
     # A mapping of names is read as a whole.
     unread = {*leaves(watched)} - watched.seen
     assert not {x for x in unread if not x.startswith(("extractors", "shares"))}

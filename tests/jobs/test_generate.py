@@ -119,7 +119,7 @@ def test_several_checkpoints_have_a_mean(model, fsdd, tmp_path):
     ({"label": "nothing"}, "label=nothing"),
     ({"label": "class", "split": "x"}, "split='x'"),
     ({"at": ()}, "at=()"),
-    ({"at": (1.5,)}, "at=(1.5,)"),
+    ({"at": (1.5,)}, "at[0]=1.5 must be"),
     ({"toc": {"keep": 1000}}, "toc.keep=1000"),
     ({"sampling_steps": 0}, "sampling_steps=0"),
     ({"flow": {"reach": 2}}, "flow.reach=2"),
@@ -130,9 +130,9 @@ def test_several_checkpoints_have_a_mean(model, fsdd, tmp_path):
     ({"flow": {"drop": 0.0}, "guidance": 2.0}, "needs flow.drop"),
     ({"guidance": float("nan")}, "guidance=nan"),
     ({"seed": -1}, "seed=-1"),
-    ({"data": {"test_size": 0}}, "size must be at least 1"),
+    ({"data": {"test_size": 0}}, "data.test_size=0"),
     ({"data": {"validation_size": 0}, "split": "validation"}, "no samples"),
-    ({"data": {"source": "synthetic"}}, "data.source=synthetic"),
+    ({"data": {"source": "synthetic"}}, "lacks the key data.classes"),
   ],
 )
 def test_what_is_wrong_is_said_in_one_line(

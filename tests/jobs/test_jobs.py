@@ -526,7 +526,6 @@ def test_unknown_jobs_are_refused(tmp_path):
 
 
 def test_no_key_unread(trained, features, tmp_path, monkeypatch):
-  monkeypatch.setattr(build, "as_json", lambda config: {"data": {}})
   np.savez(tmp_path / "mine.npz", audio=features["audio"])
   tokens = tokenize.get_config()
   tokens.checkpoint, tokens.features = str(trained), str(tmp_path / "mine.npz")
@@ -535,9 +534,11 @@ def test_no_key_unread(trained, features, tmp_path, monkeypatch):
   ranking.keep = (4,)
   tasks = evaluation(trained, tasks=("classification",))
   for i, config in enumerate((tokens, ranking, tasks)):
-    watched = Watched(config)
+    settings, watched = build.as_json(config), Watched(config)
+    monkeypatch.setattr(build, "as_json", lambda _, known=settings: known)
     watched.seen.clear()
     dispatch.run(watched, tmp_path / f"run{i}", Console(quiet=True))
+    monkeypatch.undo()
     assert not set(leaves(config)) - watched.seen
 
 

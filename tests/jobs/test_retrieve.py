@@ -208,9 +208,9 @@ def test_several_captions_a_photo(trained, features, tmp_path):
     ({"relevance": "id"}, "relevance=id: the data has no label/id"),
     ({"relevance": "taste"}, "relevance='taste' is not one of"),
     ({"split": "tset"}, "split='tset' is not one of"),
-    ({"at": (0,)}, r"at=\(0,\) must be"),
+    ({"at": (0,)}, r"at\[0\]=0 must be"),
     ({"at": (1, 9)}, "at=9: 8 samples of 'audio' are all"),
-    ({"resamples": 0}, "resamples=0 must be at least 1"),
+    ({"resamples": 0}, "resamples=0 must be a whole number, at least 1"),
   ],
 )
 def test_what_can_not_be_retrieved_is_one_line(

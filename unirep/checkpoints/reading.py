@@ -19,7 +19,7 @@ import tensorstore
 from absl import logging
 
 from unirep.checkpoints import digests, restoring
-from unirep.errors import InputError
+from unirep.errors import InputError, first_line
 
 Settings = Mapping[str, Any]
 Shapes = Mapping[str, Any]  # nested, of descriptions of arrays
@@ -138,7 +138,7 @@ def _read(root, step, expected):
   except InputError:
     raise
   except Exception as error:  # whatever Orbax raises of what is broken
-    raise InputError(f"{place}: {_line(error)}") from error
+    raise InputError(f"{place}: {first_line(error)}") from error
   return model["params"], model["codebook"], settings
 
 
@@ -148,7 +148,7 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
   try:
     found = json.loads(path.read_bytes())
   except (ValueError, RecursionError) as error:
-    raise InputError(f"{path} is no JSON ({_line(error)})") from error
+    raise InputError(f"{path} is no JSON ({first_line(error)})") from error
   if not isinstance(found, dict):
     raise InputError(f"{path} must hold an object of JSON")
   return found
@@ -205,7 +205,7 @@ def _stored(where: pathlib.Path) -> dict[str, tuple[int, ...]]:
       if not fits or packed["id"] != "zstd" or said["filters"]:
         raise ValueError(f"{name} is not stored as checkpoints are")
   except (ValueError, KeyError, TypeError, RuntimeError) as error:
-    raise InputError(f"{where}: {_line(error)}") from error
+    raise InputError(f"{where}: {first_line(error)}") from error
   return found
 
 
@@ -226,7 +226,3 @@ def _nonfinite(tree: Any) -> str:
     ),
     "",
   )
-
-
-def _line(error: BaseException) -> str:
-  return (str(error).strip() or repr(error)).splitlines()[0]

@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from unirep.checkpoints import digests, saving
-from unirep.errors import InputError
+from unirep.errors import InputError, first_line
 from unirep.parallel import lockstep
 from unirep.train import state as states
 from unirep.train.state import TrainState
@@ -148,10 +148,9 @@ def _read(
   except Exception as error:  # whatever Orbax raises
     if isinstance(error, jax.errors.JaxRuntimeError):
       raise  # of the devices, or a lost process
-    line = (str(error).strip() or repr(error)).splitlines()[0]
     raise InputError(
-      f"{root / str(step)} cannot be read ({line}); nothing was changed: start "
-      "again, with what wrote it, or in a new work directory"
+      f"{root / str(step)} cannot be read ({first_line(error)}); nothing was "
+      "changed: start again, with what wrote it, or in a new work directory"
     ) from error
   state = _state(items["model"], items["train"])
   return state, items["data"], items["config"]

@@ -23,6 +23,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from unirep.checkpoints import digests
+from unirep.errors import first_line
 from unirep.parallel import lockstep
 from unirep.train.state import TrainState
 
@@ -119,8 +120,8 @@ class Saver:
       if jax.process_index() == 0 and self._writing:
         _remove_begun(self._root, step)
       self._manager.reload()
-      said = (str(error).strip() or repr(error)).splitlines()[0]
-      self._failed(SaveError(f"no checkpoint of step {step}: {said}"))
+      said = f"no checkpoint of step {step}: {first_line(error)}"
+      self._failed(SaveError(said))
       return False
     return True
 

@@ -13,6 +13,7 @@ import grain
 import numpy as np
 from absl import flags
 
+from unirep import signals
 from unirep.data.sample import Batch, Sample, Source
 from unirep.errors import InputError
 
@@ -34,8 +35,11 @@ class BatchIterator(grain.DatasetIterator[Batch]):
 
   def __next__(self) -> Batch:
     if self._stream is None:
-      self._stream = self._open()
-    batch = next(self._stream)
+      with signals.deaf():  # it starts its workers at the first one
+        self._stream = self._open()
+        batch = next(self._stream)
+    else:
+      batch = next(self._stream)
     self._next_batch += 1
     return batch
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
 from typing import Any, NamedTuple
 
+from unirep import signals
+
 AHEAD = 2  # items of each worker that are done or under way
 
 
@@ -79,7 +81,8 @@ class _Worker:
     self._process = context.Process(
       target=_serve, args=(theirs, self._function), daemon=True
     )
-    self._process.start()
+    with signals.deaf():
+      self._process.start()
     theirs.close()
     self._since = 0.0
 

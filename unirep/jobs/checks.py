@@ -1,4 +1,4 @@
-"""Checks of a configuration, before anything runs."""
+"""Checks of keys that depend on each other, before anything runs."""
 
 import functools
 import pathlib
@@ -26,13 +26,6 @@ CHOICES = {  # leaf -> the registry that it names an entry of
   "model.pool": encoders.POOLS,
   "optimizer.decay": optimizer.DECAYS,
 }
-POSITIVE = (
-  *("steps", "batch_size", "log_every", "checkpoint_every", "checkpoints_kept"),
-  *("contrast_chunk", "mesh.model"),
-  *("model.dim", "model.heads", "model.hidden", "model.layers"),
-  *("cpc.width", "cpc.layers", "club.hidden", "codebook.size"),
-  *("probe.steps", "probe.batch_size", "probe.passes", "probe.seeds"),
-)
 
 
 def check_pretrain(config: Config) -> None:
@@ -62,23 +55,14 @@ def check_pretrain(config: Config) -> None:
       f"model.dim={config.model.dim} is not divisible by "
       f"model.heads={config.model.heads}"
     )
-  for key in POSITIVE:
-    if leaf(config, key) < 1:
-      raise InputError(f"{key}={leaf(config, key)} must be at least 1")
-  if config.probe.samples < 0:
-    raise InputError(
-      f"probe.samples={config.probe.samples} must not be negative"
-    )
-  for m in order:
-    if config.encoders[m].specific < 2:
-      raise InputError(f"encoders.{m}.specific must be at least 2")
-  if not 0 <= config.dropout < 1:
-    raise InputError(f"dropout={config.dropout} must lie in [0, 1)")
+  for name in config.weights:
+    if name not in config.loss:
+      raise InputError(f"weights.{name} has no entry loss.{name}")
   if config.init_from:
     reading.find(pathlib.Path(config.init_from))
   tracking.check(config.wandb)
-  if config.codes.rule == "shared":
-    _check_shared(config)
+  if config.codes.rule == "shared" and not config.model.sphere:
+    raise InputError("codes.rule='shared' needs model.sphere=True")
 
 
 def check_missing(config: Config) -> None:
@@ -94,20 +78,6 @@ def check_missing(config: Config) -> None:
         f"{key}={leaf(config, key)!r}: where samples lack modalities it must be"
         f" {value!r}; the released form counts every sample"
       )
-
-
-def _check_shared(config):
-  """What codes that are matched by their direction need."""
-  if not config.model.sphere:
-    raise InputError("codes.rule='shared' needs model.sphere=True")
-  if config.codes.places < 1:
-    raise InputError(f"codes.places={config.codes.places} must be at least 1")
-  for key in ("codes.decay", "codes.until"):
-    if not 0 <= leaf(config, key) <= 1:
-      raise InputError(f"{key}={leaf(config, key)} must lie in [0, 1]")
-  for key in ("loss.matching.temperature", "codes.count", "codes.limit"):
-    if not leaf(config, key) > 0:
-      raise InputError(f"{key}={leaf(config, key)} must be above 0")
 
 
 def leaf(config: Config, key: str) -> Any:

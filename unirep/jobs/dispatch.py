@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from rich.console import Console
 
+from unirep import build, schema
 from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.errors import InputError
@@ -41,9 +42,7 @@ def run(
   Raises:
     InputError: for anything that the user can mend.
   """
-  if "job" not in config or config.job not in JOBS:
-    name = repr(config.job) if "job" in config else "missing"
-    raise InputError(f"job={name}; there are {', '.join(JOBS)}")
+  schema.check(build.as_json(config))
   if config.job not in TOGETHER and jax.process_count() > 1:
     raise InputError(
       f"job={config.job} runs in one process, not {jax.process_count()}"

@@ -117,15 +117,6 @@ def check(config: Config) -> None:
     raise InputError(
       f"protocol={config.protocol!r} is not one of {protocol.PROTOCOLS}"
     )
-  for key in ("steps", "evaluations", "batch_size", "passes"):
-    if config.probe[key] < 1:
-      raise InputError(f"probe.{key}={config.probe[key]} must be at least 1")
-  if config.probe.samples < 0:
-    raise InputError(
-      f"probe.samples={config.probe.samples} must not be negative"
-    )
-  if config.seeds < 1:
-    raise InputError(f"seeds={config.seeds} must be at least 1")
   if config.probe.steps % config.probe.evaluations:
     raise InputError(
       f"probe.steps={config.probe.steps} is not a multiple of "

@@ -13,12 +13,12 @@ from unirep import build, media
 from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.data import arrays, formats, identity, pipeline
-from unirep.data.columns import BROKEN
 from unirep.data.datasets import media as manifests
 from unirep.errors import InputError
 from unirep.extract import assembly, clips, samples
 from unirep.jobs import encoding, extract
 from unirep.parallel import lockstep
+from unirep.reading import doors
 from unirep.tokenizer import load
 
 SHARD = 2**16  # samples of a file of codes
@@ -121,7 +121,7 @@ def _done(to: pathlib.Path, now: Mapping[str, str], changed: bool) -> bool:
   try:
     with np.load(to, allow_pickle=False) as file:
       then = {name: str(file[name]) for name in now if name in file}
-  except BROKEN as error:
+  except doors.BROKEN as error:
     raise InputError(f"{to} is no file of codes; move it away") from error
   for name in now:
     if then.get(name) != now[name] and not changed:

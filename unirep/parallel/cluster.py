@@ -18,10 +18,11 @@ from typing import NamedTuple
 
 import jax
 
-from unirep.errors import InputError
+from unirep.errors import InputError, first_line
 
 HEARTBEAT_SECONDS = 60  # silence after which a process counts as dead
 LOOPBACK_SECONDS = 60  # processes of one machine start together
+MOST = 2**20  # processes
 
 
 class Cluster(NamedTuple):
@@ -77,18 +78,18 @@ def detect(
 
 
 def _scheduler(env: Mapping[str, str]) -> Cluster | None:
-  if "SLURM_STEP_NODELIST" in env and int(env.get("SLURM_NTASKS", 1)) > 1:
-    hosts = int(env.get("SLURM_STEP_NUM_NODES", 1))
-    count, index = int(env["SLURM_NTASKS"]), int(env["SLURM_PROCID"])
+  if "SLURM_STEP_NODELIST" in env and _number(env, "SLURM_NTASKS", 1) > 1:
+    hosts = _number(env, "SLURM_STEP_NUM_NODES", 1)
+    count, index = _number(env, "SLURM_NTASKS"), _number(env, "SLURM_PROCID")
     return Cluster("Slurm", None, count, index, hosts)
-  if int(env.get("OMPI_COMM_WORLD_SIZE", 1)) > 1:
-    count = int(env["OMPI_COMM_WORLD_SIZE"])
-    local = int(env.get("OMPI_COMM_WORLD_LOCAL_SIZE", count))
-    index = int(env["OMPI_COMM_WORLD_RANK"])
-    return Cluster("Open MPI", None, count, index, -(-count // local))
+  if _number(env, "OMPI_COMM_WORLD_SIZE", 1) > 1:
+    count = _number(env, "OMPI_COMM_WORLD_SIZE")
+    local = _number(env, "OMPI_COMM_WORLD_LOCAL_SIZE", count)
+    index = _number(env, "OMPI_COMM_WORLD_RANK")
+    return Cluster("Open MPI", None, count, index, -(-count // max(local, 1)))
   if "TPU_WORKER_HOSTNAMES" in env and "TPU_WORKER_ID" in env:
     hosts = len(env["TPU_WORKER_HOSTNAMES"].split(","))
-    hosts *= int(env.get("MEGASCALE_NUM_SLICES") or 1)
+    hosts *= _number(env, "MEGASCALE_NUM_SLICES", 1)
     return Cluster("TPU pod", hosts=hosts) if hosts > 1 else None
   if "JOB_COMPLETION_INDEX" in env and "KUBERNETES_SERVICE_HOST" in env:
     known = importlib.util.find_spec("kubernetes") is not None
@@ -98,6 +99,19 @@ def _scheduler(env: Mapping[str, str]) -> Cluster | None:
   )
   skipped = "TPU_SKIP_MDS_QUERY" in env or env.get("JAX_PLATFORMS") == "cpu"
   return Cluster("TPU VM") if on_tpu and not skipped else None
+
+
+def _number(
+  env: Mapping[str, str], name: str, default: int | None = None
+) -> int:
+  """A variable that a scheduler sets."""
+  value = env.get(name) or default
+  if value is None or not re.fullmatch(r"\d{1,9}", str(value).strip()):
+    said = f"={value!r} is no number" if name in env else " is missing"
+    raise InputError(
+      f"{name}{said}; mend what starts the processes, or unset its variables"
+    )
+  return int(value)
 
 
 def _check(cluster: Cluster, env: Mapping[str, str]) -> None:
@@ -121,6 +135,8 @@ def _check(cluster: Cluster, env: Mapping[str, str]) -> None:
     )
   if processes is not None and processes < 1:
     raise InputError(f"--num_processes={processes} must be at least 1")
+  if processes is not None and processes > MOST:
+    raise InputError(f"--num_processes={processes} must be at most {MOST}")
   if processes and process is not None and not 0 <= process < processes:
     raise InputError(
       f"--process_id={process} must lie in 0..{processes - 1}, since "
@@ -177,7 +193,7 @@ def join(cluster: Cluster | None, init_timeout: float = 1800) -> str:
   except (RuntimeError, ValueError) as error:
     raise InputError(
       f"the processes of this run ({cluster.kind}) did not come together: "
-      f"{_first_line(error)}"
+      f"{first_line(error)}"
     ) from error
   if jax.default_backend() == "cpu":
     # What comes out of it may exchange things in another order than what the
@@ -217,10 +233,4 @@ def _await_port(host: str, port: int, seconds: float) -> None:
     f"nobody answers at --coordinator={host}:{port} after {seconds:.0f} s. "
     "It is this machine's own address: process 0 must run here, or the address "
     "be one that it is reached by from elsewhere"
-  )
-
-
-def _first_line(error: BaseException) -> str:
-  return (
-    str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
   )

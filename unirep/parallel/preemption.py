@@ -1,9 +1,10 @@
 """Ends a run in good order when the machine is taken away.
 
-Schedulers and clouds send SIGTERM some seconds before they end a process, and a
-user presses Ctrl-C (SIGINT). The run then saves its state after the step that
-is under way and exits with 75 (EX_TEMPFAIL: try again), and the same command
-goes on from there. A second Ctrl-C ends it at once.
+Schedulers and clouds send SIGTERM some seconds before they end a process, a
+user presses Ctrl-C (SIGINT) or closes the terminal (SIGHUP). The run then saves
+its state after the step that is under way and exits with 75 (EX_TEMPFAIL: try
+again), and the same command goes on from there. A second Ctrl-C ends it at
+once.
 """
 
 import os
@@ -14,7 +15,7 @@ from types import FrameType
 import jax
 from jax.experimental import multihost_utils
 
-from unirep import files
+from unirep import files, signals
 
 
 class PreemptedError(Exception):
@@ -31,9 +32,10 @@ class PreemptedError(Exception):
 
 
 class Notice:
-  """Within its context, SIGTERM and SIGINT are remembered instead of obeyed.
+  """Within its context, such signals are remembered instead of obeyed.
 
-  Of several processes, all learn of SIGTERM at the same step, through the
+  One that came too late for a step to hear of it is obeyed at the end. Of
+  several processes, all learn of SIGTERM at the same step, through the
   coordination service, if any one gets the signal.
 
   Attributes:
@@ -50,13 +52,18 @@ class Notice:
     # has a handler of its own.
     main = threading.current_thread() is threading.main_thread()
     if main and jax.process_count() == 1:
-      for number in (signal.SIGTERM, signal.SIGINT):
+      for number in signals.asked():
         self._before[number] = signal.signal(number, self._take)
+    elif main and signal.SIGHUP in signals.asked():
+      hangup = signal.signal(signal.SIGHUP, _as_termination)
+      self._before[signal.SIGHUP] = hangup
     return self
 
-  def __exit__(self, *_: object) -> None:
+  def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
     for number, handler in self._before.items():
       signal.signal(number, handler)
+    if self._given and kind is None:
+      signal.raise_signal(signal.Signals[self.name])
 
   def given(self, step: int) -> bool:
     """Whether to end after `step`; the same answer in all processes."""
@@ -71,3 +78,8 @@ class Notice:
       # The next one is not Python's, which waits for what is being compiled.
       signal.signal(signal.SIGINT, signal.SIG_DFL)
       os.write(2, b"\nsaving after this step; Ctrl-C again ends at once\n")
+
+
+def _as_termination(number: int, frame: FrameType | None) -> None:
+  del number, frame
+  os.kill(os.getpid(), signal.SIGTERM)

@@ -4,6 +4,7 @@ Metrics of a step are fetched after the next one has been dispatched, so that
 the devices always have work.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -65,9 +66,12 @@ def run(
   first = int(state.step)
   pending: tuple[int, Metrics] | None = None
   clock = Clock()
-  with preemption.Notice() as notice, jax.transfer_guard("disallow"):
+  notice, heard = preemption.Notice(), contextlib.ExitStack()
+  with heard, jax.transfer_guard("disallow"):
     for step in range(first + 1, steps + 1):
       state, metrics = step_fn(state, next(batches))
+      if step == first + 1:  # until it was compiled nothing is lost
+        heard.enter_context(notice)
       if pending:
         _report(*pending, state, log, log_every, steps, clock)
       pending = (step, metrics)
