@@ -218,7 +218,7 @@ def test_files_that_are_refused(model, tmp_path):
   (tmp_path / "a.npy").write_bytes(b"")
   for given, match in (
     ([tmp_path / "a.mp4"], r"a\.mp4: is empty"),
-    ([tmp_path / "b.mp4"], r"b\.mp4: No such file"),
+    ([tmp_path / "b.mp4"], r"b\.mp4: no such file"),
     ([tmp_path / "a.npy"], "nothing for this model, which takes audio"),
     ([{"lidar": "a.mp4"}], "nothing for this model"),
     (tmp_path / "a.mp4", "a list"),
