@@ -77,7 +77,7 @@ def test_a_file_system_without_locks_says_so(tmp_path, monkeypatch, caplog):
   def none(*_):
     raise OSError(37, "No locks available")
 
-  monkeypatch.setattr(workdirs.fcntl, "flock", none)
+  monkeypatch.setattr(workdirs.fcntl, "lockf", none)
   with caplog.at_level(logging.WARNING), workdirs.held(tmp_path):
     workdirs.claim(tmp_path, {"a": 1})
   assert "cannot be locked (No locks available)" in caplog.text

@@ -163,8 +163,9 @@ def _lock(workdir: pathlib.Path) -> None:
   while key not in _HELD:
     file = path.open("a+")
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+      # Of the process, not of the open file: workers that are forked have none.
+      fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
       file.seek(0)
       who = " ".join(file.read(200).split()) or "another process"
       file.close()
@@ -193,16 +194,6 @@ def _is_at(file: IO[str], path: pathlib.Path) -> bool:
     return os.path.samestat(os.fstat(file.fileno()), path.stat())
   except OSError:
     return False
-
-
-def _forget() -> None:
-  """A forked worker must not keep a lock that its parent leaves behind."""
-  for file in _HELD.values():
-    file.close()
-  _HELD.clear()
-
-
-os.register_at_fork(after_in_child=_forget)
 
 
 def completed(
