@@ -89,7 +89,7 @@ def test_what_is_no_file_is_not_opened(make, door, tmp_path, monkeypatch):
   refused(lambda: read(tmp_path / name))
 
 
-@pytest.mark.parametrize("door", {*DOORS} - FOLDERS)
+@pytest.mark.parametrize("door", sorted({*DOORS} - FOLDERS))
 def test_folders_are_no_files(door, tmp_path):
   read, name = DOORS[door]
   (tmp_path / name).mkdir()
@@ -114,7 +114,7 @@ CONTENTS = {
 TAKES_TEXT = {"text", "classes", "vocabulary", "weights"}
 
 
-@pytest.mark.parametrize("door", {*DOORS} - TAKES_TEXT)
+@pytest.mark.parametrize("door", sorted({*DOORS} - TAKES_TEXT))
 @pytest.mark.parametrize("kind", CONTENTS)
 def test_other_files_of_that_name(kind, door, tmp_path):
   read, name = DOORS[door]
