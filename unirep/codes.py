@@ -1,12 +1,14 @@
 """Codes of the samples of a source, and their files."""
 
 import pathlib
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from unirep.data import arrays
+from unirep.reading import npy
 
 LAYOUT = 2  # of files of codes: those of another one are not read
 
@@ -87,8 +89,7 @@ def write(path: pathlib.Path, codes: Codes) -> None:
 
 def read(path: pathlib.Path) -> Codes:
   """The inverse of `write`."""
-  with np.load(path) as file:
-    contents = dict(file)
+  contents = npy.read_archive(path, sys.maxsize)  # of our own, of any size
 
   def below(prefix):
     return {

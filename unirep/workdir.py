@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import fcntl
-import json
 import os
 import pathlib
 import socket
@@ -14,6 +13,7 @@ from absl import logging
 
 from unirep import files
 from unirep.errors import InputError
+from unirep.reading import doors
 
 CONFIG = "config.json"
 SUMMARY = "summary.json"
@@ -78,12 +78,7 @@ def check(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
         "--workdir, or move it away"
       )
     return
-  try:
-    old = json.loads(path.read_text())
-  except (ValueError, RecursionError) as error:
-    raise InputError(f"{path} is not JSON ({error})") from error
-  except OSError as error:
-    raise InputError(f"cannot read {path}: {error.strerror}") from error
+  old = doors.read_json(path)
   if not isinstance(old, dict):
     raise InputError(f"{path} does not hold the settings of a run")
   compare(str(workdir), old, settings)

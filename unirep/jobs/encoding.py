@@ -1,6 +1,5 @@
 """Codes of whole sources: made once, by all processes, and kept on the way."""
 
-import contextlib
 import hashlib
 import json
 import pathlib
@@ -19,6 +18,7 @@ from unirep.data.pipeline import Subset
 from unirep.data.sample import Source
 from unirep.errors import InputError
 from unirep.parallel import lockstep
+from unirep.reading import doors
 from unirep.tokenizer import Tokenizer
 
 CHUNK = 4096  # samples of a file, before all are one
@@ -47,10 +47,10 @@ def remember(
   Raises:
     InputError: where it is other data, and may not be.
   """
-  path, known = workdir / DATA, {}
-  if path.exists():
-    with contextlib.suppress(ValueError):
-      known = json.loads(path.read_text())
+  path = workdir / DATA
+  known = doors.read_json(path) if path.exists() else {}
+  if not isinstance(known, dict):
+    raise InputError(f"{path} does not say which data are known; delete it")
   before = known.get(name, data)
   if before != data and not changed:
     raise InputError(

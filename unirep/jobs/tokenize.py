@@ -1,6 +1,7 @@
 """Features, or raw media, to files of codes: file by file, resumable."""
 
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from unirep.errors import InputError
 from unirep.extract import assembly, clips, samples
 from unirep.jobs import encoding, extract
 from unirep.parallel import lockstep
-from unirep.reading import doors
+from unirep.reading import npy
 from unirep.tokenizer import load
 
 SHARD = 2**16  # samples of a file of codes
@@ -118,11 +119,8 @@ def _done(to: pathlib.Path, now: Mapping[str, str], changed: bool) -> bool:
   """
   if not to.exists():
     return False
-  try:
-    with np.load(to, allow_pickle=False) as file:
-      then = {name: str(file[name]) for name in now if name in file}
-  except doors.BROKEN as error:
-    raise InputError(f"{to} is no file of codes; move it away") from error
+  held = npy.read_archive(to, sys.maxsize)
+  then = {name: held[name].tobytes().hex() for name in now if name in held}
   for name in now:
     if then.get(name) != now[name] and not changed:
       raise InputError(
@@ -210,7 +208,10 @@ def _one(source, window, to, tokenizer, stamps, console) -> None:
       valid_NxT = np.arange(idx[m].shape[1]) < source.lengths[m][rows, None]
       idx[m] = np.where(valid_NxT, idx[m], -1)
     labels = {f"label/{name}": x for name, x in codes.labels.items()}
-    said = {name: np.array(text) for name, text in stamps.items()}
+    said = {
+      name: np.frombuffer(bytes.fromhex(text), np.uint8)
+      for name, text in stamps.items()
+    }
     arrays.save_npz(to, {**idx, **labels, **said})
     aside.unlink(missing_ok=True)
   lockstep.wait(f"written {to.name}", encoding.DAY)
