@@ -63,14 +63,14 @@ def parser() -> argparse.ArgumentParser:
 
 def positive(text: str) -> int:
   """Argparse's type for 1, 2, 3, ..."""
-  if (value := int(text)) < 1:
+  if not 1 <= (value := int(text)) <= local.MOST:
     raise ValueError
   return value
 
 
 def natural(text: str) -> int:
   """Argparse's type for 0, 1, 2, ..."""
-  if (value := int(text)) < 0:
+  if not 0 <= (value := int(text)) <= local.MOST:
     raise ValueError
   return value
 
@@ -120,6 +120,10 @@ def submit(args: argparse.Namespace, indices: list[int]) -> int:
   if not indices:
     print("# all runs are finished")
     return 0
+  try:
+    options = shlex.split(args.sbatch)
+  except ValueError as error:
+    raise InputError(f"--sbatch={args.sbatch!r}: {error}") from error
   command = [
     *(
       "sbatch",
@@ -127,7 +131,7 @@ def submit(args: argparse.Namespace, indices: list[int]) -> int:
     ),
     *("--nodes=1", "--ntasks=1", "--export=ALL,MODULE=unirep.launch.sweep"),
     f"--output={args.workdir}/slurm-%a.log",
-    *shlex.split(args.sbatch),
+    *options,
     *(str(BATCH), f"--sweep={args.sweep}", f"--workdir={args.workdir}"),
     "--only=array",
   ]

@@ -311,8 +311,12 @@ def test_other_config_is_refused(finished):
     (["--config.optimizer.learning_rate=1e999"], ["learning_rate=inf"]),
     (["--config.optimizer.clip=0.0"], ["clip=0.0", "above 0"]),
     (["--config.checkpoint_seconds=-1.0"], ["checkpoint_seconds=-1.0"]),
+    (
+      ["--config.model.dim=65536", "--config.model.hidden=262144"],
+      ["do not fit", "GiB"],
+    ),
     (["--config.steps=2147483648"], ["steps=2147483648", "2147483647"]),
-    (["--config.probe.samples=-1"], ["probe.samples=-1", "negative"]),
+    (["--config.probe.samples=-1"], ["probe.samples=-1", "at least 0"]),
   ],
 )
 def test_bad_settings_end_in_one_line(arguments, words, tmp_path):

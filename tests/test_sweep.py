@@ -30,6 +30,8 @@ if seed == 75 and starts < 3 or seed == 76:
   sys.exit(75)
 if seed == 9 and starts < 3 or seed == 11:  # killed from outside, or broken
   signal.raise_signal(signal.SIGKILL)
+if seed == 137 and starts < 3:  # as a shell says it
+  sys.exit(137)
 if seed == 99 and starts == 1:  # long, and saves when asked to end
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
   time.sleep(60)
@@ -277,10 +279,11 @@ def test_starting_again_has_an_end(tmp_path):
 
 
 def test_what_a_signal_ended_starts_again_but_not_for_ever(tmp_path):
-  code, _, errors = run(tmp_path, seeds(tmp_path, 9, 11))
+  code, _, errors = run(tmp_path, seeds(tmp_path, 9, 11, 137))
   assert code == 1
-  assert [starts(tmp_path, seed) for seed in (9, 11)] == [3, 3]
-  assert [x["state"] for x in table(tmp_path)] == ["finished", "signal 9"]
+  assert [starts(tmp_path, seed) for seed in (9, 11, 137)] == [3, 3, 3]
+  states = ["finished", "signal 9", "finished"]
+  assert [x["state"] for x in table(tmp_path)] == states
   assert "seed=11 signal 9: it said nothing" in errors
 
 

@@ -17,6 +17,7 @@ from unirep.parallel import cluster, lockstep
 from unirep.parallel.preemption import PreemptedError
 from unirep.train.loop import NonFiniteError
 
+FULL = "RESOURCE_EXHAUSTED"  # how XLA says it
 PLACES = (  # of an OSError: a path that is wrong, or another's
   *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR),
   *(errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO),
@@ -56,6 +57,14 @@ def main(argv: list[str]) -> int:
   except NonFiniteError as error:
     say(f"{error}; the state is in {workdir}/nonfinite")
     return 1
+  except (MemoryError, jax.errors.JaxRuntimeError) as error:
+    if not isinstance(error, MemoryError) and FULL not in str(error):
+      raise
+    _leave(
+      f"out of memory ({first_line(error)}); make batch_size, the model or "
+      "codebook.size smaller",
+      files.MENDABLE,
+    )
   except OSError as error:
     return _refused_file(error, workdir)
   return 0

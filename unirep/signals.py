@@ -6,6 +6,7 @@ files of this package take their places in one step. Training has its own way
 (`parallel.preemption`): where another handler is set, the thread stands back.
 """
 
+import atexit
 import contextlib
 import os
 import signal
@@ -68,9 +69,18 @@ class Door:
     for number in asked():
       signal.signal(number, self._obey)
     signal.set_wakeup_fd(self._here, warn_on_full_buffer=False)
+    atexit.register(self._close)  # as the first: it is called as the last
     # What is forked has no such thread, and must not tell ours.
     os.register_at_fork(after_in_child=_forget)
     threading.Thread(target=self._listen, args=(there,), daemon=True).start()
+
+  def _close(self):
+    # Python gives signals back to the system before it ends.
+    if self.code is not None:
+      for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+          stream.flush()
+      os._exit(self.code)
 
   def _listen(self, there):
     while True:

@@ -42,5 +42,7 @@ def _patient(number, stream):
     io.BufferedWriter(_Pipe(number, "w", closefd=False)),
     encoding=getattr(stream, "encoding", None) or "utf-8",
     errors="backslashreplace",
-    line_buffering=number == 2 or os.isatty(number),
+    line_buffering=number == 2
+    or os.isatty(number)
+    or getattr(stream, "write_through", False),  # python -u
   )

@@ -366,7 +366,7 @@ def test_masks_leave_out_codes_that_are_asleep():
     (np.ones((3, 3)), {}, ["equal"]),
     (np.eye(3), {"keep": (4,)}, ["1 to 3", "4"]),
     (np.eye(4), {"keep": (3,), "top_share": (1, 1)}, ["multiple", "3"]),
-    (np.eye(4), {"share": 2.0}, ["share"]),
+    (np.eye(4), {"top_share": (0, 0)}, ["top_share"]),
     (None, {}, ["does not exist"]),
   ],
 )

@@ -4,7 +4,6 @@ Each signal comes at moments from the first import to the last file.
 """
 
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -107,6 +106,19 @@ def test_a_second_interrupt_ends_training_at_once():
   assert oneline.check(error.removesuffix("\n")).startswith("unirep: inter")
 
 
+@pytest.mark.parametrize("code", [0, 2, 75])
+def test_once_the_end_is_known_it_stays(code):
+  """Also where Python itself ends, and has no handler any more."""
+  process = sleeping(
+    "__import__('atexit').register(lambda: print('end', flush=True) or "
+    f"[time.sleep(0.01) for _ in range(40)]) and {code}"
+  )
+  assert process.stdout.readline() == "end\n"
+  process.terminate()
+  output, error = process.communicate(timeout=10)
+  assert (process.returncode, output, error) == (code, "", "")
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
   """A run, and the seconds that it takes where programs are compiled."""
@@ -171,7 +183,6 @@ def test_other_jobs(undisturbed, tmp_path, job, moment):
   if process.returncode:
     assert process.returncode == 75
     oneline.check(error.removesuffix("\n"))
-  assert not list(pathlib.Path(tmp_path / "again").rglob("*.part"))
 
 
 def features(folder):

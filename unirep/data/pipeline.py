@@ -5,6 +5,7 @@ many worker processes compose it, how many hosts share it and where it was
 interrupted change nothing.
 """
 
+import contextlib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -35,7 +36,10 @@ class BatchIterator(grain.DatasetIterator[Batch]):
 
   def __next__(self) -> Batch:
     if self._stream is None:
-      with signals.deaf():  # it starts its workers at the first one
+      workers = (
+        signals.deaf() if self._num_workers else contextlib.nullcontext()
+      )
+      with workers:  # they start at the first batch
         self._stream = self._open()
         batch = next(self._stream)
     else:

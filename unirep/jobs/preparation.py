@@ -5,6 +5,7 @@ Nothing is written here.
 
 import functools
 import math
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -87,6 +88,7 @@ def prepare(config: Config) -> Job:
   )
   init = functools.partial(states.init, training, batch=sample)
   shapes = jax.eval_shape(init, jax.random.key(config.seed))
+  _check_room(shapes, sample, batch_size // shards, mesh)
   settings, made = build.as_json(config), media.made(config.data)
   if made:
     settings["extraction"] = made  # what `Tokenizer.encode_files` will need
@@ -106,6 +108,24 @@ def prepare(config: Config) -> Job:
     shapes=shapes,
     sharding=meshes.state_sharding(mesh, shapes, params=config.mesh.params),
   )
+
+
+def _check_room(
+  shapes: TrainState, sample: Batch, batch_size: int, mesh: Mesh
+) -> None:
+  """Raises InputError for a state and a batch that no device could hold."""
+  model = mesh.shape[meshes.MODEL]
+  state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+  batch = batch_size * sum(x.nbytes for x in sample["features"].values())
+  device = jax.local_devices()[0]
+  whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+  room = (device.memory_stats() or {}).get("bytes_limit", whole)
+  if state // model + batch > room:
+    gib = [f"{x / 2**30:,.1f} GiB" for x in (state // model, batch, room)]
+    raise InputError(
+      f"a state of {gib[0]} and a batch of {gib[1]} do not fit in the {gib[2]} "
+      "of a device; make model, codebook.size or batch_size smaller"
+    )
 
 
 def fitting(asked: int, size: int, shards: int) -> int:
