@@ -17,6 +17,18 @@ class InputError(ValueError):
   exit_code = files.MENDABLE
 
 
+def one_line(text: str) -> str:
+  """A text as a message may have it: no line breaks, nothing that is not seen.
+
+  Names in files of strangers may hold whatever a terminal would obey.
+  """
+  words = " ".join(text.split())[:300]
+  return "".join(
+    x if x.isprintable() else ascii(x)[1:-1].replace("\\\\", "\\")
+    for x in words
+  )
+
+
 def pick(table: Mapping[str, Any], key: str, value: Any) -> Any:
   """The entry of a registry.
 

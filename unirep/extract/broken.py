@@ -3,6 +3,8 @@
 import os
 import stat
 
+from unirep.errors import one_line
+
 
 class BrokenError(Exception):
   """A file of a sample is broken: the sample is left out and listed.
@@ -15,11 +17,6 @@ class BrokenError(Exception):
   def __init__(self, file: str, reason: str):
     super().__init__(file, reason)
     self.file, self.reason = file, one_line(reason)
-
-
-def one_line(text: str) -> str:
-  """A text without line breaks, not longer than a message should be."""
-  return " ".join(text.split())[:300]
 
 
 def regular(path: str, most: int | None = None) -> None:

