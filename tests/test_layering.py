@@ -27,7 +27,7 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "train": {"methods/method", "parallel"},  # no loss and no network
   "checkpoints": {"methods/method", "parallel", "train"},
   "weights": set(),  # files of others in, arrays out
-  "interop": {"weights"},
+  "interop": {"codebook", "weights"},
   "extract": {"weights"},  # raw media in, arrays out
   "codes": {"data"},
   "buckets": set(),

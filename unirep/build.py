@@ -51,7 +51,8 @@ def shapes(settings: Mapping[str, Any], stored: Mapping[str, Any]) -> Any:
   Args:
     settings: of the run, which anyone may have written.
     stored: {"params": ..., "codebook": ...}, descriptions of arrays; only the
-      widths of features are taken from there.
+      widths of features are taken from there, and whether an imported model
+      has decoders.
 
   Raises:
     InputError: for settings that describe no network.
@@ -73,6 +74,8 @@ def shapes(settings: Mapping[str, Any], stored: Mapping[str, Any]) -> Any:
     raise InputError(
       f"the configuration of the run describes no network ({line})"
     ) from error
+  if settings.get("imported") and "decoder" not in stored["params"]:
+    del params["decoder"]
   code_KxD = jax.ShapeDtypeStruct(size, jnp.float32)
   return {"params": params, "codebook": {"code_KxD": code_KxD}}
 

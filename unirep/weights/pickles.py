@@ -78,7 +78,7 @@ def load(stream: IO[bytes]) -> Pickled:
   first = stream.tell()
   for opcode, argument, position in pickletools.genops(stream):
     word = opcode.name
-    if position - first > LARGEST:
+    if (position or 0) - first > LARGEST:
       raise ValueError(f"it has a pickle of more than {LARGEST} bytes")
     if word == "STOP":
       break

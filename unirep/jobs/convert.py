@@ -1,0 +1,208 @@
+"""Models of others become ours, and ours theirs."""
+
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from unirep import build, files
+from unirep import workdir as workdirs
+from unirep.build import Config
+from unirep.checkpoints import digests, reading, saving
+from unirep.codebook import Codebook
+from unirep.configs import pretrain
+from unirep.errors import InputError, pick
+from unirep.interop import portable, released, releasing
+from unirep.interop.model import Model, some
+from unirep.methods.network import Network
+from unirep.tokenizer import Tokenizer
+from unirep.train.state import TrainState
+from unirep.weights import states, torch_writer
+
+OFFICIAL = "model.pt"
+
+
+def run(
+  config: Config, workdir: pathlib.Path, console: Console | None = None
+) -> dict[str, Any]:
+  """Does what `config.to` says, see `configs/convert.py`.
+
+  Args:
+    config: as `configs/convert.py` gives it.
+    workdir: made if needed.
+    console: where to print.
+
+  Raises:
+    InputError: for a model that is none, or fits no network; nothing is written
+      then.
+    SaveError: if a checkpoint can't be written.
+  """
+  console = console or Console()
+  return pick(TO, "to", config.to)(config, workdir, console)
+
+
+def _import(config, workdir, console) -> dict[str, Any]:
+  if not config.path:
+    raise InputError("path is empty; name a .pt file, or a folder")
+  path = pathlib.Path(config.path).expanduser()
+  read = _portable if path.is_dir() else _official
+  try:
+    model = read(path)
+    network = _network(model)
+  except InputError as error:
+    said = str(error)
+    line = said if said.startswith(str(path)) else f"{path}: {said}"
+    raise InputError(line) from error
+  workdirs.claim(workdir, build.as_json(config))
+  new = _save(model, workdir)
+  widths = ", ".join(
+    f"{m} {network.width(model.params, m)}" for m in network.order
+  )
+  K, D = model.codebook["code_KxD"].shape
+  lines = [f"{K} codes of {D}; features: {widths}; step {model.step}"]
+  imported = model.settings.get("imported") or {}
+  if left := imported.get("left_out"):
+    lines.append(f"left out: {some(left, 12)}")
+  lines.append(f"{workdir} {'holds the model' if new else 'held it already'}")
+  for line in lines:
+    console.print(line, soft_wrap=True, markup=False)
+  return {
+    "codes": K,
+    "step": model.step,
+    "left_out": left or [],
+    "new": new,
+  }
+
+
+def _official(path: pathlib.Path) -> Model:
+  """The model of a file of the official scripts."""
+  sha256 = portable.digest(path)
+  with states.opened(path) as saved:
+    found = released.recognize(saved.value)
+    likes = released.stored(found)
+    settings = _settings(found, path.name, sha256)
+    expected = build.shapes(settings, likes)
+    released.check(found, expected)
+    size = path.stat().st_size
+    params, book = released.read(found, saved, size)
+  return Model(params, book, settings, found.step)
+
+
+def _settings(found: released.Found, name: str, sha256: str) -> dict[str, Any]:
+  """Of the run that the official script is, as far as the file tells."""
+  config: Any = pretrain.get_config(
+    f"method={found.method},preset=released,data=arrays,size=paper"
+  )
+  widths = released.widths(found)
+  config.modalities = found.modalities
+  config.fine = found.modalities
+  if found.method == "fcid":
+    config.fine = ("video", "audio")
+  for m in [*config.encoders]:
+    if m not in found.modalities:
+      del config.encoders[m]
+  for m, width in widths["specific"].items():
+    config.encoders[m].specific = width
+  if found.method == "dcid":
+    config.model.front = tuple(m for m in found.modalities if m == "text")
+  config.model.update({x: widths[x] for x in ("dim", "hidden", "layers")})
+  config.codebook.size = widths["codes"]
+  settings = build.as_json(config)
+  settings["imported"] = {
+    "file": name,
+    "sha256": sha256,
+    "epoch": found.epoch,
+    "left_out": found.left_out,
+  }
+  return settings
+
+
+def _portable(folder: pathlib.Path) -> Model:
+  """The model of a folder that `_safetensors` wrote."""
+  model = portable.read(folder)
+  try:
+    portable.check(model, build.shapes(model.settings, portable.stored(model)))
+  except build.BROKEN as error:
+    if isinstance(error, InputError):
+      raise
+    raise InputError(f"its settings are none ({error!r:.200})") from error
+  return model
+
+
+def _network(model: Model) -> Network:
+  """The network, once the settings are known to be whole."""
+  try:
+    config = build.from_json(model.settings)
+    network = build.network(config)
+    build.distribution(config)
+    Tokenizer(network, model.params, np.zeros((1, 1)), model.settings)
+  except build.BROKEN as error:
+    if isinstance(error, InputError):
+      raise
+    raise InputError(f"its settings are none ({error!r:.200})") from error
+  return network
+
+
+def _save(model: Model, workdir: pathlib.Path) -> bool:
+  """Writes the model as a checkpoint; whether it was not there already."""
+  root, step = workdir / workdirs.CHECKPOINTS, model.step
+  if (root / str(step)).is_dir():  # of this import, as the directory is ours
+    settings = reading.configuration(root / str(step))
+    if settings != model.settings:
+      raise InputError(
+        f"{workdir} holds a model of another file; name another --workdir"
+      )
+    if not digests.damage(root, step):
+      if str(step) not in digests.known(root):
+        digests.write(root, step)
+      return False
+
+  def failed(error: saving.SaveError) -> None:
+    raise error
+
+  saver = saving.Saver(saving.open_manager(root), failed, 1)
+  with jax.enable_x64(True):  # numbers stay as they are
+    book = Codebook(**model.codebook)
+    state = TrainState(np.int32(step), model.params, book, {}, {})  # pyright: ignore[reportArgumentType]
+    saver.save(jax.device_put(state), model.settings, {})
+    saver.wait()
+  return True
+
+
+def _read(config) -> Model:
+  """A model of ours, in the precision that it is kept in."""
+  if not config.checkpoint:
+    raise InputError("checkpoint is empty; name the work directory of a run")
+  path = pathlib.Path(config.checkpoint).expanduser()
+  with jax.enable_x64(True):
+    step, *model, settings = reading.read_newest(path, build.shapes)
+    params, book = jax.tree.map(np.asarray, model)
+  return Model(params, book, settings, step)
+
+
+def _safetensors(config, workdir, console) -> dict[str, Any]:
+  model = _read(config)
+  workdirs.claim(workdir, build.as_json(config))
+  portable.write(workdir, model)
+  names = [portable.ARRAYS, portable.ABOUT]
+  console.print(f"{' and '.join(names)} are in {workdir}", markup=False)
+  return {"files": names}
+
+
+def _to_official(config, workdir, console) -> dict[str, Any]:
+  model = _read(config)
+  value = releasing.state_dicts(model)
+  workdirs.claim(workdir, build.as_json(config))
+  with files.whole(workdir / OFFICIAL) as part:
+    torch_writer.write(part, value)
+  console.print(f"{OFFICIAL} is in {workdir}", markup=False)
+  return {"files": [OFFICIAL]}
+
+
+TO = {
+  "import": _import,
+  "safetensors": _safetensors,
+  "official": _to_official,
+}
