@@ -190,5 +190,8 @@ def from_json(settings: Mapping[str, Any]) -> Config:
       return {name: restore(part) for name, part in value.items()}
     return tuple(value) if isinstance(value, list) else value
 
-  like = {"method": "", "model": {"sphere": "", "steps": ""}}
+  leaves = dict.fromkeys(("sphere", "steps"), "")
+  if settings.get("method", "fcid") != "fcid":
+    del leaves["steps"]  # which only FCID has ever had
+  like = {"method": "", "model": leaves}
   return ConfigDict(restore(workdir.completed(settings, like)))

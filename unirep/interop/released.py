@@ -101,7 +101,6 @@ def recognize(value: Any) -> Found:
     layers=layers,
     tensors={name: there[name] for name in names},
     names=names,
-    unused=unused,
     left_out=_left_out(unused, parts.keys() - tables.keys()),
     epoch=_number(value, "epoch"),
     step=_number(value, "total_step"),
@@ -113,7 +112,10 @@ def stored(found: Found) -> dict[str, Any]:
   likes = {}
   for name, (path, layout) in found.names.items():
     tensor = found.tensors[name]
-    torch_files.check(tensor)
+    try:
+      torch_files.check(tensor)
+    except (TypeError, ValueError) as error:
+      raise InputError(f"{_short(name)!a}: {error}") from error
     zero = np.broadcast_to(np.zeros((), np.int8), tensor.shape)
     try:
       shape = layout.ours(zero).shape

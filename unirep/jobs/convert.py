@@ -147,17 +147,9 @@ def _network(model: Model) -> Network:
 
 def _save(model: Model, workdir: pathlib.Path) -> bool:
   """Writes the model as a checkpoint; whether it was not there already."""
-  root, step = workdir / workdirs.CHECKPOINTS, model.step
-  if (root / str(step)).is_dir():  # of this import, as the directory is ours
-    settings = reading.configuration(root / str(step))
-    if settings != model.settings:
-      raise InputError(
-        f"{workdir} holds a model of another file; name another --workdir"
-      )
-    if not digests.damage(root, step):
-      if str(step) not in digests.known(root):
-        digests.write(root, step)
-      return False
+  root = workdir / workdirs.CHECKPOINTS
+  if _is_there(root, model):
+    return False
 
   def failed(error: saving.SaveError) -> None:
     raise error
@@ -165,9 +157,34 @@ def _save(model: Model, workdir: pathlib.Path) -> bool:
   saver = saving.Saver(saving.open_manager(root), failed, 1)
   with jax.enable_x64(True):  # numbers stay as they are
     book = Codebook(**model.codebook)
-    state = TrainState(np.int32(step), model.params, book, {}, {})  # pyright: ignore[reportArgumentType]
+    count: Any = np.int32(model.step)
+    state = TrainState(count, model.params, book, {}, {})
     saver.save(jax.device_put(state), model.settings, {})
     saver.wait()
+  return True
+
+
+def _is_there(root: pathlib.Path, model: Model) -> bool:
+  """Whether an import of that file has been here, and came to its end.
+
+  What is left of one that was killed is made whole, or room for another.
+  """
+  place, step = root / str(model.step), model.step
+  if {*digests.known(root)} - {place.name}:
+    raise InputError(f"{root} holds a model of another file")
+  if not place.is_dir():
+    return False
+  if digests.damage(root, step):
+    digests.remove(root, step)
+    return False
+  try:
+    settings = reading.configuration(place)
+  except OSError as error:
+    raise InputError(f"{place} is in the way, and no checkpoint") from error
+  if settings != model.settings:
+    raise InputError(f"{root} holds a model of another file")
+  if place.name not in digests.known(root):
+    digests.write(root, step)
   return True
 
 

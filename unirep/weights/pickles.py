@@ -134,7 +134,10 @@ def _put_together(word, stack, marks):
       stack[-1][key] = x
   elif word == "REDUCE":
     stack.append(_made(*top))
-  # BUILD sets attributes (versions of modules), which nobody needs.
+  # BUILD sets attributes: of state dicts the versions of modules, which nobody
+  # needs.
+  elif not (stack and isinstance(stack[-1], dict)):
+    raise ValueError("it sets attributes of what is no state dict")
 
 
 def _made(what, arguments):

@@ -11,6 +11,7 @@ import numpy as np
 
 from unirep.errors import InputError, one_line
 from unirep.weights import named, tensors, torch_files
+from unirep.weights.pickles import Storage
 
 
 class State(NamedTuple):
@@ -71,7 +72,13 @@ def opened(path: pathlib.Path) -> Iterator[torch_files.Saved]:
     else:
       raise InputError(f"{path} is no file of torch.save")
     with whole(str(path)):
-      yield open_(stream)
+      saved = open_(stream)
+
+    def numbers(storage: Storage) -> np.ndarray:
+      with whole(str(path)):
+        return saved.numbers(storage)
+
+    yield saved._replace(numbers=numbers)
 
 
 def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
