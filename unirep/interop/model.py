@@ -58,7 +58,9 @@ def some(names: Iterable[str], most: int = 4) -> str:
   """Some of many names, in a line."""
   names = sorted(names)
   more = f" and {len(names) - most} more" if len(names) > most else ""
-  return ", ".join(map(ascii, names[:most])) + more
+  shown = [ascii(x) for x in names[:most]]
+  shown = [x if len(x) < 80 else f"{x[:80]}..." for x in shown]
+  return ", ".join(shown) + more
 
 
 def fault(x: np.ndarray) -> str:

@@ -211,7 +211,8 @@ def _parts(value: Any) -> dict[Any, dict[str, Any]]:
     if isinstance(value.get(name), dict) and ENCODER not in value:
       value = value[name]
   parts = {k: x for k, x in value.items() if isinstance(x, dict)}
-  if any(isinstance(x, Tensor) for x in value.values()):
+  bare = any(isinstance(x, Tensor) for x in value.values())
+  if ENCODER not in value and bare:
     parts = {ENCODER: value}
   if ENCODER not in parts:
     raise InputError(f"it has no {ENCODER}, and is no state dict itself")

@@ -1,5 +1,6 @@
 """Models of others become ours, and ours theirs."""
 
+import os
 import pathlib
 from typing import Any
 
@@ -46,8 +47,8 @@ def run(
 def _import(config, workdir, console) -> dict[str, Any]:
   if not config.path:
     raise InputError("path is empty; name a .pt file, or a folder")
-  path = pathlib.Path(config.path).expanduser()
-  read = _portable if path.is_dir() else _official
+  path = pathlib.Path(os.path.expanduser(config.path))
+  read = _portable if os.path.isdir(path) else _official
   try:
     model = read(path)
     network = _network(model)
@@ -192,7 +193,7 @@ def _read(config) -> Model:
   """A model of ours, in the precision that it is kept in."""
   if not config.checkpoint:
     raise InputError("checkpoint is empty; name the work directory of a run")
-  path = pathlib.Path(config.checkpoint).expanduser()
+  path = pathlib.Path(os.path.expanduser(config.checkpoint))
   with jax.enable_x64(True):
     step, *model, settings = reading.read_newest(path, build.shapes)
     params, book = jax.tree.map(np.asarray, model)

@@ -185,10 +185,10 @@ def _dtype(storage: Storage) -> np.dtype:
 
 
 def _numbers(storage: Storage, data: bytes) -> np.ndarray:
-  x = np.frombuffer(data, _dtype(storage))
-  if len(x) != storage.numbers:
-    raise ValueError(f"storage {storage.key!r} has {len(x)} numbers")
-  return x
+  dtype = _dtype(storage)
+  if len(data) != storage.numbers * dtype.itemsize:
+    raise ValueError(f"storage {storage.key!r} has {len(data)} bytes")
+  return np.frombuffer(data, dtype)
 
 
 def _view(tensor: Tensor, flat: np.ndarray) -> np.ndarray:
