@@ -5,6 +5,9 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
+import time
 
 import jax
 import numpy as np
@@ -371,3 +374,61 @@ def test_other_jobs_take_it_as_their_own(fcid, tmp_path):
   config.codebook, config.keep = str(fcid), (2, 4)
   found = dispatch.run(config, tmp_path / "toc", Console(quiet=True))
   assert (found["codes"], found["dimensions"]) == (10, 8)
+
+
+def measured(*command):
+  """Seconds that a process takes, and the most memory that it had, in GB."""
+  began = time.monotonic()
+  process = subprocess.Popen([sys.executable, *command], cwd=ROOT)
+  _, status, usage = os.wait4(process.pid, 0)
+  process.returncode = 0  # it is gone, and must not be waited for
+  assert status == 0
+  return time.monotonic() - began, usage.ru_maxrss * 1024 / 1e9
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_full_size(tmp_path):
+  """In a minute and 3 GB, and out again to the bit."""
+  value = official_files.fcid_file(official_files.FULL)
+  encoder = value["Encoder_parameters"]
+  assert sum(x.size for x in encoder.values()) == 78_420_001
+  torch_writer.write(tmp_path / "full.pt", value)
+  job = "-m", "unirep.main", "--config=configs/convert.py:"
+  for what, key, source in (
+    ("import", "path", "full.pt"),
+    ("official", "checkpoint", "import"),
+  ):
+    seconds, memory = measured(
+      *job[:2],
+      f"{job[2]}{what}",
+      f"--config.{key}={tmp_path / source}",
+      f"--workdir={tmp_path / what}",
+    )
+    sys.stdout.write(f"{what}: {seconds:.1f} s, {memory:.2f} GB\n")
+    assert seconds < 60
+    assert memory < 3
+  with states.opened(tmp_path / "official" / "model.pt") as saved:
+    for name, x in saved.value["Encoder_parameters"].items():
+      if not official_unused(name):
+        np.testing.assert_array_equal(saved.array(x), encoder[name], name)
+  shutil.rmtree(tmp_path)  # two gigabytes, which pytest would keep
+
+
+def official_unused(name):
+  return any(x in name for x in ("encoder_layer.", "affine_video", "ave_v_att"))
+
+
+@pytest.mark.slow
+def test_tasks_and_retrieval_take_it_as_their_own(tmp_path):
+  """Codes of a file that is as wide as a generated source."""
+  from unirep.configs import evaluate, retrieve
+  from unirep.data.generated.synthetic import SyntheticEvents
+
+  x = SyntheticEvents(split="train", size=1)[0]["features"]
+  widths = Widths(**{m: x[m].shape[-1] for m in ("video", "audio", "text")})
+  run = imported(official_files.fcid_file(widths), tmp_path)
+  for module in (evaluate, retrieve):
+    config = module.get_config("size=tiny")
+    config.checkpoint = str(run)
+    found = dispatch.run(config, tmp_path / config.job, Console(quiet=True))
+    assert found["rows"]

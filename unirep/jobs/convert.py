@@ -205,7 +205,9 @@ def _safetensors(config, workdir, console) -> dict[str, Any]:
   workdirs.claim(workdir, build.as_json(config))
   portable.write(workdir, model)
   names = [portable.ARRAYS, portable.ABOUT]
-  console.print(f"{' and '.join(names)} are in {workdir}", markup=False)
+  console.print(
+    f"{' and '.join(names)} are in {workdir}", soft_wrap=True, markup=False
+  )
   return {"files": names}
 
 
@@ -215,7 +217,7 @@ def _to_official(config, workdir, console) -> dict[str, Any]:
   workdirs.claim(workdir, build.as_json(config))
   with files.whole(workdir / OFFICIAL) as part:
     torch_writer.write(part, value)
-  console.print(f"{OFFICIAL} is in {workdir}", markup=False)
+  console.print(f"{OFFICIAL} is in {workdir}", soft_wrap=True, markup=False)
   return {"files": [OFFICIAL]}
 
 
