@@ -106,6 +106,8 @@ def _settings(found: released.Found, name: str, sha256: str) -> dict[str, Any]:
       del config.encoders[m]
   for m, width in widths["specific"].items():
     config.encoders[m].specific = width
+  if len(found.modalities) == 2:
+    config.loss.commitment.other_weight = 0.5
   if found.method == "dcid":
     config.model.front = tuple(m for m in found.modalities if m == "text")
   config.model.update({x: widths[x] for x in ("dim", "hidden", "layers")})
