@@ -231,6 +231,28 @@ def test_a_name_that_is_no_text(tmp_path):
     refused(put(tmp_path, zipped(changed.items())), tmp_path)
 
 
+def test_keys_and_shapes_of_another_kind(tmp_path):
+  members, path = good(tmp_path), "archive/data.pkl"
+  number = members[path].replace(b"X\x12\0\0\0" + BIAS.encode(), b"K\7", 1)
+  assert number != members[path]
+  sizes = b"(J\x08\0\0\0t(J\x01\0\0\0t"
+  for data in (
+    number,
+    *(
+      members[path].replace(sizes, new)
+      for new in (
+        b"]](J\x01\0\0\0t",
+        b"(J\x08\0\0\0t)",
+        b"(K\0\x8a\x09" + bytes(8) + b"\x7ft(K\1K\1t",
+        b"(" + b"K\1" * 70 + b"t(" + b"K\1" * 70 + b"t",
+        b"(" + b"N" * 2 + b"t(NNt",
+        b"NN",
+      )
+    ),
+  ):
+    refused(put(tmp_path, zipped({**members, path: data}.items())), tmp_path)
+
+
 def test_numbers_that_many_share(tmp_path):
   """A small file that would take much memory."""
   w = official_files.Widths(dim=256, hidden=2048, specific=8)
@@ -351,6 +373,7 @@ def test_settings_that_are_none(portable, tmp_path):
       ({"settings": {**settings, "data": 3}}, "."),
       ({"settings": {**settings, "mask_padding": None} | {"loss": {}}}, "."),
       ({"settings": {k: settings[k] for k in ("method", "model")}}, "."),
+      ({"settings": {**settings, "imported": 3, "method": []}}, "."),
       ({"step": -1}, "no step"),
       ({"step": True}, "no step"),
       ({"step": 2**40}, "no step"),

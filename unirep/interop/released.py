@@ -74,7 +74,8 @@ def recognize(value: Any) -> Found:
   modalities = tuple(
     m
     for m in MODALITIES[method]
-    if method == "fcid" or any(x.startswith(f"{m}_self_att.") for x in encoder)
+    if method == "fcid"
+    or any(str(x).startswith(f"{m}_self_att.") for x in encoder)
   )
   if len(modalities) < 2:
     raise InputError("it has fewer than two of video, audio and text")
@@ -107,20 +108,30 @@ def recognize(value: Any) -> Found:
   )
 
 
-def stored(found: Found) -> dict[str, Any]:
-  """Descriptions of our arrays: {"params": ..., "codebook": ...}."""
-  likes = {}
+def stored(found: Found, size: int) -> dict[str, Any]:
+  """Descriptions of our arrays: {"params": ..., "codebook": ...}.
+
+  Args:
+    found: as `recognize` has it.
+    size: of the file in bytes; what is read of it may not take more.
+
+  Raises:
+    InputError: for tensors that are none, or too large.
+  """
+  likes, total = {}, 0
   for name, (path, layout) in found.names.items():
     tensor = found.tensors[name]
     try:
       torch_files.check(tensor)
     except (TypeError, ValueError) as error:
       raise InputError(f"{_short(name)!a}: {error}") from error
-    zero = np.broadcast_to(np.zeros((), np.int8), tensor.shape)
+    total += torch_files.nbytes(tensor)
+    if total > size:  # many share their numbers
+      raise InputError(f"its arrays take {total} bytes, and it has {size}")
     try:
-      shape = layout.ours(zero).shape
-    except ValueError:  # of another rank, which `misshapen` will say
-      shape = tensor.shape
+      shape = layout.ours(_nothing(tensor.shape)).shape
+    except (ValueError, OverflowError):  # as `check` will say
+      shape = tuple(tensor.shape)
     likes[path] = Like(shape, torch_files.dtype(tensor))
   return nested(likes)
 
@@ -166,29 +177,21 @@ def check(found: Found, expected: Mapping[str, Any]) -> None:
       like: Any = expected
       for part in path.split("/"):
         like = like[part]
-      zero = np.broadcast_to(np.zeros((), np.int8), like.shape)
-      shape = layout.official(zero).shape
-    if found.tensors[name].shape != shape:
-      bad.append(f"{_short(name)} {found.tensors[name].shape}, not {shape}")
+      shape = layout.official(_nothing(like.shape)).shape
+    there = tuple(found.tensors[name].shape)
+    if there != shape:
+      bad.append(f"{_short(name)} {str(there)[:80]}, not {shape}")
   if bad:
     more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
     raise InputError(f"of other shapes: {'; '.join(bad[:4])}{more}")
 
 
-def read(found: Found, saved: Saved, size: int) -> tuple[dict, dict]:
-  """Parameters and the codebook's fields.
-
-  Args:
-    found: as `recognize` has it, and `check` passes it.
-    saved: the file.
-    size: of the file in bytes; what is read may not take more.
+def read(found: Found, saved: Saved) -> tuple[dict, dict]:
+  """Parameters and the codebook's fields, of what `check` passes.
 
   Raises:
     InputError: for arrays that hold something else than finite numbers.
   """
-  total = sum(torch_files.nbytes(x) for x in found.tensors.values())
-  if total > size:
-    raise InputError(f"its arrays take {total} bytes, and it has {size}")
   arrays = {}
   for name, (path, layout) in found.names.items():
     x = saved.array(found.tensors[name])
@@ -210,7 +213,11 @@ def _parts(value: Any) -> dict[Any, dict[str, Any]]:
   for name in torch_files.WRAPPERS:
     if isinstance(value.get(name), dict) and ENCODER not in value:
       value = value[name]
-  parts = {k: x for k, x in value.items() if isinstance(x, dict)}
+  parts = {
+    k: x if isinstance(x, dict) else {"": x}
+    for k, x in value.items()
+    if isinstance(x, dict | Tensor)
+  }
   bare = any(isinstance(x, Tensor) for x in value.values())
   if ENCODER not in value and bare:
     parts = {ENCODER: value}
@@ -220,6 +227,11 @@ def _parts(value: Any) -> dict[Any, dict[str, Any]]:
     if names and all(str(x).startswith("module.") for x in names):
       parts[part] = {x[len("module.") :]: y for x, y in names.items()}
   return parts
+
+
+def _nothing(shape: Iterable[int]) -> np.ndarray:
+  """An array of that shape that takes no memory."""
+  return np.broadcast_to(np.zeros((), np.int8), tuple(shape))
 
 
 def _prefixed(parts: Mapping[str, Mapping[Any, Any]]) -> dict[str, Any]:
@@ -263,7 +275,7 @@ def _short(name: str) -> str:
 def _size(found: Found, name: str, axis: int) -> int:
   shape = found.tensors[f"{ENCODER}/{name}"].shape
   if len(shape) <= axis:
-    raise InputError(f"{name} has the shape {shape}")
+    raise InputError(f"{name} has the shape {tuple(shape)}")
   return shape[axis]
 
 

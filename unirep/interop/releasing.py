@@ -43,7 +43,7 @@ def state_dicts(model: Model) -> dict[str, Any]:
       "convert to safetensors"
     )
   method, order = settings["method"], tuple(settings["modalities"])
-  tables = tables_of(method, order, settings["model"]["layers"])
+  tables = tables_of(method, order, settings["model"].get("layers", 1))
   if "decoder" not in model.params:
     del tables[DECODER]
   age: Any = np.minimum.reduce([*model.codebook["age"].values()])
@@ -65,8 +65,10 @@ def state_dicts(model: Model) -> dict[str, Any]:
       **{"ave_v_att.weight": (1, F // 2), "ave_v_att.bias": (1,)},
     }.items():
       encoder[f"{pool}.{name}"] = np.zeros(shape, dtype)
-  epoch = (settings.get("imported") or {}).get("epoch", 0)
-  return {**parts, "epoch": epoch, "total_step": model.step}
+  about = settings.get("imported")
+  epoch = about.get("epoch") if isinstance(about, dict) else 0
+  known = epoch if type(epoch) is int else 0
+  return {**parts, "epoch": known, "total_step": model.step}
 
 
 def _check_theirs(settings: Mapping[str, Any]) -> None:
@@ -75,16 +77,17 @@ def _check_theirs(settings: Mapping[str, Any]) -> None:
   dcid, model = method == "dcid", settings["model"]
   kinds = {m: settings["encoders"][m]["kind"] for m in order}
   front = tuple(model.get("front", ()))
+  pool, heads = model.get("pool", "sum"), model.get("heads", 4)
   reads = {"text"} & {*order} if dcid else set()
   fits = {
     f"modalities={order}": order in ORDERS[method],
     f"kinds {kinds}": kinds == {m: KINDS.get(m) for m in order},
     f"fine={settings['fine']}": {*settings["fine"]}
     == {*(order if dcid else ("video", "audio"))},
-    "model.sphere=True": not model["sphere"],
+    "model.sphere=True": not model.get("sphere", True),
     "mask_padding=True": not settings["mask_padding"],
-    f"model.pool={model['pool']!r}": model["pool"] == "sum",
-    f"model.heads={model['heads']}": model["heads"] == 4,
+    f"model.pool={pool!r}": pool == "sum",
+    f"model.heads={heads}": heads == 4,
     f"model.front={front}": {*front} == reads,
   }
   for what, fit in fits.items():

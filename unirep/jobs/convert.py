@@ -63,8 +63,8 @@ def _import(config, workdir, console) -> dict[str, Any]:
   )
   K, D = model.codebook["code_KxD"].shape
   lines = [f"{K} codes of {D}; features: {widths}; step {model.step}"]
-  imported = model.settings.get("imported") or {}
-  if left := imported.get("left_out"):
+  left = [] if os.path.isdir(path) else model.settings["imported"]["left_out"]
+  if left:
     lines.append(f"left out: {some(left, 12)}")
   lines.append(f"{workdir} {'holds the model' if new else 'held it already'}")
   for line in lines:
@@ -72,22 +72,20 @@ def _import(config, workdir, console) -> dict[str, Any]:
   return {
     "codes": K,
     "step": model.step,
-    "left_out": left or [],
+    "left_out": left,
     "new": new,
   }
 
 
 def _official(path: pathlib.Path) -> Model:
   """The model of a file of the official scripts."""
-  sha256 = portable.digest(path)
   with states.opened(path) as saved:
     found = released.recognize(saved.value)
-    likes = released.stored(found)
-    settings = _settings(found, path.name, sha256)
+    likes = released.stored(found, path.stat().st_size)
+    settings = _settings(found, path.name, portable.digest(path))
     expected = build.shapes(settings, likes)
     released.check(found, expected)
-    size = path.stat().st_size
-    params, book = released.read(found, saved, size)
+    params, book = released.read(found, saved)
   return Model(params, book, settings, found.step)
 
 
@@ -197,9 +195,11 @@ def _read(config) -> Model:
     raise InputError("checkpoint is empty; name the work directory of a run")
   path = pathlib.Path(os.path.expanduser(config.checkpoint))
   with jax.enable_x64(True):
-    step, *model, settings = reading.read_newest(path, build.shapes)
-    params, book = jax.tree.map(np.asarray, model)
-  return Model(params, book, settings, step)
+    step, *arrays, settings = reading.read_newest(path, build.shapes)
+    params, book = jax.tree.map(np.asarray, arrays)
+  model = Model(params, book, settings, step)
+  _network(model)
+  return model
 
 
 def _safetensors(config, workdir, console) -> dict[str, Any]:
@@ -215,7 +215,8 @@ def _safetensors(config, workdir, console) -> dict[str, Any]:
 
 def _to_official(config, workdir, console) -> dict[str, Any]:
   model = _read(config)
-  value = releasing.state_dicts(model)
+  whole = build.as_json(build.from_json(model.settings))
+  value = releasing.state_dicts(model._replace(settings=whole))
   workdirs.claim(workdir, build.as_json(config))
   with files.whole(workdir / OFFICIAL) as part:
     torch_writer.write(part, value)
