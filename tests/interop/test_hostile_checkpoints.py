@@ -157,6 +157,10 @@ def zips(tmp_path):
   changed = bytearray(data)
   changed[data.index(members[storage]) + 3] ^= 1
   yield "changed", bytes(changed), "CRC"
+  for size in (2**25, 0x06054B50):
+    changed = bytearray(data)
+    changed[-10:-6] = struct.pack("<L", size)
+    yield "members", bytes(changed), "broken"
   yield "empty", b"", "no file of torch.save"
   yield "text", b"these are no weights", "no file of torch.save"
   yield "h5", b"\x89HDF\r\n\x1a\n" + bytes(99), "no file of torch.save"

@@ -80,6 +80,16 @@ def dcid(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def out(fcid, dcid):
+  """What each of them goes out as."""
+  files = {}
+  for form, run in {"FCID": fcid, **dcid}.items():
+    converted("official", run.parent / "out", checkpoint=run)
+    files[form] = run.parent / "out" / "model.pt"
+  return files
+
+
+@pytest.fixture(scope="module")
 def golden(tmp_path_factory):
   path = OFFICIAL / "official_layout_small.pt.gz"
   if not path.exists():
@@ -151,10 +161,9 @@ def test_its_settings_say_where_it_is_from(fcid):
   assert json.loads((fcid / "config.json").read_text())["job"] == "convert"
 
 
-def test_an_official_file_goes_out_as_it_came(fcid, tmp_path):
-  converted("official", tmp_path / "out", checkpoint=fcid)
+def test_an_official_file_goes_out_as_it_came(fcid, out, tmp_path):
   came = official_files.fcid_file()
-  with states.opened(tmp_path / "out" / "model.pt") as saved:
+  with states.opened(out["FCID"]) as saved:
     value = saved.value
     assert (value["epoch"], value["total_step"]) == (3, 1234)
     there = {n: saved.array(x) for n, x in value["Encoder_parameters"].items()}
@@ -168,18 +177,15 @@ def test_an_official_file_goes_out_as_it_came(fcid, tmp_path):
       x = np.zeros_like(x)
     assert there[name].dtype == np.float64
     np.testing.assert_array_equal(there[name], x, name)
-  path = tmp_path / "out" / "model.pt"
-  converted("import", tmp_path / "again", path=path)
+  converted("import", tmp_path / "again", path=out["FCID"])
   same(kept(fcid)[0], kept(tmp_path / "again")[0])
 
 
-def test_torch_reads_what_goes_out(fcid, dcid, tmp_path):
+def test_torch_reads_what_goes_out(out):
   torch = pytest.importorskip("torch")
-  for run in (fcid, *dcid.values()):
-    out = tmp_path / f"{run.parent.name}"
-    converted("official", out, checkpoint=run)
-    found = torch.load(out / "model.pt", weights_only=True)
-    with states.opened(out / "model.pt") as saved:
+  for path in out.values():
+    found = torch.load(path, weights_only=True)
+    with states.opened(path) as saved:
       for part, names in found.items():
         if isinstance(names, int):
           assert saved.value[part] == names
@@ -190,10 +196,8 @@ def test_torch_reads_what_goes_out(fcid, dcid, tmp_path):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_dcid_goes_out_as_it_came(dcid, form, tmp_path):
-  converted("official", tmp_path / "out", checkpoint=dcid[form])
-  path = tmp_path / "out" / "model.pt"
-  converted("import", tmp_path / "again", path=path)
+def test_dcid_goes_out_as_it_came(dcid, out, form, tmp_path):
+  converted("import", tmp_path / "again", path=out[form])
   same(kept(dcid[form])[0], kept(tmp_path / "again")[0])
 
 

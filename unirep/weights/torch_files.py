@@ -21,7 +21,7 @@ from unirep.weights.pickles import Storage, Tensor
 
 WRAPPERS = ("state_dict", "model")  # of training scripts
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the older format
-MEMBERS = 10**5  # of a zip, at most
+DIRECTORY = 2**24  # bytes of the list of a zip's members: a hundred for each
 
 
 class Saved(NamedTuple):
@@ -43,6 +43,7 @@ class Saved(NamedTuple):
 
 def open_zip(stream: IO[bytes]) -> Saved:
   """A file that torch.save writes since 1.6; the stream must stay open."""
+  _check_directory(stream)
   archive = zipfile.ZipFile(stream)
   names = archive.namelist()
   _check_members(names)
@@ -131,10 +132,25 @@ def check(tensor: Tensor) -> None:
     raise ValueError("a tensor lies outside its storage")
 
 
+def _check_directory(stream: IO[bytes]) -> None:
+  """Raises ValueError for a list of members that would fill the memory."""
+  size = stream.seek(0, io.SEEK_END)
+  stream.seek(max(size - 2**16 - 22, 0))  # a comment may stand behind it
+  tail = stream.read()
+  at = tail.rfind(b"PK\5\6")
+  if at < 0:
+    raise ValueError("it ends before the list of its members")
+  (length,) = struct.unpack_from("<L", tail, at + 12)
+  long = at - 76  # where a larger file says it
+  if long >= 0 and tail[long : long + 4] == b"PK\6\6":
+    (length,) = struct.unpack_from("<Q", tail, long + 40)
+  if length > DIRECTORY:
+    raise ValueError(f"its list of members has {length} bytes")
+  stream.seek(0)
+
+
 def _check_members(names: list[str]) -> None:
   """Raises ValueError for a zip that says things twice, or of other places."""
-  if len(names) > MEMBERS:
-    raise ValueError(f"it has {len(names)} members, and may have {MEMBERS}")
   (name, count), *_ = Counter(names).most_common(1) or [("", 0)]
   if count > 1:
     raise ValueError(f"it has the member {name!r} twice")
