@@ -32,8 +32,9 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "methods/method": set(),
   "train": {"methods/method", "parallel"},  # no loss and no network
   "checkpoints": {"methods/method", "parallel", "train"},
-  "interop": set(),
-  "extract": set(),  # raw media in, arrays out
+  "weights": set(),  # files of others in, arrays out
+  "interop": {"codebook", "weights"},
+  "extract": {"weights"},  # raw media in, arrays out
   "codes": {"data"},
   "buckets": set(),
   "inputs": {"buckets"},

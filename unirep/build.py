@@ -51,7 +51,8 @@ def shapes(settings: Mapping[str, Any], stored: Mapping[str, Any]) -> Any:
   Args:
     settings: of the run, which anyone may have written.
     stored: {"params": ..., "codebook": ...}, descriptions of arrays; only the
-      widths of features are taken from there.
+      widths of features are taken from there, and whether an imported model
+      has decoders.
 
   Raises:
     InputError: for settings that describe no network.
@@ -73,6 +74,8 @@ def shapes(settings: Mapping[str, Any], stored: Mapping[str, Any]) -> Any:
     raise InputError(
       f"the configuration of the run describes no network ({first_line(error)})"
     ) from error
+  if settings.get("imported") and "decoder" not in stored["params"]:
+    del params["decoder"]
   code_KxD = jax.ShapeDtypeStruct(size, jnp.float32)
   return {"params": params, "codebook": {"code_KxD": code_KxD}}
 
@@ -196,5 +199,8 @@ def from_json(settings: Mapping[str, Any]) -> Config:
       return {name: restore(part) for name, part in value.items()}
     return tuple(value) if isinstance(value, list) else value
 
-  like = {"method": "", "model": {"sphere": "", "steps": ""}}
+  leaves = dict.fromkeys(("sphere", "steps"), "")
+  if settings.get("method", "fcid") != "fcid":
+    del leaves["steps"]  # which only FCID has ever had
+  like = {"method": "", "model": leaves}
   return ConfigDict(restore(workdir.completed(settings, like)))

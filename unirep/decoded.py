@@ -32,6 +32,8 @@ def decode(
     InputError: for an unknown modality, codes that are none, or another
       number of steps.
   """
+  if "decoder" not in model._params:
+    raise InputError("the model was imported from a file without decoders")
   if isinstance(like, list) and len({len(x) for x in like}) == 1:
     like = np.stack(like)
   x = model.check({modality: like})[modality]

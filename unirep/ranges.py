@@ -184,6 +184,7 @@ def _pretrain(settings: Section) -> Section:
       **_chosen(settings.get("data"), "source", LEARNED),
     },
     "extraction": Maybe(None),  # what a model remembers of its features
+    "imported": Maybe(None),  # and of the file that it comes from
   }
 
 
@@ -234,6 +235,11 @@ def _toc(settings: Section) -> Section:
   return {**TOC, "codebook": str, "keep": KEEP, "share": UPPER}
 
 
+def _convert(settings: Section) -> Section:
+  del settings
+  return {"to": str, "path": Maybe(str), "checkpoint": Maybe(str)}
+
+
 def _tokenize(settings: Section) -> Section:
   del settings
   return {
@@ -259,5 +265,6 @@ KEYS = {  # job -> (settings -> its keys)
   "generate": _generate,
   "toc": _toc,
   "tokenize": _tokenize,
+  "convert": _convert,
   "extract": _extract,
 }

@@ -29,7 +29,7 @@ OURS = (
   *("metrics.jsonl", "tensorboard", "quarantine", "features", "failed.csv"),
   *(f"results.{x}" for x in ("json", "md", "png", "pdf")),
   *(f"toc.{x}" for x in ("json", "npz", "png", "pdf")),
-  "samples.png",
+  *("samples.png", "model.safetensors", "model.json", "model.pt"),
 )
 # Leaves that may change when a run goes on: they change no result, or only what
 # is still to come.

@@ -10,7 +10,7 @@ from unirep.errors import InputError
 from unirep.extract import logmel, registry
 from unirep.extract.logmel import LogMel
 from unirep.extract.pretrained import captions, pieces
-from unirep.extract.weights import states
+from unirep.weights import states
 
 torch = pytest.importorskip("torch")
 import torch_networks  # noqa: E402

@@ -16,8 +16,9 @@ from state_files import GLOBAL, legacy, modern, state, tensor, text, whole
 
 from unirep.errors import InputError
 from unirep.extract import registry
-from unirep.extract.weights import package, states
+from unirep.extract.weights import package
 from unirep.extract.weights.package import Shipped
+from unirep.weights import states
 
 NUMBERS = np.arange(6, dtype=np.float32)
 FORMATS = {"modern": modern, "legacy": legacy}

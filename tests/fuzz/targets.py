@@ -19,8 +19,8 @@ from unirep.errors import InputError
 from unirep.extract import containers, images, samples, series
 from unirep.extract.broken import BrokenError
 from unirep.extract.pretrained import pieces
-from unirep.extract.weights import states
 from unirep.reading import doors
+from unirep.weights import states
 
 REFUSED = InputError, BrokenError
 

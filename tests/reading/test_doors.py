@@ -21,9 +21,9 @@ from unirep.errors import InputError, one_line
 from unirep.extract import images, samples, series, texts
 from unirep.extract.broken import BrokenError
 from unirep.extract.pretrained import captions
-from unirep.extract.weights import named, states
 from unirep.jobs import toc
 from unirep.reading import doors, npy
+from unirep.weights import named, states
 
 DOORS = {
   "features": (arrays.load, "a.npz"),

@@ -47,6 +47,13 @@ def read_model(
     InputError: if there is no checkpoint, none can be read, or the newest that
       is whole is none of ours.
   """
+  return read_newest(path, expected)[1:]
+
+
+def read_newest(
+  path: pathlib.Path, expected: Callable[[Settings, Shapes], Shapes]
+) -> tuple[int, dict[str, Any], dict[str, Any], dict[str, Any]]:
+  """As `read_model`, and its step first."""
   root, steps = find(path)
   fault = ""
   for step in sorted(steps, reverse=True):
@@ -58,7 +65,7 @@ def read_model(
         params, codebook, settings = _read(root, step, expected)
         bad = _nonfinite({"params": params, "codebook": codebook})
         if not bad:
-          return params, codebook, settings
+          return step, params, codebook, settings
         fault = f"{bad} is not finite"
     except OSError as error:
       what = error.strerror or str(error)
@@ -85,6 +92,11 @@ def find(path: pathlib.Path) -> tuple[pathlib.Path, list[int]]:
   raise InputError(f"{path}: no checkpoint there")
 
 
+def configuration(place: pathlib.Path) -> dict[str, Any]:
+  """Of a checkpoint's run; raises InputError, or OSError if it has none."""
+  return _json(place / "config" / "metadata")
+
+
 def _warn(root: pathlib.Path, step: int) -> None:
   loose = [
     x
@@ -103,7 +115,7 @@ def _warn(root: pathlib.Path, step: int) -> None:
 def _read(root, step, expected):
   """Parameters, codebook and configuration of a step, once their sizes fit."""
   place = root / str(step)
-  settings = _json(place / "config" / "metadata")
+  settings = configuration(place)
   for name in ("_METADATA", "_sharding"):
     _json(place / "model" / name)  # no larger than it may be
   in_store = _stored(place / "model")

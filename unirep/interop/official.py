@@ -34,14 +34,16 @@ TRANSPOSED = Layout(
 Names = dict[str, tuple[str, Layout]]  # official name -> our path, layout
 
 
-def _weight_bias(official: str, ours: str, layout: Layout = LINEAR) -> Names:
+def weight_bias(official: str, ours: str, layout: Layout = LINEAR) -> Names:
+  """A layer of both."""
   return {
     f"{official}.weight": (f"{ours}/kernel", layout),
     f"{official}.bias": (f"{ours}/bias", SAME),
   }
 
 
-def _within(official: str, ours: str, names: Names) -> Names:
+def within(official: str, ours: str, names: Names) -> Names:
+  """A part of something, by what stands before its names."""
   return {
     f"{official}{name}": (f"{ours}{path}", layout)
     for name, (path, layout) in names.items()
@@ -53,107 +55,129 @@ GRID_POOL: Names = {
   "se_layer.2.weight": ("Linear_1/kernel", LINEAR),
 }
 ATTENTION_POOL: Names = GRID_POOL | {
-  **_weight_bias("affine_video_ave", "query"),
-  **_weight_bias("affine_video_self", "key"),
-  **_weight_bias("ave_v_att", "score"),
+  **weight_bias("affine_video_ave", "query"),
+  **weight_bias("affine_video_self", "key"),
+  **weight_bias("ave_v_att", "score"),
 }
-_LAYER = "encoder.layers.0."
-TEMPORAL: Names = {
-  **_weight_bias("affine_matrix", "embed"),
-  f"{_LAYER}self_attn.in_proj_weight": ("layer0/attention/in_kernel", LINEAR),
-  f"{_LAYER}self_attn.in_proj_bias": ("layer0/attention/in_bias", SAME),
-  f"{_LAYER}self_attn.out_proj.weight": (
-    "layer0/attention/out/kernel",
-    LINEAR,
-  ),
-  f"{_LAYER}self_attn.out_proj.bias": ("layer0/attention/out_bias", SAME),
-  **_weight_bias(f"{_LAYER}linear1", "layer0/linear1"),
-  **_weight_bias(f"{_LAYER}linear2", "layer0/linear2"),
-  f"{_LAYER}norm1.weight": ("layer0/norm1/scale", SAME),
-  f"{_LAYER}norm1.bias": ("layer0/norm1/bias", SAME),
-  f"{_LAYER}norm2.weight": ("layer0/norm2/scale", SAME),
-  f"{_LAYER}norm2.bias": ("layer0/norm2/bias", SAME),
-}
+
+
+def _layer(official: str, ours: str) -> Names:
+  return {
+    f"{official}.self_attn.in_proj_weight": (
+      f"{ours}/attention/in_kernel",
+      LINEAR,
+    ),
+    f"{official}.self_attn.in_proj_bias": (f"{ours}/attention/in_bias", SAME),
+    f"{official}.self_attn.out_proj.weight": (
+      f"{ours}/attention/out/kernel",
+      LINEAR,
+    ),
+    f"{official}.self_attn.out_proj.bias": (f"{ours}/attention/out_bias", SAME),
+    **weight_bias(f"{official}.linear1", f"{ours}/linear1"),
+    **weight_bias(f"{official}.linear2", f"{ours}/linear2"),
+    f"{official}.norm1.weight": (f"{ours}/norm1/scale", SAME),
+    f"{official}.norm1.bias": (f"{ours}/norm1/bias", SAME),
+    f"{official}.norm2.weight": (f"{ours}/norm2/scale", SAME),
+    f"{official}.norm2.bias": (f"{ours}/norm2/bias", SAME),
+  }
+
+
+def temporal(layers: int) -> Names:
+  """Of the encoder that attends over time."""
+  names = weight_bias("affine_matrix", "embed")
+  for i in range(layers):
+    names |= _layer(f"encoder.layers.{i}", f"layer{i}")
+  return names
+
+
+TEMPORAL: Names = temporal(1)
 _BLOCK: Names = {
   "stack.0.res_block.1.weight": ("residual/Conv_0/kernel", CONV),
   "stack.0.res_block.3.weight": ("residual/Conv_1/kernel", CONV),
 }
 GRID_SPECIFIC: Names = {
-  **_weight_bias("conv_stack.0", "conv0", CONV),
-  **_weight_bias("conv_stack.2", "conv1", CONV),
-  **_weight_bias("conv_stack.4", "conv2", CONV),
-  **_within("conv_stack.5.", "", _BLOCK),
-  **_weight_bias("feed_forward.0", "linear1"),
-  **_weight_bias("feed_forward.2", "linear2"),
+  **weight_bias("conv_stack.0", "conv0", CONV),
+  **weight_bias("conv_stack.2", "conv1", CONV),
+  **weight_bias("conv_stack.4", "conv2", CONV),
+  **within("conv_stack.5.", "", _BLOCK),
+  **weight_bias("feed_forward.0", "linear1"),
+  **weight_bias("feed_forward.2", "linear2"),
 }
 GRID_DECODER: Names = {
-  **_weight_bias("video_linear", "linear"),
-  **_weight_bias("inverse_conv_block.0", "conv0", TRANSPOSED),
-  **_within("inverse_conv_block.1.", "", _BLOCK),
-  **_weight_bias("inverse_conv_block.2", "conv1", TRANSPOSED),
-  **_weight_bias("inverse_conv_block.4", "conv2", TRANSPOSED),
+  **weight_bias("video_linear", "linear"),
+  **weight_bias("inverse_conv_block.0", "conv0", TRANSPOSED),
+  **within("inverse_conv_block.1.", "", _BLOCK),
+  **weight_bias("inverse_conv_block.2", "conv1", TRANSPOSED),
+  **weight_bias("inverse_conv_block.4", "conv2", TRANSPOSED),
 }
-AUDIO_SPECIFIC = _weight_bias("audio_linear", "linear")
-HEAD = _weight_bias("input_linear", "linear")
+AUDIO_SPECIFIC = weight_bias("audio_linear", "linear")
+HEAD = weight_bias("input_linear", "linear")
 COARSE = {"linear.weight": ("kernel", LINEAR), "linear.bias": ("bias", SAME)}
 AUDIO_DECODER = {
-  **_weight_bias("audio_linear", "embed"),
-  **_weight_bias("audio_rec", "out"),
+  **weight_bias("audio_linear", "embed"),
+  **weight_bias("audio_rec", "out"),
 }
 COARSE_DECODER = {
-  **_weight_bias("simple_linear", "embed"),
-  **_weight_bias("simple_rec", "out"),
+  **weight_bias("simple_linear", "embed"),
+  **weight_bias("simple_rec", "out"),
 }
 CLUB: Names = {
   name: entry
   for i in range(4)
   for official, ours in [("p_mu", "mean"), ("p_logvar", "log_variance")]
-  for name, entry in _weight_bias(f"{official}.{2 * i}", f"{ours}{i}").items()
+  for name, entry in weight_bias(f"{official}.{2 * i}", f"{ours}{i}").items()
 }
 
 
+def lstm(official: str, ours: str) -> Names:
+  """A layer of an LSTM; `official` has {} for its part."""
+  return {
+    official.format("weight_ih"): (f"{ours}/in_kernel", LINEAR),
+    official.format("weight_hh"): (f"{ours}/state_kernel", LINEAR),
+    official.format("bias_ih"): (f"{ours}/in_bias", SAME),
+    official.format("bias_hh"): (f"{ours}/state_bias", SAME),
+  }
+
+
 def _predictor(letter: str) -> Names:
-  names = _weight_bias(f"{letter}_predictors.0", "predict")
+  names = weight_bias(f"{letter}_predictors.0", "predict")
   for i in range(2):
-    for part, ours, layout in [
-      ("weight_ih", "in_kernel", LINEAR),
-      ("weight_hh", "state_kernel", LINEAR),
-      ("bias_ih", "in_bias", SAME),
-      ("bias_hh", "state_bias", SAME),
-    ]:
-      official = f"{letter}_ar_lstm.{part}_l{i}"
-      names[official] = (f"lstm{i}/{ours}", layout)
+    names |= lstm(f"{letter}_ar_lstm.{{}}_l{i}", f"lstm{i}")
   return names
 
 
 CPC: Names = {
-  **_within("", "video/", _predictor("video")),
-  **_within("", "audio/", _predictor("audio")),
+  **within("", "video/", _predictor("video")),
+  **within("", "audio/", _predictor("audio")),
 }
 COARSE_HEADS = [("va", "video+audio"), ("t", "text")]
-ENCODER: Names = {
-  **_within("v_gen_encoder.", "tokens/video/pool/", GRID_POOL),
-  **_within("v_self_att.", "tokens/video/", TEMPORAL),
-  **_within("a_self_att.", "tokens/audio/", TEMPORAL),
-  **_within("t_self_att.", "tokens/text/", TEMPORAL),
-  **_within("v_spe_encoder.", "specific/video/", GRID_SPECIFIC),
-  **_within("a_spe_encoder.", "specific/audio/", AUDIO_SPECIFIC),
-  **{
-    name: entry
-    for letter, group in COARSE_HEADS
-    for name, entry in {
-      **_within(f"{letter}2vat.", f"coarse/{group}/", COARSE),
-      **_within(f"{letter}_gen_encoder.", f"general/{group}/", HEAD),
-      **_within(f"{letter}_spe_encoder.", f"specific_head/{group}/", HEAD),
-    }.items()
-  },
-}
+
+
+def encoder(layers: int) -> Names:
+  """Of FCID."""
+  names = {
+    **within("v_gen_encoder.", "tokens/video/pool/", GRID_POOL),
+    **within("v_spe_encoder.", "specific/video/", GRID_SPECIFIC),
+    **within("a_spe_encoder.", "specific/audio/", AUDIO_SPECIFIC),
+  }
+  for m in ("video", "audio", "text"):
+    names |= within(f"{m[0]}_self_att.", f"tokens/{m}/", temporal(layers))
+  for letter, group in COARSE_HEADS:
+    names |= {
+      **within(f"{letter}2vat.", f"coarse/{group}/", COARSE),
+      **within(f"{letter}_gen_encoder.", f"general/{group}/", HEAD),
+      **within(f"{letter}_spe_encoder.", f"specific_head/{group}/", HEAD),
+    }
+  return names
+
+
+ENCODER: Names = encoder(1)
 DECODER: Names = {
-  **_within("v_fine_decoder.", "fine/video/", GRID_DECODER),
-  **_within("a_fine_decoder.", "fine/audio/", AUDIO_DECODER),
-  **_within("v_coarse_decoder.", "coarse/video/", COARSE_DECODER),
-  **_within("a_coarse_decoder.", "coarse/audio/", COARSE_DECODER),
-  **_within("t_coarse_decoder.", "coarse/text/", COARSE_DECODER),
+  **within("v_fine_decoder.", "fine/video/", GRID_DECODER),
+  **within("a_fine_decoder.", "fine/audio/", AUDIO_DECODER),
+  **within("v_coarse_decoder.", "coarse/video/", COARSE_DECODER),
+  **within("a_coarse_decoder.", "coarse/audio/", COARSE_DECODER),
+  **within("t_coarse_decoder.", "coarse/text/", COARSE_DECODER),
 }
 
 

@@ -12,6 +12,7 @@ from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.errors import InputError
 from unirep.jobs import (
+  convert,
   evaluate,
   extract,
   generate,
@@ -30,6 +31,7 @@ JOBS = {
   "toc": toc.run,
   "tokenize": tokenize.run,
   "extract": extract.run,
+  "convert": convert.run,
 }
 TOGETHER = ("pretrain", "tokenize")  # jobs of several processes
 

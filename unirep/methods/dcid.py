@@ -35,6 +35,13 @@ class DCID(Network):
 
   front: tuple[str, ...] = ("text",)
 
+  def width(self, params, modality: str) -> int:
+    """Raw feature width F that a trained encoder takes."""
+    if modality not in self.front:
+      return super().width(params, modality)
+    lstm = params["encoder"]["front"][modality]["lstm0"]
+    return lstm["in_kernel"].shape[0]
+
   @property
   def club_rows(self) -> dict[str, int]:
     """CLUB pair -> rows of its long batch, a sample; see `club.Pair`."""

