@@ -29,7 +29,7 @@ OURS = (
   *("metrics.jsonl", "tensorboard", "quarantine", "features", "failed.csv"),
   *(f"results.{x}" for x in ("json", "md", "png", "pdf")),
   *(f"toc.{x}" for x in ("json", "npz", "png", "pdf")),
-  "samples.png",
+  *("samples.png", "problems.csv", "exclude.txt", "check.json"),
 )
 # Leaves that may change when a run goes on: they change no result, or only what
 # is still to come.
@@ -57,6 +57,8 @@ ADDED: dict[str, Any] = {
   **{"media": "", "init_from": "", "wandb": "", "checkpoint_seconds": 0.0},
   "probe.samples": 0,
   "allow_changed": False,
+  **{"data.converted": "", "data.exclude": "", "data.whole": True},
+  "data.limit": 64,
 }
 _HELD: dict[pathlib.Path, IO[str]] = {}  # locks of this process
 

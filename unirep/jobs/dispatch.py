@@ -11,6 +11,7 @@ from unirep import workdir as workdirs
 from unirep.build import Config
 from unirep.errors import InputError
 from unirep.jobs import (
+  data,
   evaluate,
   extract,
   generate,
@@ -29,6 +30,7 @@ JOBS = {
   "toc": toc.run,
   "tokenize": tokenize.run,
   "extract": extract.run,
+  "data": data.run,
 }
 
 
