@@ -79,7 +79,7 @@ def texts(config: Any, released: bool) -> None:
   """What becomes of texts."""
   config.data.update(
     {
-      "text": "words",  # an extractor (docs/extractors.md), or a file of vectors
+      "text": "words",  # an extractor, or a file of vectors
       "words": 10 if released else 16,  # of a text, at most
       "filter": "released" if released else "clean",  # released: word_map only
       "word_map": "",  # a table of bert_id, index and token

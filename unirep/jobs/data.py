@@ -98,23 +98,40 @@ def convert(
   }
   parts = {part: clips for part, clips in parts.items() if len(clips)}
   workdirs.claim(workdir, build.as_json(config))
-  folder = workdir / name / converted.VERSION
+  made = releases.meaning(name, options)
+  groups: dict[str, dict[str, Clips]] = {}
+  for part, clips in parts.items():
+    groups.setdefault(releases.stored(name, part), {})[part] = clips
+  for stored, some in groups.items():
+    folder = workdir / stored / converted.VERSION
+    _write(folder, stored, some, made, config.shard, console)
+  sizes = {part: len(clips) for part, clips in parts.items()}
+  told = ", ".join(f"{n} {part}" for part, n in sizes.items())
+  console.print(f"{told}; data.converted={workdir} reads them", soft_wrap=True)
+  return {"samples": sizes}
+
+
+def _write(
+  folder: pathlib.Path,
+  name: str,
+  parts: dict[str, Clips],
+  meaning: dict[str, Any],
+  each: int,
+  console: Console,
+) -> None:
+  """Writes the shards of a data set that are not there, and what says so."""
   folder.mkdir(parents=True, exist_ok=True)
   ids = {part: clips.id_N.tolist() for part, clips in parts.items()}
-  _stamp(folder, releases.meaning(name, options), ids)
-  plans = {p: shards.planned(len(c), config.shard) for p, c in parts.items()}
+  _stamp(folder, meaning, ids)
+  plans = {p: shards.planned(len(c), each) for p, c in parts.items()}
   work = [(part, i) for part, plan in plans.items() for i in range(len(plan))]
   spec = shards.features(next(iter(parts.values()))[0])
-  for part, i in track(work, "converting", console=console):
+  for part, i in track(work, f"converting {name}", console=console):
     path = shards.shard(folder, name, part, i, len(plans[part]))
     if not path.exists():
       shards.write(path, _records(parts[part], plans[part][i], spec))
   lengths = {part: [len(x) for x in plan] for part, plan in plans.items()}
   shards.finish(folder, name, spec, lengths)
-  sizes = {part: len(clips) for part, clips in parts.items()}
-  told = ", ".join(f"{n} {part}" for part, n in sizes.items())
-  console.print(f"{told}; data.converted={workdir} reads them", soft_wrap=True)
-  return {"samples": sizes, "folder": str(folder)}
 
 
 def options_of(config: Config) -> dict[str, Any]:

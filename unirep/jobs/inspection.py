@@ -63,6 +63,7 @@ def inspect(
   exclude = lists.read_ids(options["exclude"]) if options["exclude"] else ()
   held = {path: lists.videos(path) for path in against}
   parts, problems = {}, []
+  learned: dict[str, str] = {}
   for part in releases.RELEASES[name].parts:
     try:
       clips = releases.RELEASES[name].read(options, part).without(exclude)
@@ -71,6 +72,7 @@ def inspect(
       continue
     parts[part] = len(clips)
     problems += _clips(part, clips, opened, track)
+    problems += _twice(part, clips, learned)
     for path, ids in held.items():
       shared = sorted({x for x in clips.id_N.tolist() if x[:11] in ids})
       problems += [
@@ -79,6 +81,18 @@ def inspect(
       ]
   # One broken list is one problem, whichever parts are read from it.
   return Found(parts, [*{(p.kind, p.id, p.what): p for p in problems}.values()])
+
+
+def _twice(part: str, clips: Clips, learned: dict[str, str]):
+  """Clips of a split that were in the split before, under another label.
+
+  Captions of one thing share its name, but stand in one part.
+  """
+  for name in dict.fromkeys(clips.id_N.tolist()):
+    if name in learned:
+      what = f"{name} is in {learned[name]} and in {part}"
+      yield Problem("shared", part, "", name, what)
+  learned.update(dict.fromkeys(clips.id_N.tolist(), part))
 
 
 def _clips(part: str, clips: Clips, opened: bool, track: Track):

@@ -86,7 +86,7 @@ class Converted:
       },
       "lengths": {m: np.int32(x) for m, x in found.get("lengths", {}).items()},
       "labels": {
-        name.replace("__", "/"): np.asarray(x)
+        name.replace("__", "/"): _integers(x)
         for name, x in found["labels"].items()
       },
     }
@@ -114,6 +114,12 @@ class Converted:
           f"{self._folder}: cannot open {self._part} ({line}); convert again"
         ) from error
     return self._source
+
+
+def _integers(x: Any) -> np.ndarray:
+  """As they were: TFDS gives single ones in 64 bits."""
+  x = np.asarray(x)
+  return x.astype(np.int32) if x.dtype == np.int64 else x
 
 
 def json_of(path: pathlib.Path) -> dict[str, Any]:

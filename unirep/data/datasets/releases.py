@@ -14,7 +14,7 @@ from unirep.data.release import lists
 from unirep.data.sample import Sample, Source
 from unirep.errors import InputError
 
-# Options that say where files are, or which clips of them are wanted: the others
+# Options that say where files are, or which clips of them are wanted: others
 # decide what a sample is.
 PLACES = {
   *("labels", "labels_ave", "labels_avvp", "features", "features_ave"),
@@ -31,11 +31,14 @@ class Release(NamedTuple):
     parts: their names.
     read: (options, part) -> clips, whether their features are there or not.
     use: (options, kind, split) -> names of parts; see `data.sources`.
+    groups: part -> what is added to the name of the data set that it is
+      converted to, where parts differ in what samples have.
   """
 
   parts: tuple[str, ...]
   read: Callable[[Mapping[str, Any], str], Clips]
   use: Callable[[Mapping[str, Any], str, str], Sequence[str]]
+  groups: Mapping[str, str] = {}
 
 
 def _by_name(options, kind, split):
@@ -80,8 +83,15 @@ RELEASES = {
   "avel": Release(avel.PARTS, avel.read, _avel),
   "ave": Release(ave.PARTS, ave.read, _by_name),
   "avvp": Release(avvp.PARTS, avvp.read, _avvp),
-  "ave_avvp": Release(avvp.SHARED_PARTS, avvp.shared, _ave_avvp),
-  "ucf_vgg": Release(ucf_vgg.PARTS, ucf_vgg.read, _ucf_vgg),
+  "ave_avvp": Release(
+    avvp.SHARED_PARTS, avvp.shared, _ave_avvp, {"avvp": "_tested"}
+  ),
+  "ucf_vgg": Release(
+    ucf_vgg.PARTS,
+    ucf_vgg.read,
+    _ucf_vgg,
+    {part: f"_{part.partition('_')[0]}" for part in ucf_vgg.PARTS},
+  ),
   **{
     name: Release(captioned.PARTS, captioned.reader(name), _one)
     for name in captioned.SETS
@@ -114,7 +124,7 @@ def source(
   if options["converted"]:
     made = meaning(name, options)
     found = [
-      Converted(options["converted"], name, part, made, exclude)
+      Converted(options["converted"], stored(name, part), part, made, exclude)
       for part in wanted
     ]
   else:
@@ -125,6 +135,11 @@ def source(
   if not found:
     raise InputError(f"data.source={name}, {split} split: there are no clips")
   return found[0] if len(found) == 1 else Joined(found)
+
+
+def stored(name: str, part: str) -> str:
+  """The name of the data set that a part is converted to."""
+  return name + RELEASES[name].groups.get(part, "")
 
 
 def meaning(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -63,7 +63,13 @@ def serialized(spec: Any, name: str, sample: Sample) -> bytes:
       example["features"][m] = x.astype(stored(x))
     if not np.isfinite(example["features"][m]).all():
       raise InputError(f"{name}: {m} has values too large for float16")
-  return spec.serialize_example({**example, "id": name})
+  from tensorflow_datasets.proto import tf_example_pb2
+
+  # Its entries come in another order each time, but for who asks.
+  found = tf_example_pb2.Example.FromString(
+    spec.serialize_example({**example, "id": name})
+  )
+  return found.SerializeToString(deterministic=True)
 
 
 def shard(
@@ -104,45 +110,24 @@ def finish(
     spec: see `features`.
     lengths: part -> samples of each of its shards.
   """
-  import tensorflow_datasets as tfds
-
-  place: Any = folder
-
-  def template(part=None) -> Any:
-    return tfds.core.ShardedFileTemplate(
-      data_dir=place,
-      template=TEMPLATE,
-      dataset_name=name,
-      split=part,
-      filetype_suffix=KIND,
-    )
-
-  infos = []
+  splits = []
   for part, sizes in lengths.items():
-    paths = [
-      shard(folder, name, part, i, len(sizes)) for i in range(len(sizes))
-    ]
-    infos.append(
-      tfds.core.SplitInfo(
-        name=part,
-        shard_lengths=list(sizes),
-        num_bytes=sum(x.stat().st_size for x in paths),
-        filename_template=template(part),
-      )
+    count = len(sizes)
+    paths = [shard(folder, name, part, i, count) for i in range(count)]
+    splits.append(
+      {
+        "filepathTemplate": TEMPLATE,
+        "name": part,
+        "numBytes": str(sum(x.stat().st_size for x in paths)),
+        "shardLengths": [str(x) for x in sizes],
+      }
     )
   with tempfile.TemporaryDirectory() as made:
-    tfds.folder_dataset.write_metadata(
-      data_dir=made,
-      features=spec,
-      split_infos=infos,
-      filename_template=template(),
-      check_data=False,
-    )
-    for file in (FEATURES, INFO):
-      found = json.loads(pathlib.Path(made, file).read_text())
-      if file == INFO:
-        found |= {"name": name, "version": folder.name}
-      files.write_json(folder / file, found)
+    spec.save_config(made)
+    found = json.loads(pathlib.Path(made, FEATURES).read_text())
+  files.write_json(folder / FEATURES, found)
+  info = {"fileFormat": KIND, "name": name, "version": folder.name}
+  files.write_json(folder / INFO, {**info, "splits": splits})
 
 
 def _key(name: str) -> str:
