@@ -33,9 +33,7 @@ def ready(name, folder):
   """The flags of a miniature that was checked and converted."""
   flags = {f"data.{k}": v for k, v in mini.SETS[name](folder).items()}
   checked, converted = folder / "checked", folder / "converted"
-  assert "nothing wrong" in main(
-    f"data.py:check,data={name}", checked, **flags
-  )
+  assert "nothing wrong" in main(f"data.py:check,data={name}", checked, **flags)
   main(f"data.py:convert,data={name}", converted, **flags)
   return {"data.converted": str(converted)}
 

@@ -10,6 +10,7 @@ import logging
 import os
 import pathlib
 import re
+import stat
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ import numpy as np
 from unirep.errors import InputError
 
 TIME = 10  # seconds that every clip of AVE and AVVP lasts
+LARGEST = 2**28  # bytes of a table, or of labels
 Path = str | os.PathLike[str]
 
 _log = logging.getLogger(__name__)
@@ -140,11 +142,21 @@ def read_h5(path: Path, key: str) -> np.ndarray:
     ) from error
   try:
     with h5py.File(path, "r") as file:
-      if not isinstance(file.get(key), h5py.Dataset):
+      found = file.get(key)
+      if not isinstance(found, h5py.Dataset):
         raise InputError(
           f"{path}: no dataset {key!r}; it has {', '.join(file) or 'none'}"
         )
-      return file[key][()]
+      link = file.get(key, getlink=True)
+      if (
+        not isinstance(link, h5py.HardLink)
+        or found.external
+        or found.is_virtual
+      ):
+        raise InputError(f"{path}: {key!r} lies in another file, or is a link")
+      if found.size * found.dtype.itemsize > LARGEST:
+        raise InputError(f"{path}: {key!r} is {found.shape}, too large")
+      return found[()]
   except OSError as error:
     raise InputError(f"{path}: cannot read HDF5 ({error})") from error
 
@@ -180,6 +192,9 @@ def read_order(path: Path, size: int) -> np.ndarray:
 def _read_text(path: Path) -> str:
   """The text with LF line ends, without the empty lines at its end."""
   try:
+    about = os.stat(path)
+    if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST:
+      raise OSError("it is no file, or too large for a table")
     text = pathlib.Path(path).read_text(encoding="utf-8-sig").rstrip("\n")
   except FileNotFoundError as error:
     raise InputError(f"{path}: no such file") from error

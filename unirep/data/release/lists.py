@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-from unirep.data.annotations.tables import read_rows
+from unirep.data.annotations.tables import LARGEST, read_rows
 from unirep.errors import InputError
 
 # Copies with half their rows are about, and cost whoever has one ten points.
@@ -25,7 +25,6 @@ ROWS = {
   "captions_val2017.json": 25014,
   "desc_test.json": 3500,
 }
-LARGEST = 2**28  # bytes of a list
 
 
 def check_rows(path: pathlib.Path, rows: int, whole: bool) -> None:

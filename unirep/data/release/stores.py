@@ -14,6 +14,8 @@ from unirep.data import formats, values
 from unirep.data.release import archives
 from unirep.errors import InputError
 
+LARGEST = 2**26  # bytes of a row of HDF5
+
 
 class Zips:
   """A folder of `ID.zip`.
@@ -117,6 +119,10 @@ class Rows:
       raise InputError(
         f"{path}: {key!r} is {self._column.dtype} {self._column.shape}; a clip"
         f" has {axes} axes of numbers"
+      )
+    if self._column.nbytes // max(1, size) > LARGEST:
+      raise InputError(
+        f"{path}: a clip of {self._column.shape[1:]} is too large"
       )
     self._path = path
 
