@@ -47,8 +47,8 @@ def stored(x: np.ndarray) -> Any:
   return np.float16 if x.ndim > 2 else np.float32
 
 
-def serialized(spec: Any, name: str, sample: Sample) -> bytes:
-  """A sample as it stands in a file.
+def example(name: str, sample: Sample) -> dict[str, Any]:
+  """A sample as TFDS takes it.
 
   Raises:
     InputError: for a value that is too large for its type.
@@ -63,11 +63,21 @@ def serialized(spec: Any, name: str, sample: Sample) -> bytes:
       example["features"][m] = x.astype(stored(x))
     if not np.isfinite(example["features"][m]).all():
       raise InputError(f"{name}: {m} has values too large for float16")
+  return {**example, "id": name}
+
+
+def serialized(spec: Any, name: str, sample: Sample) -> bytes:
+  """A sample as it stands in a file.
+
+  Raises:
+    InputError: for a value that is too large for its type.
+  """
   from tensorflow_datasets.proto import tf_example_pb2
 
+  message: Any = tf_example_pb2
   # Its entries come in another order each time, but for who asks.
-  found = tf_example_pb2.Example.FromString(
-    spec.serialize_example({**example, "id": name})
+  found = message.Example.FromString(
+    spec.serialize_example(example(name, sample))
   )
   return found.SerializeToString(deterministic=True)
 
