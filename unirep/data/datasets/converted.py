@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from unirep.data import values
 from unirep.data.sample import PRESENT, Sample
 from unirep.errors import InputError
 
@@ -81,9 +82,7 @@ class Converted:
         " convert again"
       ) from error
     item: Any = {
-      "features": {
-        m: np.array(x, np.float32) for m, x in found["features"].items()
-      },
+      "features": {m: values.float32(x) for m, x in found["features"].items()},
       "lengths": {m: np.int32(x) for m, x in found.get("lengths", {}).items()},
       "labels": {
         name.replace("__", "/"): _integers(x)

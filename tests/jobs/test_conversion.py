@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from test_main import environment
 
 from unirep.configs import data as data_of
 from unirep.data.datasets import releases
+from unirep.data.release import shards
 from unirep.errors import InputError
 from unirep.jobs import data as job
 from unirep.jobs import dispatch
@@ -165,6 +167,7 @@ def test_what_is_broken_in_converted_files_is_one_line(tmp_path):
     (folder / file).write_bytes(kept)
 
 
+@pytest.mark.slow  # two commands
 def test_killed_twice_and_the_same_bytes(tmp_path):
   config = config_of("avel", tmp_path, "convert")
   config.shard = 1
@@ -177,11 +180,11 @@ def test_killed_twice_and_the_same_bytes(tmp_path):
     *("--config.data.whole=False", f"--workdir={tmp_path / 'killed'}"),
   ]
   folder = tmp_path / "killed" / "avel" / "1.0.0"
-  for shards in (2, 8):
+  for count in (2, 8):
     process = subprocess.Popen(
       command, cwd=ROOT, env=environment(), stderr=subprocess.PIPE
     )
-    while process.poll() is None and len([*folder.glob("avel*")]) < shards:
+    while process.poll() is None and len([*folder.glob("avel*")]) < count:
       time.sleep(0.002)
     process.kill()
     error = process.communicate()[1].decode()
@@ -190,3 +193,69 @@ def test_killed_twice_and_the_same_bytes(tmp_path):
   dispatch.run(config, tmp_path / "killed", QUIET)
   ours = {k: v for k, v in digests(folder).items() if not k.startswith(".")}
   assert ours == digests(tmp_path / "whole" / "avel" / "1.0.0")
+
+
+def test_stopped_anywhere_and_the_same_bytes(tmp_path, monkeypatch):
+  """As the slow one, in this process."""
+  config = config_of("avel", tmp_path, "convert")
+  config.shard = 3
+  dispatch.run(config, tmp_path / "whole", QUIET)
+  serialized, left = shards.serialized, [0]
+
+  def stops(*args):
+    left[0] -= 1
+    if not left[0]:
+      raise KeyboardInterrupt
+    return serialized(*args)
+
+  monkeypatch.setattr(shards, "serialized", stops)
+  folder = tmp_path / "stopped" / "avel" / "1.0.0"
+  for left[0] in (2, 5, 7):
+    with pytest.raises(KeyboardInterrupt):
+      dispatch.run(config, tmp_path / "stopped", QUIET)
+    assert not (folder / "dataset_info.json").exists()
+  left[0] = 1000
+  dispatch.run(config, tmp_path / "stopped", QUIET)
+  assert digests(folder) == digests(tmp_path / "whole" / "avel" / "1.0.0")
+
+
+@pytest.mark.slow
+def test_what_the_page_shows_works(tmp_path):
+  """docs/releases.md, in small."""
+  mini.avel(tmp_path)
+  (tmp_path / "vggsound40k").symlink_to(tmp_path)
+  mini.ave(tmp_path)
+  page = (ROOT / "docs" / "releases.md").read_text()
+  lines = re.search(r"```sh\n(.*?)```", page, re.DOTALL).group(1).splitlines()
+  for line in lines:
+    line = line.replace("size=paper", "size=tiny")
+    line = line.replace("data=ave ", "data=ave,size=tiny ")
+    words = [sys.executable, *line.split()[1:], "--config.data.whole=False"]
+    done = subprocess.run(
+      words, cwd=tmp_path, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+  assert len(lines) == 4
+
+
+@pytest.mark.slow  # two commands
+def test_a_command_ends_with_one(tmp_path):
+  """What a check finds is no traceback, and 1; what it needs is 2."""
+  places = mini.msvd(tmp_path)
+  (tmp_path / "feature/video/zip/vid1_0_1.zip").write_bytes(b"")
+  command = [sys.executable, "-m", "unirep.main", "--config.data.whole=False"]
+  command.insert(3, "--config=configs/data.py:check,data=msvd")
+  for flags, code, words in (
+    ([f"--config.data.{k}={v}" for k, v in places.items()], 1, "1 problems"),
+    ([], 2, "data.labels is empty"),
+  ):
+    done = subprocess.run(
+      [*command, *flags, f"--workdir={tmp_path / 'checked'}"],
+      cwd=ROOT,
+      env=environment(),
+      capture_output=True,
+      text=True,
+    )
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
