@@ -1,7 +1,9 @@
 """Official releases, in small: what is read, checked and refused."""
 
+import pathlib
 import pickle
 
+import h5py
 import numpy as np
 import pytest
 import releases as mini
@@ -203,3 +205,86 @@ def test_missing_clips_are_named_before_training(tmp_path):
   lists.write_ids(tmp_path / "out", ["Nz15RLDx4Rc"])
   given["exclude"] = str(tmp_path / "out")
   assert len(releases.source("avel", given, "clips", "train")) == 11
+
+
+# The real lists, without any features.
+
+REAL = pathlib.Path(__file__).resolve().parents[3] / "shared/data/annotations"
+real = pytest.mark.skipif(not REAL.exists(), reason=f"no {REAL}")
+
+
+def real_options(name, folder, **places):
+  config = config_of.get_config(f"data={name}")
+  config.data.update({key: str(x) for key, x in places.items()})
+  for key in config.data:
+    if key.startswith("features"):
+      config.data[key] = str(folder)
+  return dict(config.data)
+
+
+def sizes(name, given):
+  read = releases.RELEASES[name].read
+  return {p: len(read(given, p)) for p in releases.RELEASES[name].parts}
+
+
+def hollow(folder):
+  """AVE's feature files, of nothing."""
+  shapes = {"visual_feature": (10, 5, 5, 4), "audio_feature": (10, 6)}
+  for name, shape in shapes.items():
+    with h5py.File(folder / f"{name}.h5", "w") as file:
+      file.create_dataset("avadataset", (4143, *shape), chunks=(1, *shape))
+
+
+@real
+def test_the_real_lists_have_their_parts(tmp_path):
+  hollow(tmp_path)
+  avel = real_options("avel", tmp_path, labels=REAL / "Vggsound")
+  assert sizes("avel", avel) == {"train": 24515, "val": 8171, "test": 8115}
+  ave = real_options("ave", tmp_path, labels=REAL / "AVE")
+  assert sizes("ave", ave) == {"train": 3320, "validation": 402, "test": 402}
+  avvp = real_options("avvp", tmp_path, labels=REAL / "AVVP")
+  found = sizes("avvp", avvp)
+  assert found["rest"] == 1, "12eWNawPekw, which is in no list"
+  assert sum(found.values()) == 1853
+  both = real_options(
+    *("ave_avvp", tmp_path),
+    **{"labels_ave": REAL / "AVE", "labels_avvp": REAL / "AVE_AVVP"},
+  )
+  found = sizes("ave_avvp", both)
+  assert (found["validation"], found["test"]) == (178, 178)
+  whole = both | {"spare_shared": False}
+  assert len(releases.RELEASES["ave_avvp"].read(whole, "train")) == 1475
+  ucf = real_options("ucf_vgg", tmp_path, labels=REAL / "UCF101")
+  found = sizes("ucf_vgg", ucf)
+  assert [found[f"vgg_{s}"] for s in releases.ucf_vgg.SPLITS] == [
+    2894,
+    964,
+    955,
+  ]
+  assert sum(n for part, n in found.items() if part.startswith("ucf")) == 2003
+  assert min(found.values()) > 300
+
+
+@real
+def test_the_released_filter_leaves_65_prompts(tmp_path):
+  changes = {"filter": "released", "words": 10}
+  changes["word_map"] = str(REAL / "word_maps" / "cnt.tsv")
+  given = real_options("avel", tmp_path, labels=REAL / "Vggsound") | changes
+  vectors, row_N = releases.RELEASES["avel"].read(given, "train")._texts
+  assert len({*row_N.tolist()}) == 141
+  kept = {x.tobytes() for x in vectors.vector_NxLxD}
+  assert (len(kept), int(vectors.length_N.min())) == (65, 3)
+  assert round(float(vectors.length_N.mean()), 1) == 5.1
+  clean = {**given, "filter": "clean", "words": 16}
+  vectors, _ = releases.RELEASES["avel"].read(clean, "train")._texts
+  assert len({x.tobytes() for x in vectors.vector_NxLxD}) == 141
+
+
+@real
+def test_videos_of_evaluation_lists_are_found(tmp_path):
+  del tmp_path
+  learned = lists.videos(REAL / "Vggsound" / "vggsound-avel40k.csv")
+  assert len(learned & lists.videos(REAL / "AVVP" / "AVVP_test_pd.csv")) == 49
+  assert (
+    len(learned & lists.videos(REAL / "UCF101" / "vggsound2ucf.csv")) == 4813
+  )
