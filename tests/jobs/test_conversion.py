@@ -23,6 +23,7 @@ from unirep.jobs import data as job
 from unirep.jobs import dispatch
 
 QUIET = Console(quiet=True)
+WHERE = "tensorflow_datasets.core.features"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -165,6 +166,32 @@ def test_what_is_broken_in_converted_files_is_one_line(tmp_path):
         releases.source("ave", options, "clips", "train")
       assert "\n" not in str(error.value)
     (folder / file).write_bytes(kept)
+
+
+def test_descriptions_of_strangers_import_nothing(tmp_path, monkeypatch):
+  config = config_of("ave", tmp_path, "convert")
+  dispatch.run(config, tmp_path / "converted", QUIET)
+  options = dict(config.data) | {"converted": str(tmp_path / "converted")}
+  folder = tmp_path / "converted" / "ave" / "1.0.0"
+  (tmp_path / "stranger.py").write_text("raise SystemExit('imported')")
+  monkeypatch.syspath_prepend(tmp_path)
+  legacy = '{"type": "stranger.Tensor", "content": {}, "featuresDict"'
+  for file, old, new in (
+    ("features.json", f"{WHERE}.tensor_feature.Tensor", "stranger.Tensor"),
+    ("features.json", '{\n "featuresDict"', legacy),
+    ("dataset_info.json", "{DATASET}-", "../../{DATASET}-"),
+    ("dataset_info.json", '"shardLengths": [', '"shardLengths": ["9",'),
+    ("ids.json", "VWi2ENBuTbw", 'VWi2ENBuTbw", "x'),
+  ):
+    kept = (folder / file).read_text()
+    changed = kept.replace(old, new)
+    assert changed != kept
+    (folder / file).write_text(changed)
+    with pytest.raises(InputError) as error:
+      releases.source("ave", options, "clips", "train")
+    assert "\n" not in str(error.value)
+    assert "stranger" not in sys.modules
+    (folder / file).write_text(kept)
 
 
 @pytest.mark.slow  # two commands

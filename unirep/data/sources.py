@@ -86,6 +86,10 @@ def check(data: Mapping[str, Any], kinds: Iterable[str]) -> None:
           f"data.{name}: {what}; name a file or folder of features"
         )
   source(data, "clips", "train")
+  if data["source"] in RELEASED:  # whose files are many, and looked for
+    for kind in sorted({"clips", *kinds} & {*SOURCES[data["source"]].kinds}):
+      for split in ("train", "validation", "test"):
+        source(data, kind, split)
 
 
 def kinds(name: str) -> tuple[str, ...]:
@@ -245,6 +249,8 @@ SOURCES = {
   "grid": _recorded(_grid),
   "utd": _recorded(_utd),
   "media": Uses(_media_pair, _media),
+}
+RELEASED = {
   "avel": _release("avel", pretraining=True),
   "ave": _release("ave"),
   "avvp": _release("avvp"),
@@ -256,3 +262,4 @@ SOURCES = {
   "flickr_sound": _release("flickr_sound"),
   "valor": _release("valor"),
 }
+SOURCES |= RELEASED

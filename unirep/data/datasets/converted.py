@@ -6,16 +6,24 @@ What lies beside them: `ids.json`, the id of each clip by part, and
 
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from unirep.data import values
+from unirep.data.annotations.tables import LARGEST
+from unirep.data.release.shards import FEATURES, INFO, TEMPLATE
 from unirep.data.sample import PRESENT, Sample
 from unirep.errors import InputError
 
-IDS, MEANING, INFO = "ids.json", "meaning.json", "dataset_info.json"
+IDS, MEANING = "ids.json", "meaning.json"
+_WHERE = "tensorflow_datasets.core.features"
+_KINDS = {
+  f"{_WHERE}.features_dict.FeaturesDict",
+  f"{_WHERE}.tensor_feature.Tensor",
+  f"{_WHERE}.text_feature.Text",
+}
 VERSION = "1.0.0"  # of what is stored: another one where features change
 
 
@@ -57,16 +65,14 @@ class Converted:
           f" {meaning.get(key)!r}; convert again, or give what it was"
         )
     ids = json_of(folder / IDS).get(part, [])
+    if not isinstance(ids, list) or not all(isinstance(x, str) for x in ids):
+      raise InputError(f"{folder / IDS}: {part} is no list of ids")
+    _check_written(folder, part, len(ids))
     self._folder, self._part = folder, part
     self._row_N = np.arange(len(ids))
     if exclude:
       self._row_N = np.flatnonzero(~np.isin(np.array(ids), exclude))
     self._source: Any = None
-    if ids and len(self._opened()) != len(ids):
-      raise InputError(
-        f"{folder}: {part} has {len(self._opened())} clips, but {IDS} has"
-        f" {len(ids)}"
-      )
 
   def __len__(self) -> int:
     return len(self._row_N)
@@ -115,6 +121,43 @@ class Converted:
     return self._source
 
 
+def _check_written(folder: pathlib.Path, part: str, size: int) -> None:
+  """Refuses what conversion does not write, before TFDS believes it.
+
+  It would import what `features.json` names, and read files anywhere.
+  """
+  info, known = json_of(folder / INFO), json_of(folder / FEATURES)
+  if "type" in known:  # as TFDS wrote it long ago
+    raise InputError(f"{folder / FEATURES} is of another make; convert again")
+  for kind in _kinds(known):
+    if kind not in _KINDS:
+      raise InputError(f"{folder / FEATURES} names {kind[:80]!r}, not allowed")
+  try:
+    splits = {x["name"]: x for x in info["splits"]}
+    lengths = [int(x) for x in splits[part]["shardLengths"]] if size else []
+    fine = {x["filepathTemplate"] for x in splits.values()} == {TEMPLATE}
+  except (KeyError, TypeError, ValueError) as error:
+    raise InputError(
+      f"{folder / INFO} lacks {part!r}; convert again"
+    ) from error
+  if not fine or sum(lengths) != size:
+    raise InputError(
+      f"{folder / INFO}: {part} has {sum(lengths)} clips, but {IDS} has {size}"
+    )
+
+
+def _kinds(value: Any) -> Iterator[Any]:
+  """The classes that a description of features names."""
+  if isinstance(value, Mapping):
+    for key, x in value.items():
+      if key in ("pythonClassName", "python_class_name"):
+        yield str(x)
+      yield from _kinds(x)
+  elif isinstance(value, list):
+    for x in value:
+      yield from _kinds(x)
+
+
 def _integers(x: Any) -> np.ndarray:
   """As they were: TFDS gives single ones in 64 bits."""
   x = np.asarray(x)
@@ -128,6 +171,8 @@ def json_of(path: pathlib.Path) -> dict[str, Any]:
     InputError: for anything else.
   """
   try:
+    if path.stat().st_size > LARGEST:
+      raise ValueError(f"it has more than {LARGEST} bytes")
     found = json.loads(path.read_text())
   except (OSError, ValueError, RecursionError) as error:
     line = " ".join(str(error).split())[:200]

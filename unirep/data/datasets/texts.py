@@ -25,9 +25,6 @@ class Texts(NamedTuple):
   vector_NxLxD: np.ndarray
   length_N: np.ndarray
 
-  def __getitem__(self, n):  # as that of a tuple would give a field
-    raise TypeError("take `at`")
-
   def at(self, n: int) -> tuple[np.ndarray, np.ndarray]:
     """The vectors and the length of one text."""
     return self.vector_NxLxD[n], self.length_N[n]
@@ -49,8 +46,7 @@ def embed(texts: Sequence[str], options: Mapping[str, Any]) -> Texts:
   by, most = options["text"], options["words"]
   if most < 1:
     raise InputError(f"data.words={most} must be at least 1")
-  how = pick(dict.fromkeys(FILTERS, True), "data.filter", options["filter"])
-  del how
+  pick(dict.fromkeys(FILTERS), "data.filter", options["filter"])
   if by.partition(":")[0] not in registry.EXTRACTORS:
     return _from_file(pathlib.Path(by), len(texts), most)
   extractor = registry.extractor("data.text", by)
