@@ -99,7 +99,7 @@ def test_a_check_lists_all_that_is_wrong(tmp_path):
   with pytest.raises(job.NotReadyError) as error:
     dispatch.run(config, tmp_path / "checked", QUIET)
   assert error.value.exit_code == 1
-  assert "4 problems" in str(error.value)
+  assert "4 problems, first" in str(error.value)
   wrong = {"Nz15RLDx4Rc", "avelavel_03", "avelavel_14", "avelavel_00"}
   assert {*ids(tmp_path / "checked")} == wrong
   found = json.loads((tmp_path / "checked" / "check.json").read_text())
@@ -113,7 +113,7 @@ def test_a_broken_list_is_one_problem(tmp_path):
   config = config_of("avel", tmp_path)
   path = tmp_path / "Vggsound" / "vggsound-avel40k.csv"
   path.write_text(path.read_text() + "race car,IqTSyx3L0j8,val\n")
-  with pytest.raises(job.NotReadyError, match=r"1 problems.*line 22: the id"):
+  with pytest.raises(job.NotReadyError, match=r"1 problem,.*line 22: the id"):
     dispatch.run(config, tmp_path / "checked", QUIET)
   config.data.whole = True
   path.write_text("category,video_id,split\nrace car,IqTSyx3L0j8,val\n")
@@ -273,7 +273,11 @@ def test_a_command_ends_with_one(tmp_path):
   command = [sys.executable, "-m", "unirep.main", "--config.data.whole=False"]
   command.insert(3, "--config=configs/data.py:check,data=msvd")
   for flags, code, words in (
-    ([f"--config.data.{k}={v}" for k, v in places.items()], 1, "1 problems"),
+    (
+      [f"--config.data.{k}={v}" for k, v in places.items()],
+      1,
+      "1 problem, first",
+    ),
     ([], 2, "data.labels is empty"),
   ):
     done = subprocess.run(

@@ -66,9 +66,9 @@ def check(
   inspection.write(workdir, found)
   console.print(inspection.table(found), soft_wrap=True, markup=False)
   if found.problems:
-    first = found.problems[0]
+    count = len(found.problems)
     raise NotReadyError(
-      f"{len(found.problems)} problems, the first one: {first.what}; all are in"
+      f"{count} problem{'s' * (count > 1)}, first {found.problems[0].what}; in"
       f" {workdir / inspection.PROBLEMS}, ids to leave out in"
       f" {workdir / inspection.EXCLUDE}"
     )
@@ -138,13 +138,7 @@ def options_of(config: Config) -> dict[str, Any]:
   """The options of a set, checked."""
   options = dict(config.data)
   del options["source"]
-  for key in ("labels", "features"):
-    names = [k for k in options if k == key or k.startswith(f"{key}_")]
-    for k in names:
-      if not options[k]:
-        raise InputError(f"data.{k} is empty; docs/releases.md says what it is")
-  if options["limit"] < 1:
-    raise InputError(f"data.limit={options['limit']} must be at least 1 MB")
+  releases.check(options)
   return options
 
 

@@ -80,7 +80,10 @@ def inspect(
         for x in shared
       ]
   # One broken list is one problem, whichever parts are read from it.
-  return Found(parts, [*{(p.kind, p.id, p.what): p for p in problems}.values()])
+  first: dict[Any, Problem] = {}
+  for problem in problems:
+    first.setdefault((problem.kind, problem.id, problem.what), problem)
+  return Found(parts, [*first.values()])
 
 
 def _twice(part: str, clips: Clips, learned: dict[str, str]):

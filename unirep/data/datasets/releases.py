@@ -128,6 +128,7 @@ def source(
       for part in wanted
     ]
   else:
+    check(options)
     found = [
       release.read(options, part).without(exclude).require() for part in wanted
     ]
@@ -135,6 +136,17 @@ def source(
   if not found:
     raise InputError(f"data.source={name}, {split} split: there are no clips")
   return found[0] if len(found) == 1 else Joined(found)
+
+
+def check(options: Mapping[str, Any]) -> None:
+  """Raises InputError for a place that is not named, or no limit."""
+  for key in options:
+    if key.split("_")[0] in ("labels", "features") and not options[key]:
+      raise InputError(
+        f"data.{key} is empty; name the folder that docs/releases.md describes"
+      )
+  if options["limit"] < 1:
+    raise InputError(f"data.limit={options['limit']} must be at least 1 MB")
 
 
 def stored(name: str, part: str) -> str:
