@@ -156,7 +156,7 @@ def refuses(path):
   tracemalloc.stop()
   assert "\n" not in str(error.value)
   assert str(path) in str(error.value)
-  assert peak < 24 * LIMIT
+  assert peak < 4 * LIMIT
   assert time.monotonic() - began < 5
 
 
