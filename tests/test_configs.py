@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import recordings
+import releases
 from ml_collections import ConfigDict
 from PIL import Image
 from rich.console import Console
@@ -76,6 +77,12 @@ def small_variant(arg, tmp_path):
     config.data.path = str(tmp_path / "mine.npz")
   elif config.data.source == "media":
     config.data.path = str(extracted(tmp_path))
+  elif config.data.source == "avel":
+    config.data.update(releases.avel(tmp_path))
+    if "preset=released" in arg:
+      table = "bert_id\tindex\ttoken\n1996\t1\tthe\n1037\t2\ta\n"
+      (tmp_path / "words.tsv").write_text(table)
+      config.data.word_map = str(tmp_path / "words.tsv")
   elif config.data.source == "grid":
     config.data.path = str(recordings.talker(tmp_path / "talker"))
   elif config.data.source == "utd":
@@ -121,6 +128,8 @@ VARIANTS = [
   ("fcid", "media", "clean"),
   ("fcid", "grid", "clean"),
   ("fcid", "utd", "clean"),
+  ("fcid", "avel", "clean"),
+  ("fcid", "avel", "released"),
   ("dcid", "synthetic", "clean"),
   ("dcid", "synthetic", "released"),
   ("dcid", "grid", "clean"),
