@@ -6,7 +6,8 @@ python -m unirep.main --config=configs/evaluate.py:data=digits \
 Variants, separated by commas after a colon:
   task=all|classification|slots|localization|cross_classification|
        cross_localization
-  data=synthetic|digits|grid|utd|ave|arrays|media
+  data=synthetic|digits|grid|utd|ave|arrays|media|avvp|ave_avvp|
+       ucf_vgg|vgg_ucf
   protocol=heldout|released
   size=small|tiny             tiny: for tests
 """
@@ -15,6 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from unirep.configs import data as releases
 from unirep.configs.pretrain import parse
 
 TASKS = (
@@ -26,7 +28,10 @@ TASKS = (
 )
 CHOICES = {
   "task": ("all", *TASKS),
-  "data": ("synthetic", "digits", "grid", "utd", "ave", "arrays", "media"),
+  "data": (
+    *("synthetic", "digits", "grid", "utd", "ave", "arrays", "media"),
+    *("avvp", "ave_avvp", "ucf_vgg", "vgg_ucf"),
+  ),
   "protocol": ("heldout", "released"),
   "size": ("small", "tiny"),
 }
@@ -66,7 +71,8 @@ def get_config(arg: str = "") -> ConfigDict:
   }
   {"heldout": heldout, "released": released}[config.protocol](config)
   sources = {"synthetic": synthetic, "digits": digits, "grid": grid}
-  sources |= {"utd": utd, "ave": ave}
+  sources |= {"utd": utd, "ave": ave, "avvp": avvp, "ave_avvp": ave_avvp}
+  sources |= {"ucf_vgg": ucf_vgg, "vgg_ucf": vgg_ucf}
   {**sources, "arrays": arrays, "media": media}[variant["data"]](config)
   {"small": small, "tiny": tiny}[variant["size"]](config)
   return config
@@ -150,12 +156,33 @@ def utd(config: Any) -> None:
 def ave(config: Any) -> None:
   """AVE with its authors' features and annotations."""
   only(config, "classification", "localization")
-  config.data = {
-    "source": "ave",
-    "features": "",  # folder of visual_feature.h5 and audio_feature.h5
-    "labels": "",  # folder of Annotations.txt and the three *_order.h5
-    "spare_shared": config.protocol == "heldout",  # videos in two splits
-  }
+  releases.release(config, "ave", config.protocol == "released")
+
+
+def avvp(config: Any) -> None:
+  """AVVP's official features and its dense annotations."""
+  only(config, "localization")
+  releases.release(config, "avvp", config.protocol == "released")
+
+
+def ave_avvp(config: Any) -> None:
+  """Learned from AVE, tested on the videos of AVVP with the same classes."""
+  only(config, "cross_localization")
+  releases.release(config, "ave_avvp", config.protocol == "released")
+
+
+def ucf_vgg(config: Any) -> None:
+  """Learned from what is seen in UCF101, tested on what is heard elsewhere."""
+  only(config, "cross_classification")
+  config.trained_on, config.tested_on = ("video",), ("audio",)
+  releases.release(config, "ucf_vgg", config.protocol == "released")
+
+
+def vgg_ucf(config: Any) -> None:
+  """The other way around."""
+  ucf_vgg(config)
+  config.trained_on, config.tested_on = ("audio",), ("video",)
+  config.data.first = "vgg"
 
 
 def arrays(config: Any) -> None:

@@ -4,7 +4,7 @@ python -m unirep.main --config=configs/pretrain.py --workdir=runs/first
 
 Variants, separated by commas after a colon:
   method=fcid|dcid               the newer and the older method of the family
-  data=synthetic|digits|grid|utd|arrays|media|photos
+  data=synthetic|digits|grid|utd|arrays|media|photos|avel
                                  what to learn from (default synthetic)
   preset=clean|released          the method mended, or as published
   size=small|paper|tiny          paper: the published widths; tiny: for tests
@@ -16,11 +16,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from unirep.configs import data as releases
+
 CHOICES = {
   "method": ("fcid", "dcid"),
   "data": (
     *("synthetic", "digits", "grid", "utd", "arrays", "media"),
-    "photos",
+    *("photos", "avel"),
   ),
   "preset": ("clean", "released"),
   "size": ("small", "paper", "tiny"),
@@ -90,9 +92,11 @@ def get_config(arg: str = "") -> ConfigDict:
 
   {"clean": clean, "released": released}[variant["preset"]](config)
   sources = {"synthetic": synthetic, "digits": digits, "grid": grid, "utd": utd}
-  {**sources, "arrays": arrays, "media": media, "photos": photos}[
-    variant["data"]
-  ](config)
+  sources |= {"arrays": arrays, "media": media, "photos": photos}
+  if variant["data"] in sources:
+    sources[variant["data"]](config)
+  else:
+    released_features(config, variant["data"], variant["preset"])
   # True: all samples lie in the memory of the devices, and are shuffled there.
   config.data.device_resident = False
   {"small": small, "paper": paper, "tiny": tiny}[variant["size"]](config)
@@ -316,6 +320,11 @@ def photos(config: Any) -> None:
     "image": {"kind": "vector", "specific": 256},
     "text": {"kind": "sequence", "specific": 256},
   }
+
+
+def released_features(config: Any, name: str, preset: str) -> None:
+  """VGGSound-AVEL's official features: docs/releases.md."""
+  releases.release(config, name, preset == "released")
 
 
 def small(config: Any) -> None:

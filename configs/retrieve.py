@@ -4,7 +4,8 @@ python -m unirep.main --config=configs/retrieve.py:data=digits \
   --config.checkpoint=runs/digits --workdir=runs/retrieved
 
 Variants, separated by commas after a colon:
-  data=synthetic|digits|grid|utd|arrays|media
+  data=synthetic|digits|grid|utd|arrays|media|clotho|coco|msvd|
+       flickr_sound|valor
   relevance=pair|class|id     what is right: the same sample, any of its class,
                               any of the same label/id (five captions a photo)
   size=small|tiny             tiny: for tests
@@ -14,10 +15,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from unirep.configs import data as releases
 from unirep.configs.pretrain import parse
 
 CHOICES = {
-  "data": ("synthetic", "digits", "grid", "utd", "arrays", "media"),
+  "data": (
+    *("synthetic", "digits", "grid", "utd", "arrays", "media"),
+    *releases.RETRIEVAL,
+  ),
   "relevance": ("pair", "class", "id"),
   "size": ("small", "tiny"),
 }
@@ -49,7 +54,11 @@ def get_config(arg: str = "") -> ConfigDict:
     "spare_dead": False,  # True never prefers dimensions that are always zero
   }
   sources = {"synthetic": synthetic, "digits": digits, "grid": grid, "utd": utd}
-  {**sources, "arrays": arrays, "media": media}[variant["data"]](config)
+  sources |= {"arrays": arrays, "media": media}
+  if variant["data"] in sources:
+    sources[variant["data"]](config)
+  else:
+    captioned(config, variant["data"])
   {"small": small, "tiny": tiny}[variant["size"]](config)
   return config
 
@@ -114,6 +123,13 @@ def media(config: Any) -> None:
     "source": "media",
     "path": "",  # the work directory of an extraction
   }
+
+
+def captioned(config: Any, name: str) -> None:
+  """Official features of clips and photos, and their captions."""
+  releases.release(config, name, released=False)
+  if name in ("clotho", "coco", "msvd"):  # which have several captions a thing
+    config.relevance = "id"
 
 
 def small(config: Any) -> None:

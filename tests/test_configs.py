@@ -10,17 +10,20 @@ import jax
 import numpy as np
 import pytest
 import recordings
+import releases
 from ml_collections import ConfigDict
 from PIL import Image
 from rich.console import Console
 
-from unirep import build, files, ranges, schema
+from unirep import build, files, schema
 from unirep import workdir as workdir_lib
 from unirep.configs import evaluate, extract, pretrain
 from unirep.data import sources
 from unirep.data.generated.synthetic import SyntheticEvents
 from unirep.errors import InputError
 from unirep.jobs import checks, dispatch, preparation
+from unirep.ranges import jobs as range_jobs
+from unirep.ranges import kinds
 from unirep.train import state as states
 from unirep.train import step
 
@@ -77,6 +80,12 @@ def small_variant(arg, tmp_path):
     config.data.path = str(tmp_path / "mine.npz")
   elif config.data.source == "media":
     config.data.path = str(extracted(tmp_path))
+  elif config.data.source == "avel":
+    config.data.update(releases.avel(tmp_path))
+    if "preset=released" in arg:
+      table = "bert_id\tindex\ttoken\n1996\t1\tthe\n1037\t2\ta\n"
+      (tmp_path / "words.tsv").write_text(table)
+      config.data.word_map = str(tmp_path / "words.tsv")
   elif config.data.source == "grid":
     config.data.path = str(recordings.talker(tmp_path / "talker"))
   elif config.data.source == "utd":
@@ -122,6 +131,8 @@ VARIANTS = [
   ("fcid", "media", "clean"),
   ("fcid", "grid", "clean"),
   ("fcid", "utd", "clean"),
+  ("fcid", "avel", "clean"),
+  ("fcid", "avel", "released"),
   ("dcid", "synthetic", "clean"),
   ("dcid", "synthetic", "released"),
   ("dcid", "grid", "clean"),
@@ -189,18 +200,18 @@ def test_the_schema_knows_each_key_and_no_other():
   def names(section, prefix=""):
     for key, kind in section.items():
       kind = getattr(kind, "kind", kind)
-      if key in (ranges.ANY, ranges.OTHERS) or kind is None:
+      if key in (kinds.ANY, kinds.OTHERS) or kind is None:
         continue
       nested = names(kind, f"{prefix}{key}.") if isinstance(kind, dict) else ()
       yield from nested or [f"{prefix}{key}"]
 
-  assert [*ranges.KEYS] == [*dispatch.JOBS]
-  for job in ranges.KEYS:
+  assert [*range_jobs.KEYS] == [*dispatch.JOBS]
+  for job in range_jobs.KEYS:
     known, there = set(), set()
     for config in variants(importlib.import_module(f"unirep.configs.{job}")):
       settings = build.as_json(config)
       schema.check(settings)
-      known |= {"job", *names(ranges.KEYS[job](settings))}
+      known |= {"job", *names(range_jobs.KEYS[job](settings))}
       there |= {*leaves(config)}
     free = ("encoders.", "extractors.", "shares.")  # as users name them
     here = {key for key in there if not key.startswith(free)}

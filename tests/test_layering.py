@@ -23,6 +23,7 @@ MAY = {  # room -> what it may import besides itself and the leaves
   "data/datasets/grid": {"data", "extract"},  # of raw recordings
   "data/datasets/grid_files": {"data", "extract"},
   "data/datasets/utd": {"data", "extract"},
+  "data/datasets/texts": {"data", "extract"},  # of captions
   "nn": set(),
   "codebook": set(),
   "growth": {"codebook"},

@@ -4,9 +4,9 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from unirep import ranges
 from unirep.errors import InputError
-from unirep.ranges import ANY, OTHERS, Many, Maybe, Number, Section
+from unirep.ranges import jobs, kinds
+from unirep.ranges.kinds import ANY, OTHERS, Many, Maybe, Number, Section
 
 SHOWN = 60  # characters of a value
 DEPTH = 20  # of sections; none of ours has more than three
@@ -24,10 +24,10 @@ def check(settings: Mapping[str, Any], *, recorded: bool = False) -> None:
       missing, or be others.
   """
   job = settings.get("job")
-  if not isinstance(job, str) or job not in ranges.KEYS:
+  if not isinstance(job, str) or job not in jobs.KEYS:
     name = _shown(job) if "job" in settings else "missing"
-    raise InputError(f"job={name}; there are {', '.join(ranges.KEYS)}")
-  known = {"job": str, **ranges.KEYS[job](settings)}
+    raise InputError(f"job={name}; there are {', '.join(jobs.KEYS)}")
+  known = {"job": str, **jobs.KEYS[job](settings)}
   _section("", settings, known, recorded)
 
 
@@ -67,8 +67,8 @@ def _value(key: str, value: Any, kind: Any, recorded: bool) -> None:
     if not _fits(value, kind):
       raise InputError(f"{key}={_shown(value)} must be {_words(kind)}")
   elif isinstance(kind, Many):
-    if not isinstance(value, list | tuple) or len(value) > ranges.MOST:
-      what = f"a tuple of at most {ranges.MOST} values"
+    if not isinstance(value, list | tuple) or len(value) > kinds.MOST:
+      what = f"a tuple of at most {kinds.MOST} values"
       raise InputError(f"{key}={_shown(value)} must be {what}")
     for i, part in enumerate(value):
       _value(f"{key}[{i}]", part, kind.each, recorded)
@@ -98,10 +98,10 @@ def _words(kind: Number) -> str:
 
 
 def _text(key: str, value: str) -> None:
-  if "\0" in value or len(value) > ranges.LONGEST_TEXT:
+  if "\0" in value or len(value) > kinds.LONGEST_TEXT:
     raise InputError(
       f"{key}={_shown(value)} must be text without NUL, of at most "
-      f"{ranges.LONGEST_TEXT} characters"
+      f"{kinds.LONGEST_TEXT} characters"
     )
 
 

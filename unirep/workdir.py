@@ -30,6 +30,7 @@ OURS = (
   *(f"results.{x}" for x in ("json", "md", "png", "pdf")),
   *(f"toc.{x}" for x in ("json", "npz", "png", "pdf")),
   *("samples.png", "model.safetensors", "model.json", "model.pt"),
+  *("problems.csv", "exclude.txt", "check.json"),
 )
 # Leaves that may change when a run goes on: they change no result, or only what
 # is still to come.
@@ -58,6 +59,8 @@ ADDED: dict[str, Any] = {
   **{"media": "", "init_from": "", "wandb": "", "checkpoint_seconds": 0.0},
   "probe.samples": 0,
   **{"allow_changed": False, "data.device_resident": False},
+  **{"data.converted": "", "data.exclude": "", "data.whole": True},
+  "data.limit": 64,
 }
 _HELD: dict[pathlib.Path, IO[str]] = {}  # locks of this process
 

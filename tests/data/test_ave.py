@@ -6,7 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from unirep.data.datasets.ave import Ave
+from unirep.configs import evaluate
+from unirep.data import sources
 from unirep.errors import InputError
 
 ROWS = (  # class, video, start, end, split
@@ -38,7 +39,10 @@ def write(folder, name, shape, rows=5):
 
 
 def ave(split, folder, **options):
-  return Ave(split, features=str(folder), labels=str(folder), **options)
+  data = evaluate.get_config("data=ave").data
+  data.update({"features": str(folder), "labels": str(folder), "whole": False})
+  data.update(options)
+  return sources.source(data, "clips", split)
 
 
 def test_rows_go_with_their_features(folder):

@@ -12,7 +12,7 @@ import pytest
 from recordings import make_fsdd, tone, wav
 from sklearn.linear_model import RidgeClassifier
 
-from unirep.data import arrays, pipeline
+from unirep.data import arrays, pipeline, values
 from unirep.data import sample as sample_lib
 from unirep.data.generated import captions, digits, draws, speech, synthetic
 from unirep.errors import InputError
@@ -803,3 +803,12 @@ def test_split_is_seeded_and_disjoint():
       arrays.split(source, holdout, 0)
   with pytest.raises(InputError, match="2 samples"):
     arrays.split(arrays.Arrays({"a": np.ones((1, 1))}), 0.5, 0)
+
+
+def test_halves_are_widened_exactly():
+  every = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(2, -1)
+  found, wanted = values.float32(every), every.astype(np.float32)
+  np.testing.assert_array_equal(found.view("u4"), wanted.view("u4"))
+  np.testing.assert_array_equal(values.float32(every[:, ::3]), wanted[:, ::3])
+  swapped = every.astype(">f2")
+  np.testing.assert_array_equal(values.float32(swapped), wanted)

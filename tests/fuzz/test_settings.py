@@ -22,10 +22,11 @@ from absl import app
 from absl.testing import flagsaver
 from ml_collections import ConfigDict
 
-from unirep import build, errors, experiment, flags, ranges, schema
+from unirep import build, errors, experiment, flags, schema
 from unirep import command as cli
 from unirep.errors import InputError
 from unirep.jobs import checks, preparation
+from unirep.ranges import jobs
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 SECONDS = 30  # for one case, on a machine that does other things as well
@@ -93,7 +94,7 @@ def places(config, prefix=()):
 def mutated(number):
   """A configuration of which one thing is wrong, and what."""
   draw = random.Random(number)
-  job = draw.choice(["pretrain", "pretrain", *ranges.KEYS])
+  job = draw.choice(["pretrain", "pretrain", *jobs.KEYS])
   module = importlib.import_module(f"unirep.configs.{job}")
   variant = draw.choice(VARIANTS[job])
   if "size" in getattr(module, "CHOICES", {}):
@@ -173,7 +174,7 @@ def spoken(argv):
 
 def argv_case(number, folder):
   draw = random.Random(number)
-  job = draw.choice([*ranges.KEYS])
+  job = draw.choice([*jobs.KEYS])
   module = importlib.import_module(f"unirep.configs.{job}")
   keys = [".".join(x) for x in places(module.get_config())]
   key, value = draw.choice(keys), draw.choice(VALUES)

@@ -240,7 +240,7 @@ def test_weights_that_are_there_twice():
   with zipfile.ZipFile(buffer, "w") as archive:
     for _ in range(2):
       archive.writestr("archive/data.pkl", b"\x80\x02}.")
-  refused(lambda: states.parse("w", buffer.getvalue()), "is there twice")
+  refused(lambda: states.parse("w", buffer.getvalue()), "twice")
 
 
 def sparse(file):

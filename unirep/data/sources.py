@@ -21,10 +21,12 @@ class Uses(NamedTuple):
     pretraining: (options, modalities) -> training and held-out samples,
       or None where there is no such use.
     downstream: (options, kind, split) -> samples, or None likewise.
+    kinds: of data that it has; clips stand for events that it lacks.
   """
 
   pretraining: Callable[..., tuple[Source, Source]] | None
   downstream: Callable[..., Source] | None
+  kinds: tuple[str, ...] = ("clips",)
 
 
 def pair(
@@ -85,6 +87,15 @@ def check(data: Mapping[str, Any], kinds: Iterable[str]) -> None:
           f"data.{name}: {what}; name a file or folder of features"
         )
   source(data, "clips", "train")
+  if data["source"] in RELEASED:  # whose files are many, and looked for
+    for kind in sorted({"clips", *kinds} & {*SOURCES[data["source"]].kinds}):
+      for split in ("train", "validation", "test"):
+        source(data, kind, split)
+
+
+def kinds(name: str) -> tuple[str, ...]:
+  """The kinds of data that a source has; see this module."""
+  return pick(SOURCES, "data.source", name).kinds
 
 
 def _use(name, use):
@@ -154,13 +165,6 @@ def _digits(kind, *, other_speaker="", **options):
   return (DigitEvents if kind == "events" else Digits)(**options)
 
 
-def _ave(options, kind, split):
-  del kind
-  from unirep.data.datasets.ave import Ave
-
-  return Ave(split, **options)
-
-
 def _arrays_pair(options, modalities):
   if not options["path"]:
     raise InputError("data.path is empty; name a file or folder of features")
@@ -213,6 +217,25 @@ def _utd(split, **options):
   return Utd(split, **options)
 
 
+def _release(name, *kinds, pretraining=False):
+  """One of the official releases."""
+
+  def pair(options, modalities):
+    del modalities
+    from unirep.data.datasets import releases
+
+    return releases.pair(name, options)
+
+  def downstream(options, kind, split):
+    from unirep.data.datasets import releases
+
+    return releases.source(name, options, kind, split)
+
+  if pretraining:
+    return Uses(pair, None)
+  return Uses(None, downstream, ("clips", *kinds))
+
+
 def _opened(path, missing, modalities=None):
   """The source of a path: a Python file makes one, others are features."""
   if scripts.find(path):
@@ -222,10 +245,22 @@ def _opened(path, missing, modalities=None):
 
 SOURCES = {
   "synthetic": _generated(_synthetic),
-  "digits": _generated(_digits),
-  "ave": Uses(None, _ave),
-  "arrays": Uses(_arrays_pair, _arrays),
+  "digits": _generated(_digits)._replace(kinds=("clips", "events", "other")),
+  "arrays": Uses(_arrays_pair, _arrays, ("clips", "other")),
   "grid": _recorded(_grid),
   "utd": _recorded(_utd),
   "media": Uses(_media_pair, _media),
 }
+RELEASED = {
+  "avel": _release("avel", pretraining=True),
+  "ave": _release("ave"),
+  "avvp": _release("avvp"),
+  "ave_avvp": _release("ave_avvp", "events"),
+  "ucf_vgg": _release("ucf_vgg", "other"),
+  "clotho": _release("clotho"),
+  "coco": _release("coco"),
+  "msvd": _release("msvd"),
+  "flickr_sound": _release("flickr_sound"),
+  "valor": _release("valor"),
+}
+SOURCES |= RELEASED

@@ -17,6 +17,8 @@ Values = np.ndarray | Column
 HUGE = 1e6  # above it features are not what networks are made for
 
 _log = logging.getLogger(__name__)
+# All values of float16, which NumPy converts one by one.
+_WIDE = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
 def feature(name: str, value: Values) -> Values:
@@ -92,6 +94,8 @@ def check_finite(name: str, x: np.ndarray, first: int, where: str = "") -> None:
 
 def float32(x: np.ndarray) -> np.ndarray:
   """As float32; what is too large becomes infinity."""
+  if x.dtype == np.float16 and x.ndim:
+    return np.take(_WIDE, x.view(np.uint16))
   with np.errstate(over="ignore"):  # a later check finds infinity
     return x.astype(np.float32, copy=False)
 

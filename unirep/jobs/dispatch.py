@@ -13,6 +13,7 @@ from unirep.build import Config
 from unirep.errors import InputError
 from unirep.jobs import (
   convert,
+  data,
   evaluate,
   extract,
   generate,
@@ -32,6 +33,7 @@ JOBS = {
   "tokenize": tokenize.run,
   "extract": extract.run,
   "convert": convert.run,
+  "data": data.run,
 }
 TOGETHER = ("pretrain", "tokenize")  # jobs of several processes
 

@@ -106,8 +106,9 @@ def check(config: Config) -> None:
   if not config.checkpoint:
     raise InputError("checkpoint is empty; name the work directory of a run")
   for name in config.tasks:
-    second = len({*pick(TASKS, "tasks", name).kinds}) > 1
-    if second and config.data.source in ("synthetic", "ave", "media"):
+    kinds = {*pick(TASKS, "tasks", name).kinds}
+    has = sources.kinds(config.data.source)
+    if len(kinds) > 1 and ("other" in kinds - {*has} or len(has) == 1):
       raise InputError(
         f"tasks: {name} needs a second data set; {config.data.source} is one"
       )
@@ -219,7 +220,7 @@ def _ranking(config, code_KxD, live_K):
 
 def _encode(config, tokenizer, workdir, console, kind, split) -> Codes:
   """Codes of one split, from the work directory if they are there."""
-  if kind == "events" and config.data.source != "digits":
+  if kind not in sources.kinds(config.data.source):
     kind = "clips"  # whose segments have labels as well
   train = split == "train"
   passes = config.probe.passes if train else 1

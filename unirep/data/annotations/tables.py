@@ -18,6 +18,7 @@ from unirep.errors import InputError
 from unirep.reading import doors
 
 TIME = 10  # seconds that every clip of AVE and AVVP lasts
+LARGEST = 2**28  # bytes of a table, or of labels
 Path = str | os.PathLike[str]
 
 _log = logging.getLogger(__name__)

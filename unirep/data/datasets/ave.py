@@ -5,89 +5,81 @@ which may be redistributed here.
 """
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from unirep.data import hdf5
 from unirep.data.annotations import per_second
-from unirep.data.sample import Sample
-from unirep.errors import InputError
-from unirep.reading import doors
+from unirep.data.annotations.per_second import Events
+from unirep.data.datasets.clips import Clips, Stored
+from unirep.data.release import lists
+from unirep.data.release.stores import Rows
 
-FEATURES = {"video": "visual_feature.h5", "audio": "audio_feature.h5"}
+FEATURES = {"video": ("visual_feature.h5", 4), "audio": ("audio_feature.h5", 2)}
 KEY = "avadataset"
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
+PARTS = tuple(SPLITS)
 
 
-class Ave:
-  """One split of AVE, read from disk sample by sample.
+def read(options: Mapping[str, Any], part: str) -> Clips:
+  """One split of AVE.
 
   Samples hold video (10, 7, 7, 512) and audio (10, 128), no lengths, and
     labels: class (), the event; events/video and events/audio (10, 29), 1 for
       what is on in a second, background last.
 
   Args:
-    split: "train", "validation" or "test".
-    features: folder of `visual_feature.h5` and `audio_feature.h5`.
-    labels: folder of `Annotations.txt` and the three `*_order.h5`.
-    spare_shared: leaves videos out of the train split that are also in another
-      split, under another label.
+    options: `features`, a folder of `visual_feature.h5` and
+      `audio_feature.h5`; `labels`, one of `Annotations.txt` and the three
+      `*_order.h5`; `spare_shared` leaves videos out of the train split that
+      are also in another split, under another label.
+    part: "train", "validation" or "test".
 
   Raises:
     InputError: for a missing or broken file, or features that are not one row
       an annotation.
   """
+  folder = pathlib.Path(options["labels"])
+  path = folder / "Annotations.txt"
+  events = per_second.ave(path, folder)
+  lists.check_rows(path, len(events.ids_N), options["whole"])
+  return of_split(options, events, events, part, path)
 
-  def __init__(
-    self,
-    split: str,
-    *,
-    features: str,
-    labels: str,
-    spare_shared: bool = True,
-  ):
-    folder = pathlib.Path(labels)
-    events = per_second.ave(folder / "Annotations.txt", folder)
-    mine = events.split_N == SPLITS[split]
-    if split == "train" and spare_shared:
-      shared = per_second.shared_ids(events.ids_N, events.split_N)
-      mine &= ~np.isin(events.ids_N, shared)
-    self._row_N = events.index_N[mine]
-    self._label_NxTxC = events.label_NxTxC[mine]
-    self._paths = {m: pathlib.Path(features) / f for m, f in FEATURES.items()}
-    self._open: dict[str, Any] = {}
-    for m, path in self._paths.items():
-      size = len(self._array(m))
-      if size != len(events.ids_N):
-        raise InputError(
-          f"{path}: {size} clips, but {len(events.ids_N)} annotations"
-        )
 
-  def __len__(self) -> int:
-    return len(self._row_N)
+def of_split(
+  options: Mapping[str, Any],
+  events: Events,
+  whole: Events,
+  part: str,
+  path: pathlib.Path,
+) -> Clips:
+  """The clips of a split of AVE, or of some of AVE.
 
-  def __getitem__(self, index: int, /) -> Sample:
-    index = range(len(self))[index]
-    row, label_TxC = int(self._row_N[index]), self._label_NxTxC[index]
-    features = {}
-    for m, path in self._paths.items():
-      with doors.reading(path):
-        features[m] = self._array(m)[row].astype(np.float32)
-    return {
-      "features": features,
-      "lengths": {},
-      "labels": {
-        "class": np.array(label_TxC[:, :-1].sum(0).argmax(), np.int32),
-        "events/video": label_TxC,
-        "events/audio": label_TxC,
-      },
-    }
-
-  def __getstate__(self):
-    return self.__dict__ | {"_open": {}}  # a file handle can't be pickled
-
-  def _array(self, m: str):
-    if m not in self._open:
-      self._open[m] = hdf5.dataset(self._paths[m], KEY)
-    return self._open[m]
+  Args:
+    options: as of `read`.
+    events: those of which the split is taken.
+    whole: all of AVE, a row of the feature files each.
+    part: "train", "validation" or "test".
+    path: of the annotations.
+  """
+  mine_N = events.split_N == SPLITS[part]
+  if part == "train" and options["spare_shared"]:
+    shared = per_second.shared_ids(whole.ids_N, whole.split_N)
+    mine_N &= ~np.isin(events.ids_N, shared)
+  label_NxTxC, row_N = events.label_NxTxC[mine_N], events.index_N[mine_N]
+  stored = {
+    m: Stored(
+      Rows(
+        pathlib.Path(options["features"], file), KEY, len(whole.ids_N), axes
+      ),
+      row_N,
+    )
+    for m, (file, axes) in FEATURES.items()
+  }
+  labels = {
+    "class": label_NxTxC[..., :-1].sum(1).argmax(-1).astype(np.int32),
+    "events/video": label_NxTxC,
+    "events/audio": label_NxTxC,
+  }
+  return Clips(events.ids_N[mine_N], stored, labels, lists=[path])

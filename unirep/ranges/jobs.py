@@ -1,94 +1,37 @@
-"""What keys a configuration has, and what their values may be.
-
-A section is a mapping of its keys; `ANY` stands for keys that users name, and
-`OTHERS` for what a registry may have been given beside what is here.
-"""
+"""Keys of jobs."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from unirep.ranges.data import LEARNED, LOOKED_AT, OFFICIAL
+from unirep.ranges.kinds import (
+  ANY,
+  BATCH,
+  CODES,
+  COUNT,
+  COUNTS,
+  FEW,
+  LAYERS,
+  NAMES,
+  NATURAL,
+  OTHERS,
+  PART,
+  POSITIVE,
+  RATE,
+  SECONDS,
+  SEED,
+  SHARE,
+  SIZE,
+  UPPER,
+  WEIGHT,
+  WIDTH,
+  WORKERS,
+  Many,
+  Maybe,
+  Number,
+  Section,
+)
 
-class Number(NamedTuple):
-  """A finite number from `low` to `high`.
-
-  Attributes:
-    low: the least.
-    high: the largest.
-    whole: no fraction, and no float.
-    above: without `low` itself.
-    below: without `high` itself.
-  """
-
-  low: float
-  high: float
-  whole: bool = False
-  above: bool = False
-  below: bool = False
-
-
-class Many(NamedTuple):
-  """A tuple of values of one kind."""
-
-  each: Any
-
-
-class Maybe(NamedTuple):
-  """A key that may be missing."""
-
-  kind: Any
-
-
-ANY, OTHERS = "*", "**"
-LONGEST_TEXT = 4096  # characters, as of a path
-MOST = 10_000  # values in a tuple
-Section = Mapping[str, Any]
-
-INT = 2**31 - 1
-COUNT, NATURAL = Number(1, INT, whole=True), Number(0, INT, whole=True)
-SEED = Number(0, 2**32 - 1, whole=True)
-WIDTH, LAYERS = Number(1, 2**16, whole=True), Number(1, 1000, whole=True)
-FEW, CODES = Number(1, 10_000, whole=True), Number(1, 2**22, whole=True)
-BATCH, WORKERS = Number(1, 2**20, whole=True), Number(0, 1000, whole=True)
-SHARE, PART = Number(0, 1), Number(0, 1, below=True)
-INSIDE, UPPER = Number(0, 1, above=True, below=True), Number(0, 1, above=True)
-POSITIVE, SIZE = Number(0, 1e9, above=True), Number(0, 1e9)
-RATE, WEIGHT = Number(0, 1e4, above=True), Number(0, 1e6)
-SECONDS = Number(0, 1e6, above=True)  # what systems can wait
-NAMES, COUNTS = Many(str), Many(COUNT)
-
-SYNTHETIC = {
-  "classes": FEW,
-  "variation": Number(0, 1000),
-  "nuisance": Number(0, 1000),
-  "private": Number(0, 10_000, whole=True),
-}
-TWO = {"train_size": COUNT, "test_size": COUNT}
-THREE = {**TWO, "validation_size": NATURAL}
-ALIKE = {"missing": bool, "resample": str, "steps": Number(0, 2**16, True)}
-HELD_OUT = {"path": str, "holdout": INSIDE, "holdout_seed": SEED}
-LEARNED = {  # data.source -> keys, of what is learned from
-  "synthetic": {**TWO, **SYNTHETIC},
-  "digits": {**TWO, "fsdd": str, "speaker_out": str},
-  "grid": {
-    **{"path": str, "train_size": COUNT, "aligned": bool},
-    "moved": Number(0, 1000, whole=True),
-  },
-  "utd": {"path": str, "train_size": COUNT, "moved": Number(0, 0.5)},
-  "arrays": {**ALIKE, **HELD_OUT},
-  "media": HELD_OUT,
-}
-LOOKED_AT = {  # the same of what is downstream
-  "synthetic": {**THREE, **SYNTHETIC},
-  "digits": {**THREE, "fsdd": str, "other_speaker": Maybe(str)},
-  "grid": {"path": str, "aligned": bool},
-  "utd": {"path": str},
-  "ave": {"features": str, "labels": str, "spare_shared": bool},
-  "arrays": {
-    **{"train": str, "validation": str, "test": str, "other": Maybe(str)},
-    **ALIKE,
-  },
-  "media": {"path": str},
-}
 RULES = {  # codes.rule -> keys
   "shared": {
     **{"decay": SHARE, "agreed": SHARE, "until": SHARE},
@@ -240,6 +183,13 @@ def _convert(settings: Section) -> Section:
   return {"to": str, "path": Maybe(str), "checkpoint": Maybe(str)}
 
 
+def _data(settings: Section) -> Section:
+  return {
+    **{"do": str, "against": NAMES, "open": bool, "shard": COUNT},
+    "data": _chosen(settings.get("data"), "source", OFFICIAL),
+  }
+
+
 def _tokenize(settings: Section) -> Section:
   del settings
   return {
@@ -266,5 +216,6 @@ KEYS = {  # job -> (settings -> its keys)
   "toc": _toc,
   "tokenize": _tokenize,
   "convert": _convert,
+  "data": _data,
   "extract": _extract,
 }

@@ -1,0 +1,1 @@
+"""TFDS builders of official releases, a package each; no TensorFlow."""

@@ -1,0 +1,1 @@
+"""AVE: clips of one event."""

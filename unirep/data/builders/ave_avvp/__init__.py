@@ -1,0 +1,1 @@
+"""AVE: clips of the classes that AVVP has as well."""

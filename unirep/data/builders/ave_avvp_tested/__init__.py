@@ -1,0 +1,1 @@
+"""AVVP: videos of the classes that AVE has as well."""

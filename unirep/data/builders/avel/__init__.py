@@ -1,0 +1,1 @@
+"""VGGSound-AVEL: video, sound and the prompt of a class."""

@@ -1,0 +1,1 @@
+"""AVVP (LLP): what is seen and heard in each second."""

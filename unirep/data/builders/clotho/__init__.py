@@ -1,0 +1,1 @@
+"""Clotho: sounds of five captions."""

@@ -1,0 +1,1 @@
+"""MSCOCO: photos and their captions."""

@@ -1,0 +1,1 @@
+"""FlickrSound: videos and their sound."""

@@ -1,0 +1,1 @@
+"""MSVD: videos and their captions."""

@@ -1,0 +1,1 @@
+"""VALOR-32K: videos, their sound and a caption."""

@@ -1,0 +1,187 @@
+"""A converted release: TFDS's files of ArrayRecord, without TensorFlow.
+
+What lies beside them: `ids.json`, the id of each clip by part, and
+`meaning.json`, the options that decide what a sample is.
+"""
+
+import json
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from unirep.data import values
+from unirep.data.annotations.tables import LARGEST
+from unirep.data.release.shards import FEATURES, INFO, TEMPLATE
+from unirep.data.sample import PRESENT, Sample
+from unirep.errors import InputError
+
+IDS, MEANING = "ids.json", "meaning.json"
+_WHERE = "tensorflow_datasets.core.features"
+_KINDS = {
+  f"{_WHERE}.features_dict.FeaturesDict",
+  f"{_WHERE}.tensor_feature.Tensor",
+  f"{_WHERE}.text_feature.Text",
+}
+VERSION = "1.0.0"  # of what is stored: another one where features change
+
+
+class Converted:
+  """A part of what `configs/data.py:convert` wrote.
+
+  Args:
+    path: the work directory of a conversion, or the folder in it.
+    name: of the release.
+    part: of its parts.
+    meaning: the options that decide what a sample is.
+    exclude: ids to leave out.
+
+  Raises:
+    InputError: if there is none, another version, or one of other options.
+  """
+
+  def __init__(
+    self,
+    path: str,
+    name: str,
+    part: str,
+    meaning: Mapping[str, Any],
+    exclude: Sequence[str] = (),
+  ):
+    folder = pathlib.Path(path)
+    if not (folder / INFO).is_file():
+      folder = folder / name / VERSION
+    if not (folder / INFO).is_file():
+      raise InputError(
+        f"data.converted={path} has no {name}/{VERSION}/{INFO}; write it with"
+        " configs/data.py:convert"
+      )
+    theirs = json_of(folder / MEANING)
+    for key in {*meaning} | {*theirs}:
+      if theirs.get(key) != plain(meaning.get(key)):
+        raise InputError(
+          f"{folder} was converted with data.{key}={theirs.get(key)!r}, not"
+          f" {meaning.get(key)!r}; convert again, or give what it was"
+        )
+    ids = json_of(folder / IDS).get(part, [])
+    if not isinstance(ids, list) or not all(isinstance(x, str) for x in ids):
+      raise InputError(f"{folder / IDS}: {part} is no list of ids")
+    _check_written(folder, part, len(ids))
+    self._folder, self._part = folder, part
+    self._row_N = np.arange(len(ids))
+    if exclude:
+      self._row_N = np.flatnonzero(~np.isin(np.array(ids), exclude))
+    self._source: Any = None
+
+  def __len__(self) -> int:
+    return len(self._row_N)
+
+  def __getitem__(self, index: int, /) -> Sample:
+    row = int(self._row_N[range(len(self))[index]])
+    try:
+      found = self._opened()[row]
+    except Exception as error:  # ArrayRecord has types of its own
+      line = " ".join(str(error).split())[:200]
+      raise InputError(
+        f"{self._folder}: cannot read clip {row} of {self._part} ({line});"
+        " convert again"
+      ) from error
+    item: Any = {
+      "features": {m: values.float32(x) for m, x in found["features"].items()},
+      "lengths": {m: np.int32(x) for m, x in found.get("lengths", {}).items()},
+      "labels": {
+        name.replace("__", "/"): _integers(x)
+        for name, x in found["labels"].items()
+      },
+    }
+    if PRESENT in found:
+      item[PRESENT] = {m: np.bool_(x) for m, x in found[PRESENT].items()}
+    return item
+
+  def files(self) -> list[str]:
+    """Its files, see `data.identity`."""
+    return [str(x) for x in sorted(self._folder.glob(f"*-{self._part}.*"))]
+
+  def __getstate__(self):
+    return self.__dict__ | {"_source": None}
+
+  def _opened(self) -> Any:
+    if self._source is None:
+      import tensorflow_datasets as tfds
+
+      try:
+        builder: Any = tfds.builder_from_directory(self._folder)
+        self._source = builder.as_data_source(split=self._part)
+      except Exception as error:  # of files that are missing or broken
+        line = " ".join(str(error).split())[:200]
+        raise InputError(
+          f"{self._folder}: cannot open {self._part} ({line}); convert again"
+        ) from error
+    return self._source
+
+
+def _check_written(folder: pathlib.Path, part: str, size: int) -> None:
+  """Refuses what conversion does not write, before TFDS believes it.
+
+  It would import what `features.json` names, and read files anywhere.
+  """
+  info, known = json_of(folder / INFO), json_of(folder / FEATURES)
+  if "type" in known:  # as TFDS wrote it long ago
+    raise InputError(f"{folder / FEATURES} is of another make; convert again")
+  for kind in _kinds(known):
+    if kind not in _KINDS:
+      raise InputError(f"{folder / FEATURES} names {kind[:80]!r}, not allowed")
+  try:
+    splits = {x["name"]: x for x in info["splits"]}
+    lengths = [int(x) for x in splits[part]["shardLengths"]] if size else []
+    fine = {x["filepathTemplate"] for x in splits.values()} == {TEMPLATE}
+  except (KeyError, TypeError, ValueError) as error:
+    raise InputError(
+      f"{folder / INFO} lacks {part!r}; convert again"
+    ) from error
+  if not fine or sum(lengths) != size:
+    raise InputError(
+      f"{folder / INFO}: {part} has {sum(lengths)} clips, but {IDS} has {size}"
+    )
+
+
+def _kinds(value: Any) -> Iterator[Any]:
+  """The classes that a description of features names."""
+  if isinstance(value, Mapping):
+    for key, x in value.items():
+      if key in ("pythonClassName", "python_class_name"):
+        yield str(x)
+      yield from _kinds(x)
+  elif isinstance(value, list):
+    for x in value:
+      yield from _kinds(x)
+
+
+def _integers(x: Any) -> np.ndarray:
+  """As they were: TFDS gives single ones in 64 bits."""
+  x = np.asarray(x)
+  return x.astype(np.int32) if x.dtype == np.int64 else x
+
+
+def json_of(path: pathlib.Path) -> dict[str, Any]:
+  """A JSON file with a dict in it.
+
+  Raises:
+    InputError: for anything else.
+  """
+  try:
+    if path.stat().st_size > LARGEST:
+      raise ValueError(f"it has more than {LARGEST} bytes")
+    found = json.loads(path.read_text())
+  except (OSError, ValueError, RecursionError) as error:
+    line = " ".join(str(error).split())[:200]
+    raise InputError(f"{path}: cannot read it ({line})") from error
+  if not isinstance(found, dict):
+    raise InputError(f"{path} is not a dict")
+  return found
+
+
+def plain(value: Any) -> Any:
+  """As JSON gives it back."""
+  return list(value) if isinstance(value, tuple) else value

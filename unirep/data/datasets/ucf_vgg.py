@@ -1,0 +1,58 @@
+"""UCF101 <-> VGGSound: what is seen in one set, and heard in another."""
+
+import pathlib
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from unirep.data.annotations import clips as labels
+from unirep.data.datasets import avel
+from unirep.data.datasets.clips import Clips, Stored
+from unirep.data.release import lists
+
+SIDES = {"ucf": "ucf2vggsound.csv", "vgg": "vggsound2ucf.csv"}
+SPLITS = ("train", "validation", "test")
+PARTS = tuple(f"{side}_{split}" for side in SIDES for split in SPLITS)
+CLASSES = "UCF101sameVGGSound.txt", "VGGSoundsameUCF101.txt"
+
+
+def read(options: Mapping[str, Any], part: str) -> Clips:
+  """The clips of a split of one side, with the label "class".
+
+  UCF101 has no splits there: the group that a clip is of (the person, say)
+  decides, so that groups do not mix. Of UCF101 video is there, of VGGSound
+  audio.
+
+  Args:
+    options: `labels`, a folder of the lists; `features_ucf`, one of video/zip,
+      and `features_vgg`, one of audio/zip.
+    part: of `PARTS`.
+
+  Raises:
+    InputError: for a missing, broken or short list.
+  """
+  side, split = part.split("_")
+  folder = pathlib.Path(options["labels"])
+  path = folder / SIDES[side]
+  found = labels.ucf_vgg(path, *(folder / name for name in CLASSES))
+  lists.check_rows(path, len(found.ids_N), options["whole"])
+  if side == "ucf":
+    store = "video", avel.video(options["features_ucf"], options, fill=True)
+    split_N = np.array([_split(x) for x in found.ids_N.tolist()])
+  else:
+    store = "audio", avel.audio(options["features_vgg"], options)
+    split_N = np.where(found.split_N == "val", "validation", found.split_N)
+  mine = split_N == split
+  stored = {store[0]: Stored(store[1], found.ids_N[mine])}
+  return Clips(
+    found.ids_N[mine], stored, {"class": found.label_N[mine]}, lists=[path]
+  )
+
+
+def _split(name: str) -> str:
+  """Of `v_CLASS_gNN_cNN`: groups, so that one person is in one split."""
+  group = name.rpartition("_c")[0] or name
+  share = zlib.crc32(group.encode()) % 5
+  return "test" if share == 0 else "validation" if share == 1 else "train"

@@ -1,0 +1,1 @@
+"""The bytes of official feature releases: archives, pickles, lists."""

@@ -1,0 +1,152 @@
+"""Where the features of clips lie: a zip a clip, or the rows of an HDF5 file.
+
+Shapes: T time.
+"""
+
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from unirep.data import formats, values
+from unirep.data.release import archives
+from unirep.errors import InputError
+
+LARGEST = 2**26  # bytes of a row of HDF5
+
+
+class Zips:
+  """A folder of `ID.zip`.
+
+  Args:
+    folder: of the archives.
+    axes: of an array, time first; an array without time is one step.
+    steps: T that every clip gets; 0: as it is.
+    fill: whether a shorter clip repeats its last step up to T, and a longer
+      one is cut, as the authors do with audio. Otherwise it is refused.
+    limit: bytes of an archive and of what is in it.
+  """
+
+  def __init__(
+    self, folder: pathlib.Path, axes: int, steps: int, fill: bool, limit: int
+  ):
+    self.folder, self._axes, self._steps = folder, axes, steps
+    self._fill, self._limit = fill, limit
+    self._shape: tuple[int, ...] | None = None
+
+  def path(self, name: str) -> pathlib.Path:
+    """The file of a clip.
+
+    Raises:
+      InputError: for a name that would lead elsewhere.
+    """
+    if not name or name.startswith(".") or {*name} & {"/", "\\", "\0"}:
+      raise InputError(f"{self.folder}: {name[:80]!r} is no name of a clip")
+    return self.folder / f"{name}.zip"
+
+  def missing(self, names: Iterable[str]) -> list[str]:
+    """Those of the clips that are not there.
+
+    Raises:
+      InputError: if there is no such folder.
+    """
+    try:
+      there = {*os.listdir(self.folder)}
+    except OSError as error:
+      raise InputError(f"{self.folder}: {error.strerror}") from error
+    return [x for x in dict.fromkeys(names) if self.path(x).name not in there]
+
+  def read(self, name: str) -> np.ndarray:
+    """A clip's features, finite float32 (T, ...).
+
+    Raises:
+      InputError: for a clip that is missing, broken or of another shape.
+    """
+    path = self.path(name)
+    x = archives.array(path, self._limit)
+    if x.ndim == self._axes - 1:
+      x = x[None]
+    if x.ndim != self._axes or 0 in x.shape:
+      raise InputError(f"{path}: its shape is {x.shape}, of {self._axes} axes")
+    if self._steps and len(x) != self._steps:
+      if not self._fill:
+        raise InputError(
+          f"{path}: it has {len(x)} steps instead of {self._steps}"
+        )
+      x = x[np.minimum(np.arange(self._steps), len(x) - 1)]
+    same = x.shape[0 if self._steps else 1 :]
+    self._shape = self._shape or same
+    if same != self._shape:
+      raise InputError(f"{path}: its shape ends in {same}, not {self._shape}")
+    x = values.float32(np.ascontiguousarray(x))
+    if not np.isfinite(x).all():
+      raise InputError(f"{path}: it holds NaN or infinity; leave it out")
+    return x
+
+  def files(self) -> list[str]:
+    """None: too many to look at each time, samples stand for them."""
+    return []
+
+
+class Rows:
+  """The rows of one dataset of an HDF5 file.
+
+  Args:
+    path: the file.
+    key: the name of the dataset.
+    size: rows that it must have.
+    axes: of a row, time first.
+
+  Raises:
+    InputError: if it is missing, broken, or of another size.
+  """
+
+  def __init__(self, path: pathlib.Path, key: str, size: int, axes: int):
+    if not path.exists():
+      raise InputError(f"{path}: no such file")
+    found: Any = formats.read(path)
+    if key not in found:
+      raise InputError(f"{path}: no {key!r}; it has {', '.join(found)}")
+    self._column = found[key]
+    if len(self._column) != size:
+      raise InputError(
+        f"{path}: {len(self._column)} clips, but {size} annotations"
+      )
+    kind = self._column.dtype.kind
+    if self._column.ndim != axes + 1 or kind not in "fiub":
+      raise InputError(
+        f"{path}: {key!r} is {self._column.dtype} {self._column.shape}; a clip"
+        f" has {axes} axes of numbers"
+      )
+    if self._column.nbytes // max(1, size) > LARGEST:
+      raise InputError(
+        f"{path}: a clip of {self._column.shape[1:]} is too large"
+      )
+    self._path = path
+
+  def path(self, row: int) -> pathlib.Path:
+    """The file."""
+    del row
+    return self._path
+
+  def missing(self, rows: Sequence[int]) -> list[int]:
+    """None: it has all rows."""
+    del rows
+    return []
+
+  def read(self, row: int) -> np.ndarray:
+    """A clip's features, finite float32 (T, ...).
+
+    Raises:
+      InputError: for a row that can't be read, or is not finite.
+    """
+    x = values.float32(self._column[int(row)])
+    if not np.isfinite(x).all():
+      raise InputError(f"{self._path}, row {row}: it holds NaN or infinity")
+    return x
+
+  def files(self) -> list[str]:
+    """The file, see `data.identity`."""
+    return [str(self._path)]

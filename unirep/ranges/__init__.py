@@ -1,0 +1,1 @@
+"""What keys a configuration has, and what their values may be."""
