@@ -22,7 +22,7 @@ from absl import app
 from absl.testing import flagsaver
 from ml_collections import ConfigDict
 
-from unirep import build, errors, experiment, flags, schema
+from unirep import build, experiment, flags, schema
 from unirep import command as cli
 from unirep.errors import InputError
 from unirep.jobs import checks, preparation
@@ -130,7 +130,7 @@ def attempt(config, whole):
       checks.check_pretrain(config)
       build.training(config)
   except InputError as error:
-    oneline.check(errors.line(error))
+    oneline.check(error)
     return False
   return True
 
