@@ -48,6 +48,8 @@ LIKELY = {  # of a leaf's type: many are right, alone or not
   tuple: ((), ("audio", "video"), ("text", "audio", "video"), (1, 2), (0, 1)),
 }
 VARIANTS = {
+  "data": ("data=avel", "data=ave", "convert,data=avvp", "data=clotho"),
+  "convert": ("import", "official"),
   "pretrain": ("", "preset=released", "method=dcid", "data=arrays"),
   "evaluate": ("", "data=digits", "data=arrays"),
   "retrieve": ("", "data=media"),
