@@ -19,7 +19,8 @@ from ml_collections import ConfigDict
 VARIANTS = ("import", "safetensors", "official")
 
 
-def get_config(arg: str = "import") -> ConfigDict:
+def get_config(arg: str = "") -> ConfigDict:
+  arg = arg or VARIANTS[0]
   if arg not in VARIANTS:
     raise ValueError(
       f"unknown variant {arg!r}; known are {', '.join(VARIANTS)}"

@@ -28,6 +28,9 @@ CHOICES = {
 }
 
 
+SEVERAL = ("clotho", "coco", "msvd")  # captions a sound, photo or video
+
+
 def get_config(arg: str = "") -> ConfigDict:
   variant = parse(arg, CHOICES)
   config: Any = ConfigDict()  # its type stubs know no leaves
@@ -58,7 +61,9 @@ def get_config(arg: str = "") -> ConfigDict:
   if variant["data"] in sources:
     sources[variant["data"]](config)
   else:
-    captioned(config, variant["data"])
+    releases.release(config, variant["data"], released=False)
+    if "relevance=" not in arg and variant["data"] in SEVERAL:
+      config.relevance = "id"
   {"small": small, "tiny": tiny}[variant["size"]](config)
   return config
 
@@ -123,13 +128,6 @@ def media(config: Any) -> None:
     "source": "media",
     "path": "",  # the work directory of an extraction
   }
-
-
-def captioned(config: Any, name: str) -> None:
-  """Official features of clips and photos, and their captions."""
-  releases.release(config, name, released=False)
-  if name in ("clotho", "coco", "msvd"):  # which have several captions a thing
-    config.relevance = "id"
 
 
 def small(config: Any) -> None:

@@ -190,6 +190,9 @@ def test_a_step_is_built_and_no_key_unread(
 
 def variants(module):
   """Every configuration that a packaged file gives."""
+  yield from map(module.get_config, getattr(module, "VARIANTS", ()))
+  for name in getattr(module, "SETS", ()):
+    yield module.get_config(f"data={name}")
   choices = getattr(module, "CHOICES", {})
   for values in itertools.product(*choices.values()):
     pairs = zip(choices, values, strict=True)

@@ -310,7 +310,7 @@ def test_an_evaluation_takes_each_split_for_what_it_is(tmp_path):
   asked = []
 
   class Model:
-    settings, codebook = {}, np.ones((4, 2))
+    digest, codebook = "one", np.ones((4, 2))
 
     def codes(self, source, *, dropout=None, passes=1, first=0):
       (number,) = source[0]["features"]["a"]
@@ -335,7 +335,7 @@ def test_probes_see_no_more_samples_than_they_may(tmp_path, monkeypatch):
     return Codes({}, {}, {"class": np.zeros(1)})
 
   monkeypatch.setattr(evaluation.encoding, "encoded", encoded)
-  tokenizer = types.SimpleNamespace(settings={}, codebook=np.ones((4, 2)))
+  tokenizer = types.SimpleNamespace(digest="one")
   train, test = (
     [{"features": {"a": np.array([i])}} for i in part]
     for part in (range(40), range(40, 70))

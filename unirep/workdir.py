@@ -69,17 +69,10 @@ def check(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
   """Refuses a work directory that isn't ours.
 
   Raises:
-    InputError: if it holds a run with another configuration, or files of
-      somebody else that a run would write over.
+    InputError: if it holds a run with another configuration.
   """
   path = workdir / CONFIG
   if not path.exists():
-    taken = [x for x in OURS if os.path.lexists(workdir / x)]
-    if taken:
-      raise InputError(
-        f"{workdir} holds {taken[0]}, and no {CONFIG} of a run; name another "
-        "--workdir, or move it away"
-      )
     return
   old = doors.read_json(path)
   if not isinstance(old, dict):
@@ -112,10 +105,16 @@ def claim(workdir: pathlib.Path, settings: Mapping[str, Any]) -> None:
   """Makes the work directory ours, or checks that it is.
 
   Raises:
-    InputError: if it holds a run with another configuration, or can't be
-      written to.
+    InputError: if it holds a run with another configuration, or files of
+      somebody else that a run would write over; if it can't be written to.
   """
   check(workdir, settings)
+  taken = [x for x in OURS if os.path.lexists(workdir / x)]
+  if taken and not (workdir / CONFIG).exists():
+    raise InputError(
+      f"{workdir} holds {taken[0]}, and no {CONFIG} of a run; name another "
+      "--workdir, or move it away"
+    )
   try:
     workdir.mkdir(parents=True, exist_ok=True)
     _lock(workdir)

@@ -346,9 +346,9 @@ def test_hostile_hdf5(tmp_path):
       refused(path, path.name)
   for words, make in {
     "no dataset": lambda file: file.create_group("order"),
-    "too large": lambda file: file.create_dataset("order", **huge),
+    "never written": lambda file: file.create_dataset("order", **huge),
     "another file": virtual("order", (3,)),
-    "no dataset 'order'": lambda file: file.__setitem__("order", outside),
+    "is a link": lambda file: file.__setitem__("order", outside),
     "must be integers": lambda file: file.create_dataset("order", data=[0.5]),
     "is not in": lambda file: file.create_dataset("order", data=[99]),
   }.items():
@@ -361,7 +361,7 @@ def test_hostile_hdf5(tmp_path):
     "axes of numbers": lambda file: file.create_dataset(
       "avadataset", data=np.zeros(12)
     ),
-    "too large": lambda file: file.create_dataset("avadataset", **wide),
+    "never written": lambda file: file.create_dataset("avadataset", **wide),
     "stored in another file": virtual("avadataset", (12, 10, 6)),
   }.items():
     refused(features, words, "avadataset", make=make)

@@ -215,7 +215,7 @@ KEYS = {  # job -> (settings -> its keys)
   "generate": _generate,
   "toc": _toc,
   "tokenize": _tokenize,
+  "extract": _extract,
   "convert": _convert,
   "data": _data,
-  "extract": _extract,
 }
