@@ -98,6 +98,7 @@ def test_pictures_and_sounds_are_there(made):
   assert abs(wave).max() > 0.5
 
 
+@pytest.mark.slow
 def test_several_checkpoints_have_a_mean(model, fsdd, tmp_path):
   config = config_of(model, fsdd, targets=("video",))
   config.checkpoints, config.toc.keep = (f"{model}/.",), 8

@@ -69,6 +69,7 @@ def one_device(monkeypatch):
   monkeypatch.setattr(jax, "devices", lambda: devices)
 
 
+@pytest.mark.slow
 def test_one_is_missing_from_a_third(tmp_path, one_device):
   path, workdir = tmp_path / "five.npz", tmp_path / "run"
   np.savez(path, **features())

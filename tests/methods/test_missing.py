@@ -236,7 +236,11 @@ def test_what_is_missing_may_hold_anything(name, x64):
 
 @pytest.mark.parametrize(
   ("name", "devices"),
-  [("fcid", 1), ("fcid", 8), pytest.param("dcid", 1, marks=pytest.mark.slow)],
+  [
+    pytest.param("fcid", 1, marks=pytest.mark.slow),
+    ("fcid", 8),
+    pytest.param("dcid", 1, marks=pytest.mark.slow),
+  ],
 )
 def test_samples_without_anything_are_no_samples(name, devices, x64):
   """The first half of a batch by itself, and with another half that lacks all.
@@ -258,6 +262,7 @@ def test_samples_without_anything_are_no_samples(name, devices, x64):
   assert np.mean(moved) > 0.9
 
 
+@pytest.mark.slow
 def test_all_there_is_as_if_nobody_had_asked(x64):
   batch = batch_of()
   whole = batch | {"present": dict.fromkeys(NAMES, np.ones(B, bool))}
@@ -266,6 +271,7 @@ def test_all_there_is_as_if_nobody_had_asked(x64):
   )
 
 
+@pytest.mark.slow
 def test_a_modality_that_nobody_has(x64):
   """It gets no gradient, and the others those of a model without it."""
   batch = batch_of()

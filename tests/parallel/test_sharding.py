@@ -179,7 +179,7 @@ def case(preset, dtype, count, slow=False):
     case("clean", "float32", 8, slow=True),
     case("released", "float64", 2, slow=True),
     case("released", "float64", 4, slow=True),
-    case("released", "float64", 8),
+    case("released", "float64", 8, slow=True),
     case("released", "float32", 2, slow=True),
     case("released", "float32", 4, slow=True),
     case("released", "float32", 8, slow=True),
@@ -192,7 +192,7 @@ def test_devices_do_not_matter(preset, dtype, count):
 @pytest.mark.parametrize(
   ("contrast", "dtype"),
   [
-    ("ring", "float64"),
+    pytest.param("ring", "float64", marks=pytest.mark.slow),
     pytest.param("ring", "float32", marks=pytest.mark.slow),
     pytest.param("chunked", "float64", marks=pytest.mark.slow),
   ],
@@ -205,7 +205,7 @@ def test_how_rows_are_compared_does_not_matter(contrast, dtype):
 @pytest.mark.parametrize(
   ("model", "contrast"),
   [
-    (2, "dense"),
+    pytest.param(2, "dense", marks=pytest.mark.slow),
     pytest.param(4, "ring", marks=pytest.mark.slow),
     pytest.param(8, "chunked", marks=pytest.mark.slow),
   ],
@@ -318,6 +318,7 @@ def test_codes_wake_at_places_of_several_devices():
   assert len({*found.values()}) >= 2, found
 
 
+@pytest.mark.slow
 def test_dropout_does_not_know_the_devices():
   """Every sample has its own key, whichever device holds it."""
 

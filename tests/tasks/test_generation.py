@@ -71,7 +71,7 @@ def test_told_keeps_dimensions_in_units_of_their_deviation():
   assert np.isfinite(flow.told(np.zeros((2, 3)))).all()
 
 
-@pytest.mark.parametrize("across", [1, 6])
+@pytest.mark.parametrize("across", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_the_judge_tells_real_things_apart(across):
   rng = np.random.default_rng(0)
   label_U = rng.integers(3, size=300)
