@@ -159,20 +159,20 @@ def test_asked_to_end(reference, workdir, number, seconds):
 
 
 WRITING = [
-  ("open", "checkpoints/", errno.EIO, 20),
-  ("open", "checkpoints/", errno.ENOSPC, 60),
-  ("open", "checkpoints/4", errno.EACCES, 0),
-  ("write", "checkpoints/", errno.EIO, 3),
-  ("write", "checkpoints/", errno.ENOSPC, 10),
-  ("write", "checkpoints/2", errno.EDQUOT, 0),
+  ("open", "run/checkpoints/", errno.EIO, 20),
+  ("open", "run/checkpoints/", errno.ENOSPC, 60),
+  ("open", "run/checkpoints/4", errno.EACCES, 0),
+  ("write", "run/checkpoints/", errno.EIO, 3),
+  ("write", "run/checkpoints/", errno.ENOSPC, 10),
+  ("write", "run/checkpoints/2", errno.EDQUOT, 0),
   ("write", "ocdbt", errno.ENOSPC, 5),
-  ("write", "checkpoints/", errno.EINTR, 2),
-  ("write", "checkpoints/", 0, 0),
-  ("fsync", "checkpoints/", errno.EIO, 1),
-  ("rename", "checkpoints/", errno.EIO, 0),
-  ("rename", "checkpoints/4", errno.ENOSPC, 0),
+  ("write", "run/checkpoints/", errno.EINTR, 2),
+  ("write", "run/checkpoints/", 0, 0),
+  ("fsync", "run/checkpoints/", errno.EIO, 1),
+  ("rename", "run/checkpoints/", errno.EIO, 0),
+  ("rename", "run/checkpoints/4", errno.ENOSPC, 0),
   ("rename", "digests", errno.EIO, 1),
-  ("unlink", "checkpoints/", errno.EIO, 0),
+  ("unlink", "run/checkpoints/", errno.EIO, 0),
   ("open", "metrics.jsonl", errno.EINTR, 0),
   ("write", "metrics.jsonl", errno.ENOSPC, 2),
   ("write", "metrics.jsonl", 0, 0),
@@ -196,14 +196,14 @@ def test_a_call_fails_while_it_runs(
 
 
 READING = [
-  ("open", "checkpoints/", errno.EIO, 4),
+  ("open", "run/checkpoints/", errno.EIO, 4),
   ("open", "model/_METADATA", errno.EIO, 0),
   ("open", "digests.json", errno.EIO, 0),
-  ("read", "checkpoints/", errno.EIO, 2),
+  ("read", "run/checkpoints/", errno.EIO, 2),
   ("read", "ocdbt", errno.EIO, 8),
-  ("read", "checkpoints/", errno.EINTR, 2),
-  ("read", "checkpoints/", 0, 0),
-  ("read", "checkpoints/", -1, 0),
+  ("read", "run/checkpoints/", errno.EINTR, 2),
+  ("read", "run/checkpoints/", 0, 0),
+  ("read", "run/checkpoints/", -1, 0),
   ("read", "metrics.jsonl", errno.EIO, 0),
 ]
 
