@@ -232,7 +232,8 @@ def rewind(finished, tmp_path, steps=2):
 def checkpoints(workdir):
   """Steps that Orbax has finished; folders of others may lie beside them."""
   found = (workdir / "checkpoints").iterdir()
-  return [x for x in found if (x / "_CHECKPOINT_METADATA").exists()]
+  named = [x for x in found if x.name.isdigit()]
+  return [x for x in named if (x / "_CHECKPOINT_METADATA").exists()]
 
 
 @pytest.mark.slow

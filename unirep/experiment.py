@@ -10,7 +10,7 @@ import jax
 from rich.console import Console
 
 from unirep import cache, files, flags, settings, signals
-from unirep.checkpoints import saving
+from unirep.checkpoints import saving, silence
 from unirep.errors import InputError, first_line, say
 from unirep.jobs import dispatch
 from unirep.parallel import cluster, lockstep
@@ -27,6 +27,7 @@ PLACES = (  # of an OSError: a path that is wrong, or another's
 def main(argv: list[str]) -> int:
   """Runs the experiment; 2: the user can mend it, 75: start it again."""
   workdir = ""
+  silence.install()
   try:
     if len(argv) > 1:
       raise InputError(f"unknown arguments: {' '.join(argv[1:])}")

@@ -9,6 +9,7 @@ which steps are of this run. Nothing else is ever removed or written over.
 """
 
 import concurrent.futures
+import contextlib
 import errno
 import os
 import pathlib
@@ -119,11 +120,21 @@ class Saver:
         raise  # of the devices, or a lost process
       if jax.process_index() == 0 and self._writing:
         _remove_begun(self._root, step)
-      self._manager.reload()
+      self._manager = _renewed(self._manager)
       said = f"no checkpoint of step {step}: {first_line(error)}"
       self._failed(SaveError(said))
       return False
     return True
+
+
+def _renewed(manager: ocp.CheckpointManager) -> ocp.CheckpointManager:
+  """One that does not say of the next checkpoint what this one has met."""
+  if jax.process_count() > 1:  # the others may have met nothing
+    manager.reload()
+    return manager
+  with contextlib.suppress(Exception):  # it says it once more
+    manager.close()
+  return open_manager(pathlib.Path(str(manager.directory)))
 
 
 def _check_place(root: pathlib.Path, step: int, size: int) -> None:
