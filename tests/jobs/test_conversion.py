@@ -280,7 +280,7 @@ def test_a_command_ends_with_one(tmp_path):
       1,
       "1 problem, first",
     ),
-    ([], 2, "data.labels is empty"),
+    ([], 2, "data.features is empty"),
   ):
     done = subprocess.run(
       [*command, *flags, f"--workdir={tmp_path / 'checked'}"],
