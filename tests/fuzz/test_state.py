@@ -107,7 +107,8 @@ def test_some(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MADE)
 def test_many(name, tmp_path):
-  assert 0 < broken(name, 2000, tmp_path) < 2000
+  # A record of digests, or a log, that is broken counts up to there.
+  assert broken(name, 2000, tmp_path) < 2000
 
 
 def configured(trained, count):
