@@ -10,7 +10,11 @@ import time
 import pytest
 
 from unirep import workdir as workdirs
+from unirep.checkpoints import restoring
 from unirep.errors import InputError
+from unirep.extract import assembly
+from unirep.jobs import convert, encoding, inspection, tracking
+from unirep.train import log
 
 HOLD = """
 import pathlib, sys, time
@@ -94,6 +98,17 @@ def test_a_child_does_not_keep_the_lock(tmp_path):
     workdirs.claim(tmp_path, {"a": 1})
   os.kill(child, 9)
   os.waitpid(child, 0)
+
+
+def test_all_that_jobs_write_has_a_name_of_ours(trained):
+  names = {x.name for x in trained.iterdir()}
+  assert names <= {*workdirs.OURS, workdirs.CONFIG, workdirs.LOCK}
+  others = (
+    *(restoring.QUARANTINE, encoding.DATA, tracking.ID, convert.OFFICIAL),
+    *(inspection.PROBLEMS, inspection.EXCLUDE, inspection.SUMMARY),
+    *(assembly.FEATURES, assembly.FAILED, log.METRICS, log.BOARD),
+  )
+  assert {*others} <= {*workdirs.OURS}
 
 
 @pytest.mark.parametrize("name", ["summary.json", "checkpoints", "report.png"])

@@ -29,7 +29,8 @@ OURS = (
   *("metrics.jsonl", "tensorboard", "quarantine", "features", "failed.csv"),
   *(f"results.{x}" for x in ("json", "md", "png", "pdf")),
   *(f"toc.{x}" for x in ("json", "npz", "png", "pdf")),
-  *("samples.png", "model.safetensors", "model.json", "model.pt"),
+  *("data.json", "wandb_id", "samples.png", "samples.pdf", "sounds"),
+  *("model.safetensors", "model.json", "model.pt"),
   *("problems.csv", "exclude.txt", "check.json"),
 )
 # Leaves that may change when a run goes on: they change no result, or only what

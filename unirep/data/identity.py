@@ -29,8 +29,9 @@ def of(source: Source) -> str:
   digest = hashlib.sha256(str(len(source)).encode())
   spread = np.linspace(0, len(source) - 1, SAMPLES).round().astype(int)
   for i in sorted({*spread.tolist()}):
+    sample = source[i]
     for part in ("features", "lengths", "labels", "present"):
-      _add(digest, source[i].get(part, {}).items())
+      _add(digest, sample.get(part, {}).items())
   names = files(source)
   for path in names:
     digest.update(_file(path))

@@ -74,10 +74,7 @@ def source(
 
 
 def check(data: Mapping[str, Any], kinds: Iterable[str]) -> None:
-  """Raises InputError where `source` would, before anything is written.
-
-  Of several files it opens the first and looks for the others.
-  """
+  """Raises InputError for places of arrays that are not there."""
   if data["source"] == "arrays":
     for name in ("train", "validation", "test", *({*kinds} & {"other"})):
       path, *_ = scripts.find(data[name]) or (pathlib.Path(data[name]),)
@@ -86,11 +83,6 @@ def check(data: Mapping[str, Any], kinds: Iterable[str]) -> None:
         raise InputError(
           f"data.{name}: {what}; name a file or folder of features"
         )
-  source(data, "clips", "train")
-  if data["source"] in RELEASED:  # whose files are many, and looked for
-    for kind in sorted({"clips", *kinds} & {*SOURCES[data["source"]].kinds}):
-      for split in ("train", "validation", "test"):
-        source(data, kind, split)
 
 
 def kinds(name: str) -> tuple[str, ...]:

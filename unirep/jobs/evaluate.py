@@ -61,11 +61,19 @@ def run(
     tokenizer.modalities,
     f"data.source={config.data.source}",
   )
-  splits.check_downstream(config, tokenizer, kinds)
+  opened = splits.opened(config.data, tokenizer.settings["fine"])
+  splits.check_downstream(opened, tokenizer, kinds)
   workdirs.claim(workdir, build.as_json(config))
   encode = functools.lru_cache(
-    functools.partial(_encode, config, tokenizer, workdir, console)
+    functools.partial(_encode, config, tokenizer, opened, workdir, console)
   )
+  results = _measured(config, tokenizer, keep_M, encode, console)
+  _tell(results, workdir, console)
+  return results
+
+
+def _measured(config, tokenizer, keep_M, encode, console) -> dict[str, Any]:
+  """Rows of all tasks, and what else the results say."""
   began = time.perf_counter()
   clips = encode("clips", "seen"), encode("clips", "test")
   shared, rows = evaluation.shared(*clips, len(tokenizer.codebook)), []
@@ -76,7 +84,7 @@ def run(
     rows += found
     seconds = time.perf_counter() - started
     console.print(f"{name}: {len(found)} rows in {seconds:.0f} s")
-  results = {
+  return {
     "protocol": config.protocol,
     "checkpoint": str(config.checkpoint),
     "seconds": round(time.perf_counter() - began, 1),
@@ -86,8 +94,6 @@ def run(
     "sharing": shared,
     "config": build.as_json(config),
   }
-  _tell(results, workdir, console)
-  return results
 
 
 def _tell(results, workdir, console) -> None:
@@ -218,14 +224,11 @@ def _ranking(config, code_KxD, live_K):
   return importance_D, dead_D
 
 
-def _encode(config, tokenizer, workdir, console, kind, split) -> Codes:
+def _encode(config, tokenizer, opened, workdir, console, kind, split) -> Codes:
   """Codes of one split, from the work directory if they are there."""
-  if kind not in sources.kinds(config.data.source):
-    kind = "clips"  # whose segments have labels as well
   train = split == "train"
   passes = config.probe.passes if train else 1
-  fine = tokenizer.settings["fine"]
-  source = sources.source(config.data, kind, split, fine)
+  source = opened(kind, split)
   data = identity.of(source)
   encoding.remember(workdir, f"{kind}, {split}", data, config.allow_changed)
   asked = build.as_json(config)["data"], passes, config.probe.samples

@@ -195,10 +195,7 @@ def train(
   span = jax.device_put(
     states.span(config.seed, config.steps), meshes.replicated(job.mesh)
   )
-  feed = on_devices(job.batches, job.mesh)
-  if config.data.device_resident:
-    data = resident.put(job.train, job.mesh)
-    feed = resident.batches(job.batches, data, job.mesh)
+  feed = _feed(config, job)
   try:
     with lockstep.watched():
       return loop.run(
@@ -219,6 +216,14 @@ def train(
     raise
   finally:
     job.batches.close()
+
+
+def _feed(config: Config, job: Job) -> Iterator[Any]:
+  """Batches on the devices, from the host or from their own memory."""
+  if not config.data.device_resident:
+    return on_devices(job.batches, job.mesh)
+  data = resident.put(job.train, job.mesh)
+  return resident.batches(job.batches, data, job.mesh)
 
 
 def finish(

@@ -1,8 +1,9 @@
 """Splits of data, looked at before anything is trained on them or encoded."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from unirep.build import Config
 from unirep.data import labels, sources
 from unirep.data.sample import Source
 from unirep.errors import InputError
@@ -34,13 +35,30 @@ def check(network: Network, train: Source, test: Source) -> None:
   labels.check({"train": train, "test": test})
 
 
+def opened(
+  data: Mapping[str, Any], fine: Sequence[str]
+) -> Callable[[str, str], Source]:
+  """(kind, split) -> samples as `sources.source` gives them, opened once.
+
+  A kind that the data have not is `clips`, whose segments have labels as well.
+  """
+  known = sources.kinds(data["source"])
+  once = functools.cache(functools.partial(sources.source, data, fine=fine))
+
+  def source(kind: str, split: str) -> Source:
+    split = "train" if split == "seen" else split
+    return once(kind if kind in known else "clips", split)
+
+  return source
+
+
 def check_downstream(
-  config: Config, model: Tokenizer, kinds: Iterable[str]
+  opened: Callable[[str, str], Source], model: Tokenizer, kinds: Iterable[str]
 ) -> None:
   """Checks all splits that tasks look at.
 
   Args:
-    config: with `data`, see `sources.source`.
+    opened: see there.
     model: trained.
     kinds: of data, see `sources`.
 
@@ -48,11 +66,10 @@ def check_downstream(
     InputError: naming the split, for features that the model does not take,
       and for labels that `labels.check` refuses.
   """
-  fine = model.settings["fine"]
   for kind in sorted({*kinds}):
     for split in ("train", "validation", "test"):
       where = split if kind == "clips" else f"{split} ({kind})"
-      source = sources.source(config.data, kind, split, fine)
+      source = opened(kind, split)
       if not len(source):
         raise InputError(f"{where} split: it holds no samples")
       check_features(model, source, where)

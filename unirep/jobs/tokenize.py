@@ -51,26 +51,9 @@ def run(
       model's. Files before the broken one are done.
   """
   console = console or Console()
-  if not config.checkpoint:
-    raise InputError("checkpoint is empty; name the work directory of a run")
-  if bool(config.features) == bool(config.media):
-    raise InputError(
-      "features and media: name one of them, an .npz file of features, a folder"
-      " of them, or raw media"
-    )
-  if config.media and jax.process_count() > 1:
-    raise InputError("media: several processes take features; extract them")
-  extract.check_workers(config)
+  _check(config)
   tokenizer = load(config.checkpoint)
-  if config.media:
-    paths = _extracted(config, tokenizer, workdir, console)
-  else:
-    with lockstep.together():
-      paths = find(config.features)
-      _load(paths[0], tokenizer, config.missing)  # before anything is written
-    with lockstep.together():
-      if jax.process_index() == 0:
-        workdirs.claim(workdir, build.as_json(config))
+  paths = _claimed(config, tokenizer, workdir, console)
   folder, new, count = workdir / "codes", 0, 0
   missing = config.missing or bool(config.media)
   for path in paths:
@@ -95,6 +78,33 @@ def run(
     f"{count} samples of {new} files; codes are in {folder}", soft_wrap=True
   )
   return {"files": len(paths), "new": new, "samples": count}
+
+
+def _check(config) -> None:
+  """Raises InputError for what no part below would explain."""
+  if not config.checkpoint:
+    raise InputError("checkpoint is empty; name the work directory of a run")
+  if bool(config.features) == bool(config.media):
+    raise InputError(
+      "features and media: name one of them, an .npz file of features, a folder"
+      " of them, or raw media"
+    )
+  if config.media and jax.process_count() > 1:
+    raise InputError("media: several processes take features; extract them")
+  extract.check_workers(config)
+
+
+def _claimed(config, tokenizer, workdir, console) -> list[pathlib.Path]:
+  """What is to be encoded, once the work directory is ours."""
+  if config.media:
+    return _extracted(config, tokenizer, workdir, console)
+  with lockstep.together():
+    paths = find(config.features)
+    _load(paths[0], tokenizer, config.missing)  # before anything is written
+  with lockstep.together():
+    if jax.process_index() == 0:
+      workdirs.claim(workdir, build.as_json(config))
+  return paths
 
 
 def _shards(
