@@ -261,7 +261,7 @@ def test_a_bad_knob_is_named():
   with pytest.raises(InputError, match="private"):
     sources.pair(config.data, config.modalities)
   with pytest.raises(InputError, match="private"):
-    sources.check(downstream.data, ["clips"])
+    sources.source(downstream.data, "clips", "train")
 
 
 def test_runs_from_before_the_knobs_go_on(tmp_path):

@@ -90,6 +90,14 @@ def kinds(name: str) -> tuple[str, ...]:
   return pick(SOURCES, "data.source", name).kinds
 
 
+def kind(name: str, asked: str) -> str:
+  """A kind of data that a source has: the one asked for, or else `clips`.
+
+  Their segments have labels as well.
+  """
+  return asked if asked in kinds(name) else "clips"
+
+
 def _use(name, use):
   able = {n: uses for n, uses in SOURCES.items() if getattr(uses, use)}
   return getattr(pick(able, "data.source", name), use)
@@ -242,8 +250,6 @@ SOURCES = {
   "grid": _recorded(_grid),
   "utd": _recorded(_utd),
   "media": Uses(_media_pair, _media),
-}
-RELEASED = {
   "avel": _release("avel", pretraining=True),
   "ave": _release("ave"),
   "avvp": _release("avvp"),
@@ -255,4 +261,3 @@ RELEASED = {
   "flickr_sound": _release("flickr_sound"),
   "valor": _release("valor"),
 }
-SOURCES |= RELEASED

@@ -62,7 +62,8 @@ def run(
     f"data.source={config.data.source}",
   )
   opened = splits.opened(config.data, tokenizer.settings["fine"])
-  splits.check_downstream(opened, tokenizer, kinds)
+  there = {sources.kind(config.data.source, kind) for kind in kinds}
+  splits.check_downstream(opened, tokenizer, there)
   workdirs.claim(workdir, build.as_json(config))
   encode = functools.lru_cache(
     functools.partial(_encode, config, tokenizer, opened, workdir, console)
@@ -226,6 +227,7 @@ def _ranking(config, code_KxD, live_K):
 
 def _encode(config, tokenizer, opened, workdir, console, kind, split) -> Codes:
   """Codes of one split, from the work directory if they are there."""
+  kind = sources.kind(config.data.source, kind)
   train = split == "train"
   passes = config.probe.passes if train else 1
   source = opened(kind, split)
