@@ -1,12 +1,9 @@
-"""Pickles of state dicts, read without the machine that runs pickles.
+"""Pickles of state dicts: the words and names that torch.save writes."""
 
-A pickle is a program, for a machine that imports and calls what it is told.
-This one knows the words that torch.save writes, and nothing that it could call:
-so nothing of a file is run, and none takes more memory or time than it is long.
-"""
-
-import pickletools
 from typing import IO, Any, NamedTuple
+
+from unirep.reading import pickles
+from unirep.reading.pickles import Name
 
 STORAGES = {  # torch.NAME -> what its bytes are
   "FloatStorage": "<f4",
@@ -29,18 +26,6 @@ VALUES = {
   *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE"),
   "SHORT_BINSTRING",
 }
-CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
-TAKES = {  # word -> how many values it takes off the stack
-  **{"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "APPEND": 1, "BUILD": 1},
-  **{"SETITEM": 2, "REDUCE": 2},
-}
-
-
-class Name(NamedTuple):
-  """A name of a module, which is not looked up."""
-
-  name: str
 
 
 class Storage(NamedTuple):
@@ -71,72 +56,26 @@ def load(stream: IO[bytes]) -> Pickled:
   """Reads one pickle; the stream is then behind it.
 
   Raises:
-    ValueError: for words or names that state dicts do not have, or one that
-      is cut off. Others (IndexError, KeyError) for nonsense.
+    ValueError: see `reading.pickles.load`.
   """
-  stack, marks, memo, storages = [], [], {}, {}
-  first = stream.tell()
-  for opcode, argument, position in pickletools.genops(stream):
-    word = opcode.name
-    if (position or 0) - first > LARGEST:
-      raise ValueError(f"it has a pickle of more than {LARGEST} bytes")
-    if word == "STOP":
-      break
-    if word in VALUES:
-      stack.append(argument)
-    elif word in CONSTANTS:
-      stack.append(CONSTANTS[word])
-    elif word in EMPTY:
-      stack.append(EMPTY[word]())
-    elif word == "MARK":
-      marks.append(len(stack))
-    elif word.endswith("BINPUT"):
-      memo[argument] = stack[-1]
-    elif word.endswith("BINGET"):
-      stack.append(memo[argument])
-    elif word == "BINPERSID":
-      storage = _storage(stack.pop())
-      if storages.setdefault(storage.key, storage) != storage:
-        raise ValueError(f"storage {storage.key!r} is of two kinds")
-      stack.append(storage)
-    elif word == "GLOBAL":
-      if argument not in KNOWN:
-        raise ValueError(f"it asks for {argument}, not allowed")
-      stack.append(Name(argument))
-    elif word != "PROTO":
-      _put_together(word, stack, marks)
-  return Pickled(stack.pop(), storages)
+  storages: dict[str, Storage] = {}
+
+  def refer(said: Any) -> Storage:
+    storage = _storage(said)
+    if storages.setdefault(storage.key, storage) != storage:
+      raise ValueError(f"storage {storage.key!r} is of two kinds")
+    return storage
+
+  reader = pickles.Reader(
+    VALUES, KNOWN, _made, _build, refer=refer, size=LARGEST
+  )
+  return Pickled(pickles.load(stream, reader), storages)
 
 
-def _put_together(word, stack, marks):
-  """Replaces what lies on top of the stack by what it makes."""
-  if word in ("TUPLE", "APPENDS", "SETITEMS"):
-    at = marks.pop()
-  else:
-    if word not in TAKES:
-      raise ValueError(f"it has {word}, not allowed")
-    at = len(stack) - TAKES[word]
-  if at < 0:
-    raise ValueError(f"it has nothing for {word}")
-  top = stack[at:]
-  del stack[at:]
-  if word.startswith("TUPLE"):
-    stack.append(tuple(top))
-  elif word.startswith("APPEND"):
-    stack[-1].extend(top)
-  elif word.startswith("SETITEM"):
-    keys = top[::2]
-    if not all(type(x) in (str, int) for x in keys):
-      raise ValueError("it has keys that are no names")
-    for key, x in zip(keys, top[1::2], strict=True):
-      if key in stack[-1]:
-        raise ValueError(f"it has {key!r} twice")
-      stack[-1][key] = x
-  elif word == "REDUCE":
-    stack.append(_made(*top))
-  # BUILD sets attributes: of state dicts the versions of modules, which nobody
-  # needs.
-  elif not (stack and isinstance(stack[-1], dict)):
+def _build(made, state):
+  """Of state dicts it is the versions of modules, which nobody needs."""
+  del state
+  if not isinstance(made, dict):
     raise ValueError("it sets attributes of what is no state dict")
 
 
