@@ -765,10 +765,10 @@ def test_bad_npz_files_are_named(tmp_path):
   fails("no such file")
   for contents in (b"", b"PK\x03\x04 nonsense", b"\x80\x04K\x01."):
     path.write_bytes(contents)
-    fails("cannot read it .*zip file")
+    fails("cannot read it .*no zip")
   with path.open("wb") as file:
     np.save(file, np.ones((2, 2)))
-  fails("not a zip file")
+  fails("it is no zip")
   np.savez(path, audio=np.array([[{}]], object))
   fails("key 'audio'")
   np.savez(path, audio=np.ones((500, 2)))

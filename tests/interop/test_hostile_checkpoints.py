@@ -27,7 +27,7 @@ MARK = "run"  # what a pickle would make, were it run
 def elsewhere(tmp_path_factory):
   """Where pickles would leave their mark."""
   before = pathlib.Path.cwd()
-  os.chdir(tmp_path_factory.mktemp("elsewhere"))
+  os.chdir(tmp_path_factory.mktemp("lies outside"))
   yield
   assert not [*pathlib.Path.cwd().iterdir()]
   os.chdir(before)
@@ -131,9 +131,9 @@ def zips(tmp_path):
   yield "bomb", zipped(bomb.items(), squeezed), "compressed"
   yield "pickle bomb", zipped({pickled: b"}" * 10**8}.items(), squeezed), "."
   yield "long pickle", zipped({pickled: b"}" * 10**7}.items()), "bytes"
-  yield "absolute", zipped([*items, ("/etc/unirep", b"")]), "lies elsewhere"
-  yield "above", zipped([*items, ("archive/../../x", b"")]), "lies elsewhere"
-  yield "windows", zipped([*items, ("archive\\..\\..\\x", b"")]), "elsewhere"
+  yield "absolute", zipped([*items, ("/etc/unirep", b"")]), "lies outside"
+  yield "above", zipped([*items, ("archive/../../x", b"")]), "lies outside"
+  yield "windows", zipped([*items, ("archive\\..\\..\\x", b"")]), "lies outside"
   yield "twice", zipped([*items, (storage, b"")]), "twice"
   yield "two", zipped([*items, ("other/data.pkl", b"N.")]), "not of torch"
   yield "nested", zipped([("its.pt", data)]), "not of torch"

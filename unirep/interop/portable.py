@@ -5,7 +5,6 @@ model.json          the settings of its run, and the digest of those
 """
 
 import hashlib
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -13,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from unirep import files
-from unirep.errors import InputError, one_line
+from unirep.errors import InputError
 from unirep.interop.model import Like, Model, fault, flat, nested, some
+from unirep.reading import doors
 from unirep.weights import states, tensors
 
 ARRAYS, ABOUT = "model.safetensors", "model.json"
@@ -106,25 +106,13 @@ def check(model: Model, expected: Mapping[str, Any]) -> None:
 
 def digest(path: pathlib.Path) -> str:
   """The sha256 of a file; raises InputError where it can't be read."""
-  try:
-    if not path.is_file():
-      raise OSError(None, "is no file")
-    with path.open("rb") as file:
-      return hashlib.file_digest(file, "sha256").hexdigest()
-  except (OSError, ValueError) as error:
-    what = getattr(error, "strerror", None) or error
-    raise InputError(f"{path}: {what}") from error
+  doors.check(path)
+  with doors.reading(path), path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _about(path: pathlib.Path) -> dict[str, Any]:
-  try:
-    if not path.is_file() or path.stat().st_size > LARGEST:
-      raise InputError(f"{path} is no file, or larger than {LARGEST} bytes")
-    about = json.loads(path.read_bytes())
-  except OSError as error:
-    raise InputError(f"{path}: {error.strerror}") from error
-  except (ValueError, RecursionError) as error:
-    raise InputError(f"{path} is no JSON ({one_line(str(error))})") from error
+  about = doors.read_json(path, LARGEST)
   if not isinstance(about, dict) or about.get("format") != FORMAT:
     raise InputError(f"{path} is of no format that is known; {FORMAT} is")
   return about

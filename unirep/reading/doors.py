@@ -125,14 +125,14 @@ def read_text(path: Path, most: int = TEXT) -> str:
   return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_json(path: Path) -> Any:
-  """The value of a file of JSON.
+def read_json(path: Path, most: int = TEXT) -> Any:
+  """The value of a file of JSON, of `most` bytes.
 
   Raises:
     InputError: as `read_text`, or if it is no JSON, has a key twice, or a
       number that is not finite.
   """
-  text = read_text(path)
+  text = read_text(path, most)
   try:
     return json.loads(
       text,

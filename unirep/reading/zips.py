@@ -3,6 +3,8 @@
 import contextlib
 import io
 import os
+import pathlib
+import struct
 import zipfile
 from collections.abc import Iterator
 from typing import IO
@@ -10,6 +12,7 @@ from zipfile import ZipFile, ZipInfo
 
 from unirep.reading import doors
 
+LIST = 2**24  # bytes of the list of members: about a hundred for each
 STEP = 2**22  # bytes that are unpacked at once
 # Python unpacks the others without a limit.
 _METHODS = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
@@ -18,24 +21,48 @@ _TAIL = 2**16 + 200  # bytes of the longest end, its comment included
 
 
 @contextlib.contextmanager
-def opened(path: doors.Path) -> Iterator[ZipFile]:
+def opened(path: doors.Path, most: int = LIST) -> Iterator[ZipFile]:
   """A zip file.
+
+  Args:
+    path: the file.
+    most: bytes of the list of its members.
 
   Raises:
     InputError: if it is no file, or broken; also for what is raised of it
       within.
   """
   doors.check(path)
-  with doors.reading(path), ZipFile(path) as archive:
-    yield archive
+  with doors.reading(path), open(path, "rb") as file:
+    check_list(file, most)
+    with ZipFile(file) as archive:
+      yield archive
+
+
+def check_list(file: IO[bytes], most: int = LIST) -> None:
+  """Raises ValueError for a list of members that would fill the memory."""
+  size = file.seek(0, os.SEEK_END)
+  file.seek(max(size - _TAIL, 0))
+  tail = file.read()
+  at = tail.rfind(b"PK\5\6")
+  if at < 0 or len(tail) - at < 16:
+    raise ValueError("it is no zip, or ends before the list of its members")
+  (length,) = struct.unpack_from("<L", tail, at + 12)
+  large = tail.rfind(b"PK\6\6", 0, at)  # where a larger file says it
+  if 0 <= large <= len(tail) - 48:
+    (length,) = struct.unpack_from("<Q", tail, large + 40)
+  if length > most:
+    raise ValueError(f"its list of members has {length} bytes; at most {most}")
+  file.seek(0)
 
 
 def members(archive: ZipFile) -> list[ZipInfo]:
   """Its files, in their order.
 
   Raises:
-    ValueError: for none, a name that is there twice, a member that can't be
-      read, or more or longer members than the zip file has.
+    ValueError: for none, a name that is there twice or leads elsewhere, a
+      member that can't be read, or more or longer members than the zip file
+      has.
   """
   found = [info for info in archive.infolist() if not info.is_dir()]
   if not found:
@@ -69,6 +96,9 @@ def _promised(tail: bytes) -> int:
 
 def _check(info: ZipInfo) -> None:
   name = info.filename
+  path = pathlib.PureWindowsPath(name)  # which knows all ways to lead away
+  if path.drive or path.root or ".." in path.parts:
+    raise ValueError(f"{name!r} lies outside of it")
   if info.flag_bits & _ENCRYPTED:
     raise ValueError(f"{name!r} is encrypted")
   if info.compress_type not in _METHODS:

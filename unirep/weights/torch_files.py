@@ -6,22 +6,20 @@ several times the memory that its model does.
 
 import io
 import math
-import pathlib
 import struct
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import IO, Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 
+from unirep.reading import zips
 from unirep.weights import pickles
 from unirep.weights.pickles import Storage, Tensor
 
 WRAPPERS = ("state_dict", "model")  # of training scripts
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the older format
-DIRECTORY = 2**24  # bytes of the list of a zip's members: a hundred for each
 
 
 class Saved(NamedTuple):
@@ -43,26 +41,25 @@ class Saved(NamedTuple):
 
 def open_zip(stream: IO[bytes]) -> Saved:
   """A file that torch.save writes since 1.6; the stream must stay open."""
-  _check_directory(stream)
+  zips.check_list(stream)
   archive = zipfile.ZipFile(stream)
-  names = archive.namelist()
-  _check_members(names)
-  pickled = [x for x in names if x.split("/")[1:] == ["data.pkl"]]
+  found = {info.filename: info for info in zips.members(archive)}
+  pickled = [x for x in found if x.split("/")[1:] == ["data.pkl"]]
   if len(pickled) != 1:
     raise ValueError("it is a zip, but not of torch.save")
   root = pickled[0].split("/")[0]
-  if f"{root}/constants.pkl" in names:
+  if f"{root}/constants.pkl" in found:
     raise ValueError("it is a TorchScript program; save its state_dict()")
   order = f"{root}/byteorder"
-  if order in names and _entry(archive, order, 16) != b"little":
+  if order in found and _entry(archive, found[order], 16) != b"little":
     raise ValueError("it has big-endian numbers")
-  data = _entry(archive, pickled[0], pickles.LARGEST)
+  data = _entry(archive, found[pickled[0]], pickles.LARGEST)
   value, _ = pickles.load(io.BytesIO(data))
 
   def numbers(storage: Storage) -> np.ndarray:
     size = storage.numbers * _dtype(storage).itemsize
     return _numbers(
-      storage, _entry(archive, f"{root}/data/{storage.key}", size)
+      storage, _entry(archive, found[f"{root}/data/{storage.key}"], size)
     )
 
   return Saved(value, numbers)
@@ -132,42 +129,13 @@ def check(tensor: Tensor) -> None:
     raise ValueError("a tensor lies outside its storage")
 
 
-def _check_directory(stream: IO[bytes]) -> None:
-  """Raises ValueError for a list of members that would fill the memory."""
-  size = stream.seek(0, io.SEEK_END)
-  stream.seek(max(size - 2**16 - 22, 0))  # a comment may stand behind it
-  tail = stream.read()
-  at = tail.rfind(b"PK\5\6")
-  if at < 0:
-    raise ValueError("it ends before the list of its members")
-  (length,) = struct.unpack_from("<L", tail, at + 12)
-  long = at - 76  # where a larger file says it
-  if long >= 0 and tail[long : long + 4] == b"PK\6\6":
-    (length,) = struct.unpack_from("<Q", tail, long + 40)
-  if length > DIRECTORY:
-    raise ValueError(f"its list of members has {length} bytes")
-  stream.seek(0)
-
-
-def _check_members(names: list[str]) -> None:
-  """Raises ValueError for a zip that says things twice, or of other places."""
-  (name, count), *_ = Counter(names).most_common(1) or [("", 0)]
-  if count > 1:
-    raise ValueError(f"it has the member {name!r} twice")
-  for name in names:
-    path = pathlib.PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts:
-      raise ValueError(f"it has a member {name!r}, which lies elsewhere")
-
-
-def _entry(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-  info = archive.getinfo(name)
+def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
   # As it is, none is larger than the file.
   if info.compress_type != zipfile.ZIP_STORED:
-    raise ValueError(f"{name} is compressed, which torch.save does not do")
-  if info.file_size > most:
-    raise ValueError(f"{name} has {info.file_size} bytes, not {most}")
-  return archive.read(info)
+    raise ValueError(
+      f"{info.filename} is compressed, which torch.save does not do"
+    )
+  return zips.read(archive, info, most)
 
 
 def _arrays(saved: Saved) -> dict[str, np.ndarray]:

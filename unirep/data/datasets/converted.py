@@ -4,7 +4,6 @@ What lies beside them: `ids.json`, the id of each clip by part, and
 `meaning.json`, the options that decide what a sample is.
 """
 
-import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from unirep.data.annotations.tables import LARGEST
 from unirep.data.release.shards import FEATURES, INFO, TEMPLATE
 from unirep.data.sample import PRESENT, Sample
 from unirep.errors import InputError
+from unirep.reading import doors
 
 IDS, MEANING = "ids.json", "meaning.json"
 _WHERE = "tensorflow_datasets.core.features"
@@ -170,13 +170,7 @@ def json_of(path: pathlib.Path) -> dict[str, Any]:
   Raises:
     InputError: for anything else.
   """
-  try:
-    if path.stat().st_size > LARGEST:
-      raise ValueError(f"it has more than {LARGEST} bytes")
-    found = json.loads(path.read_text())
-  except (OSError, ValueError, RecursionError) as error:
-    line = " ".join(str(error).split())[:200]
-    raise InputError(f"{path}: cannot read it ({line})") from error
+  found = doors.read_json(path, LARGEST)
   if not isinstance(found, dict):
     raise InputError(f"{path} is not a dict")
   return found

@@ -1,6 +1,5 @@
 """Lists of clips: how many rows they were published with, ids, JSON."""
 
-import json
 import os
 import pathlib
 from collections.abc import Iterable
@@ -8,6 +7,7 @@ from typing import Any
 
 from unirep.data.annotations.tables import LARGEST, read_rows
 from unirep.errors import InputError
+from unirep.reading import doors
 
 # Copies with half their rows are about, and cost whoever has one ten points.
 ROWS = {
@@ -50,7 +50,7 @@ def read_ids(path: str | os.PathLike[str]) -> tuple[str, ...]:
   Raises:
     InputError: if it is missing or no text.
   """
-  text = _text(pathlib.Path(path))
+  text = doors.read_text(path, LARGEST)
   return tuple(x for line in text.splitlines() if (x := line.strip()))
 
 
@@ -66,7 +66,7 @@ def videos(path: str | os.PathLike[str]) -> set[str]:
     InputError: for a file that is none of these.
   """
   path = pathlib.Path(path)
-  first = (_text(path).splitlines() or [""])[0]
+  first = (doors.read_text(path, LARGEST).splitlines() or [""])[0]
   if "&" in first:
     columns = ("Category", "VideoID", "Quality", "StartTime", "EndTime")
     rows = read_rows(path, columns, delimiter="&", header=False)
@@ -90,11 +90,7 @@ def read_json(
   Raises:
     InputError: naming the file and entry, for anything else.
   """
-  try:
-    found = json.loads(_text(path))
-  except (ValueError, RecursionError) as error:
-    line = " ".join(str(error).split())
-    raise InputError(f"{path} is not JSON ({line})") from error
+  found = doors.read_json(path, LARGEST)
   found = found.get(part) if isinstance(found, dict) else found
   if not isinstance(found, list) or not found:
     raise InputError(f"{path} holds no list, alone or under {part!r}")
@@ -105,14 +101,3 @@ def read_json(
       raise InputError(f"{path}, entry {n}: it lacks {' or '.join(keys)}")
     entries.append(tuple(str(x) for x in cells))
   return entries
-
-
-def _text(path: pathlib.Path) -> str:
-  try:
-    if not path.is_file():
-      raise InputError(f"{path}: no such file")
-    if path.stat().st_size > LARGEST:
-      raise InputError(f"{path}: more than {LARGEST} bytes are no list")
-    return path.read_text(encoding="utf-8-sig")
-  except (OSError, UnicodeDecodeError) as error:
-    raise InputError(f"{path}: cannot read text ({error})") from error
