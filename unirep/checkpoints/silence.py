@@ -4,6 +4,7 @@ Its threads would print the stack of each call that the disk has refused, and
 warn of every folder that is none of its own.
 """
 
+import functools
 import logging
 import sys
 import threading
@@ -13,8 +14,9 @@ from types import TracebackType
 THEIRS = "orbax", "asyncio"  # a loop of Orbax's that an error has closed
 
 
+@functools.cache
 def install() -> None:
-  """For the whole process, which is a program's and not a library's."""
+  """For the whole process, which is a program's and not a library's; once."""
   for handler in (*logging.getLogger("absl").handlers, *logging.root.handlers):
     handler.addFilter(lambda x: not any(t in x.pathname for t in THEIRS))
   of_threads, ignored = threading.excepthook, sys.unraisablehook
