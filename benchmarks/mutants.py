@@ -1,12 +1,12 @@
 """Mutation testing: does a test fail when a line is wrong?
 
-python -m benchmarks.mutants --count=200 --seed=0
+python -m benchmarks.mutants --count=200 --seed=0 --jobs=2
 
 Each mutant is one change to one numerical module in a copy of the tree: another
 operator, comparison or constant, or a negated condition. It is killed if the
 fast tests of the module's room fail, or do not end; they must pass without it.
-Prints the survivors, which either need a test or change nothing. Slow: one to
-three minutes a mutant and core.
+Prints the survivors, which either need a test or change nothing. Slow: about a
+minute a mutant and core.
 
 Places are drawn evenly over all that can be changed, so that a long module has
 more of them. Not changed: text, annotations, what follows `raise` or `assert`.
@@ -14,32 +14,54 @@ more of them. Not changed: text, annotations, what follows `raise` or `assert`.
 
 import argparse
 import ast
+import functools
 import os
 import pathlib
+import queue
 import random
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent import futures
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Modules of unirep -> the tests that should see them.
+# Modules of unirep -> the tests that should see them, quick ones first.
 ROOMS = {
-  "codebook.py": ("codebook", "shared_codes", "model", "growth"),
-  "growth.py": ("growth", "shared_codes"),
-  "mm_ema.py": ("mm_ema", "dcid", "golden"),
+  "codebook.py": ("codebook", "growth", "shared_codes", "golden", "model"),
+  "growth.py": ("growth", "shared_codes", "model"),
+  "mm_ema.py": ("mm_ema", "golden", "dcid"),
   "toc.py": ("toc", "wiring"),
+  "nearest.py": ("nearest", "retrieval", "growth"),
+  "scoring.py": ("nearest", "retrieval", "retrieve"),
+  "similarity.py": ("nearest", "retrieval", "retrieve"),
   "losses": (
-    *("losses", "contrast", "wiring", "dcid", "model", "missing", "golden"),
+    *("losses", "contrast", "step_infonce", "golden", "dcid", "wiring"),
+    *("model", "missing"),
   ),
-  "methods": ("model", "wiring", "dcid", "missing"),
-  "train/step.py": ("model", "wiring"),
-  "tasks/probing": ("probe", "scores", "criteria", "golden_tasks", "wiring"),
-  "tasks/retrieval": ("ranks", "retrieval"),
-  "tasks/generation": ("generation",),
-  "tasks": ("tasks", "shared_codes", "wiring"),
-  "jobs": ("evaluation", "jobs", "wiring", "configs"),
+  "methods": ("dcid", "wiring", "model", "missing"),
+  "train/step.py": ("wiring", "model"),
+  "tasks/probing": ("criteria", "scores", "golden_tasks", "probe", "wiring"),
+  "tasks/retrieval": ("ranks", "retrieval", "retrieve"),
+  "tasks/generation": ("generation", "generate"),
+  "tasks": ("slots", "table", "tasks", "shared_codes", "wiring"),
+  "jobs": ("evaluation", "encoding", "splits", "wiring", "jobs", "configs"),
+  "jobs/charts.py": ("pictures", "evaluation"),
+  "jobs/report.py": ("pictures", "evaluation"),
+  "jobs/checks.py": ("settings", "configs", "jobs"),
+  "jobs/convert.py": ("conversion", "workdir", "official"),
+  "jobs/data.py": ("workdir", "official", "conversion"),
+  "jobs/extract.py": ("extraction",),
+  "jobs/gallery.py": ("retrieve",),
+  "jobs/generate.py": ("generate",),
+  "jobs/generators.py": ("generate",),
+  "jobs/inspection.py": ("workdir", "conversion"),
+  "jobs/resident.py": ("resident",),
+  "jobs/retrieve.py": ("retrieve",),
+  "jobs/start.py": ("jobs", "start", "missing_modalities"),
+  "jobs/tracking.py": ("tracking", "workdir"),
 }
 SWAPS = {
   **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult},
@@ -101,17 +123,57 @@ def tests_of(name):
   return [path.relative_to(ROOT).as_posix() for path in found]
 
 
-def outcome(copy, name, seconds):
-  """The exit code of pytest, 1 if a test failed or did not end."""
-  command = [sys.executable, "-m", "pytest", "-qx", *tests_of(name)]
-  environment = {**os.environ, "PYTHONPATH": str(copy)}
-  options: Any = {"capture_output": True, "timeout": seconds, "check": False}
+def outcome(copy, tests, seconds):
+  """The exit code of pytest, or 1 if a test did not end."""
+  command = [sys.executable, "-m", "pytest", "-qx", *tests]
+  options: Any = {
+    "env": {**os.environ, "PYTHONPATH": str(copy)},
+    "capture_output": True,
+    "check": False,
+    # Of the processor, so that a busy machine kills no mutant; one that waits
+    # for ever is ended later.
+    "preexec_fn": lambda: resource.setrlimit(
+      resource.RLIMIT_CPU, (seconds, seconds)
+    ),
+    "timeout": 10 * seconds,
+  }
   try:
-    return subprocess.run(
-      command, cwd=copy, env=environment, **options
-    ).returncode
+    code = subprocess.run(command, cwd=copy, **options).returncode
   except subprocess.TimeoutExpired:
     return 1
+  return 1 if code < 0 else code
+
+
+def tried(copies, sources, seconds, mutant):
+  """What was changed, and whether a test saw it."""
+  name, index = mutant
+  tree = ast.parse(sources[name])
+  node = places(tree)[index]
+  what = f"{name}:{node.lineno}: {change(node)}"
+  copy = copies.get()
+  path = copy / "unirep" / name
+  try:
+    path.write_text(ast.unparse(tree))
+    code = outcome(copy, tests_of(name), seconds)
+  finally:
+    path.write_text(sources[name])
+    copies.put(copy)
+  killed = code in (1, 2)  # 2: not even imported
+  print("killed" if killed else f"SURVIVED ({code})", what, flush=True)
+  return what, killed
+
+
+def drawn(count, seed):
+  """Mutants (module, place), and the text of all modules."""
+  sources, chances = {}, []
+  for path in sorted((ROOT / "unirep").rglob("*.py")):
+    name = path.relative_to(ROOT / "unirep").as_posix()
+    if any(name.startswith(room) for room in ROOMS):
+      sources[name] = path.read_text()
+      number = len(places(ast.parse(sources[name])))
+      chances += [(name, i) for i in range(number)]
+  chosen = random.Random(seed).sample(chances, min(count, len(chances)))
+  return chosen, sources
 
 
 def main(argv=None):
@@ -120,36 +182,26 @@ def main(argv=None):
   parser.add_argument("--count", type=int, default=200)
   parser.add_argument("--seed", type=int, default=0)
   parser.add_argument("--seconds", type=int, default=900, help="of one mutant")
+  parser.add_argument("--jobs", type=int, default=2, help="at the same time")
   args = parser.parse_args(argv)
-  rng = random.Random(args.seed)
-  sources, chances = {}, []
-  for path in sorted((ROOT / "unirep").rglob("*.py")):
-    name = path.relative_to(ROOT / "unirep").as_posix()
-    if any(name.startswith(room) for room in ROOMS):
-      sources[name] = path.read_text()
-      count = len(places(ast.parse(sources[name])))
-      chances += [(name, i) for i in range(count)]
-  chosen = rng.sample(chances, min(args.count, len(chances)))
-  survivors = []
-  with tempfile.TemporaryDirectory() as folder:
-    copy = pathlib.Path(folder) / "copy"
-    skip = shutil.ignore_patterns(".git", ".venv", "__pycache__", "runs")
-    shutil.copytree(ROOT, copy, ignore=skip)
-    for tests, name in {(*tests_of(n),): n for n, _ in chosen}.items():
-      if code := outcome(copy, name, args.seconds):
-        sys.exit(f"without any change {' '.join(tests)} end with {code}")
-    for number, (name, index) in enumerate(chosen, 1):
-      tree = ast.parse(sources[name])
-      node = places(tree)[index]
-      what = f"{name}:{node.lineno}: {change(node)}"
-      path = copy / "unirep" / name
-      path.write_text(ast.unparse(tree))
-      code = outcome(copy, name, args.seconds)
-      killed = code in (1, 2)  # 2: not even imported
-      path.write_text(sources[name])
-      print(number, "killed" if killed else "SURVIVED", what, flush=True)
-      if not killed:
-        survivors.append(what)
+  chosen, sources = drawn(args.count, args.seed)
+  copies: queue.Queue = queue.Queue()
+  skip = shutil.ignore_patterns(".git", ".venv", "__pycache__", "runs")
+  with (
+    tempfile.TemporaryDirectory() as folder,
+    futures.ThreadPoolExecutor(args.jobs) as pool,
+  ):
+    for i in range(args.jobs):
+      copies.put(copy := pathlib.Path(folder) / f"copy{i}")
+      shutil.copytree(ROOT, copy, ignore=skip)
+    tests = sorted({t for name, _ in chosen for t in tests_of(name)})
+    first = pathlib.Path(folder) / "copy0"
+    if code := outcome(first, tests, 10 * args.seconds):
+      sys.exit(f"without any change {' '.join(tests)} end with {code}")
+    found = pool.map(
+      functools.partial(tried, copies, sources, args.seconds), chosen
+    )
+    survivors = [what for what, killed in found if not killed]
   share = 1 - len(survivors) / len(chosen)
   print(
     f"{share:.1%} of {len(chosen)} killed; survivors:", *survivors, sep="\n"
