@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from unirep.data import arrays, pipeline
+from unirep.data.datasets import releases
 from unirep.errors import InputError
 from unirep.jobs import pretrain, resident
 from unirep.parallel import mesh as meshes
@@ -43,6 +44,43 @@ def test_batches_are_those_of_the_host(monkeypatch, devices, dtype):
     one, other = next(wanted), next(found)
     jax.tree.map(np.testing.assert_array_equal, dict(one), dict(other))
     assert {x.sharding for x in jax.tree.leaves(other)} == {meshes.split(mesh)}
+
+
+def test_one_wide_sample_widens_all(monkeypatch):
+  """On whichever device it comes to lie; others have been written by then."""
+  data = source(np.float16)
+  data.features["audio"] = data.features["audio"].astype(np.float32)
+  data.features["audio"][N - 1] = 1 / 3
+  here = resident.put(data, meshes.make(B))
+  assert here["features"]["audio"].dtype == np.float32
+  found = np.asarray(here["features"]["audio"])[:N]
+  np.testing.assert_array_equal(found, data.features["audio"])
+  monkeypatch.setattr(resident, "_free", lambda device: 340)
+  with pytest.raises(InputError, match="leave it off"):
+    resident.put(data, meshes.make(B))
+
+
+def test_who_may_read_in_threads():
+  """Sources that wrap others ask them."""
+  data = source()
+  assert pipeline.Subset(data, [1, 2]).concurrent
+  assert releases.Joined([data, data]).concurrent
+  assert not releases.Joined([data, resident.Numbers(2)]).concurrent
+  assert not pipeline.Subset(resident.Numbers(3), [1]).concurrent
+
+
+def test_an_unreadable_sample_is_said(monkeypatch):
+  data = source()
+  read = type(data).__getitem__
+
+  def broken(self, index):
+    if index == 5:
+      raise InputError("sample 5 is broken")
+    return read(self, index)
+
+  monkeypatch.setattr(type(data), "__getitem__", broken)
+  with pytest.raises(InputError, match="sample 5"):
+    resident.put(data, meshes.make(B))
 
 
 def test_too_little_memory_is_said_beforehand(monkeypatch):

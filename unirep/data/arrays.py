@@ -41,6 +41,8 @@ class Arrays:
       length outside 1..T; if no sample has a modality, or one has none.
   """
 
+  concurrent = True
+
   def __init__(
     self,
     features: Mapping[str, values.Values],

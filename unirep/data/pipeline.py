@@ -216,6 +216,11 @@ class Subset:
   def __len__(self) -> int:
     return len(self._indices)
 
+  @property
+  def concurrent(self) -> bool:
+    """That of the source, see `data.sample.Source`."""
+    return getattr(self._source, "concurrent", False)
+
   def __getitem__(self, index: int, /) -> Sample:
     return self._source[int(self._indices[index])]
 

@@ -45,6 +45,11 @@ class Resampled:
   def __len__(self) -> int:
     return len(self._source)
 
+  @property
+  def concurrent(self) -> bool:
+    """That of the source, see `data.sample.Source`."""
+    return getattr(self._source, "concurrent", False)
+
   def files(self) -> list[str]:
     """Those of the source, see `data.identity`."""
     return getattr(self._source, "files", list)()

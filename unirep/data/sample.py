@@ -32,7 +32,10 @@ LARGEST = 1e18  # above it sums of squares overflow
 
 
 class Source(Protocol):
-  """Random access to samples; deterministic by index."""
+  """Random access to samples; deterministic by index.
+
+  One whose attribute `concurrent` is true may be read by several threads.
+  """
 
   def __len__(self) -> int: ...
 

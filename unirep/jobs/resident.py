@@ -7,8 +7,10 @@ bits, wherever its data lie.
 Dimensions: N samples, B batch.
 """
 
-import itertools
+import functools
+import os
 from collections.abc import Iterator, Mapping
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -43,38 +45,34 @@ def put(source: Source, mesh: Mesh) -> Mapping[str, Any]:
   Features that float16 can hold exactly are stored so.
 
   Args:
-    source: N samples; a process composes those of its own devices alone.
+    source: N samples; a process composes those of its own devices alone, in
+      several threads if the source is `concurrent`.
     mesh: the devices.
 
   Raises:
     InputError: if they have less memory than that takes.
   """
-  size, shards = len(source), mesh.shape[meshes.AXIS]
-  each = -(-size // shards)
+  shards = mesh.shape[meshes.AXIS]
+  each = -(-len(source) // shards)
   first = {part: source[0].get(part, {}) for part in PARTS}
-  need = each * sum(x.nbytes for x in jax.tree.leaves(first))
-  room = min(map(_free, mesh.local_devices))
-  if need > room:
-    raise InputError(
-      f"data.device_resident: {size} samples take {need // 2**20} MiB of each "
-      f"device, which has {room // 2**20} left; leave it off"
-    )
-  parts: dict[tuple[int, int], Any] = {}
-
-  def rows(start: int, stop: int) -> Any:
-    if (start, stop) not in parts:
-      samples = (source[min(i, size - 1)] for i in range(start, stop))
-      parts[start, stop] = _stacked(first, samples, stop - start)
-    return parts[start, stop]
+  small = {*first["features"]} if jax.process_count() == 1 else set()
+  small = {m for m in small if not _wide(first["features"][m])}
+  _check_room(first, small, len(source), each, mesh)
+  split, total = meshes.split(mesh), each * shards
+  owned: Any = split.addressable_devices_indices_map((total,)).values()
+  windows = {index[0].indices(total)[:2] for index in owned}
+  blocks = _blocks(first, small, windows)
+  while wide := _fill(source, blocks, small):
+    blocks.clear()  # before others take their place
+    small -= wide
+    _check_room(first, small, len(source), each, mesh)
+    blocks = _blocks(first, small, windows)
 
   def leaf(part, name, x):
-    shape = (each * shards, *np.shape(x))
+    def shard(index: Any):
+      return blocks[index[0].indices(total)[:2]][part][name]
 
-    def shard(index):
-      window = index[0]
-      return rows(window.start or 0, window.stop or shape[0])[part][name]
-
-    return jax.make_array_from_callback(shape, meshes.split(mesh), shard)
+    return jax.make_array_from_callback((total, *np.shape(x)), split, shard)
 
   data = {
     part: {name: leaf(part, name, x) for name, x in leaves.items()}
@@ -101,27 +99,64 @@ def batches(
     yield program(data, row_B)
 
 
-def _stacked(first, samples, count) -> Any:
-  """Samples as arrays, one copied after the other."""
-  whole = jax.tree.map(
-    lambda x: np.empty((count, *np.shape(x)), np.asarray(x).dtype), first
-  )
-  for i, sample in enumerate(samples):
-    for part, leaves in whole.items():
-      for name, x_N in leaves.items():
-        x_N[i] = sample[part][name]
-  if jax.process_count() == 1:  # all must come to the same type
-    whole["features"] = {m: _small(x) for m, x in whole["features"].items()}
-  return whole
+def _check_room(first, small, size, each, mesh) -> None:
+  need = each * sum(x.nbytes for x in jax.tree.leaves(_blank(first, small, 1)))
+  room = min(map(_free, mesh.local_devices))
+  if need > room:
+    raise InputError(
+      f"data.device_resident: {size} samples take {need // 2**20} MiB of each "
+      f"device, which has {room // 2**20} left; leave it off"
+    )
 
 
-def _small(x: np.ndarray) -> np.ndarray:
-  """As float16, where that is the same."""
+def _blocks(first, small, windows) -> dict[tuple[int, int], Any]:
+  """Room for the samples of each window [start, stop)."""
+  return {w: _blank(first, small, w[1] - w[0]) for w in sorted(windows)}
+
+
+def _blank(first, small, count) -> Any:
+  """Arrays of `count` samples like the first; features `small` as float16."""
+
+  def blank(part, name, x):
+    half = part == "features" and name in small
+    return np.empty(
+      (count, *np.shape(x)), np.float16 if half else np.asarray(x).dtype
+    )
+
+  return {
+    part: {name: blank(part, name, x) for name, x in leaves.items()}
+    for part, leaves in first.items()
+  }
+
+
+def _fill(source: Source, blocks: Any, small: set[str]) -> set[str]:
+  """Composes all samples; which features `small` are none, if any."""
+  size, wide = len(source), set()
+
+  def compose(start: int, block: Any, row: int) -> None:
+    if wide:
+      return  # all begins anew
+    sample = source[min(start + row, size - 1)]
+    wide.update(m for m in small if _wide(sample["features"][m]))
+    with np.errstate(over="ignore"):
+      for part, leaves in block.items():
+        for name, x_N in leaves.items():
+          x_N[row] = sample[part][name]
+
+  concurrent = getattr(source, "concurrent", False)
+  threads = (os.cpu_count() or 1) if concurrent else 1
+  with futures.ThreadPoolExecutor(threads) as pool:
+    for (start, stop), block in blocks.items():
+      rows = range(stop - start)
+      for _ in pool.map(functools.partial(compose, start, block), rows):
+        pass  # raises what it raised
+  return wide
+
+
+def _wide(x: np.ndarray) -> bool:
+  """Whether float16 cannot hold it exactly."""
   with np.errstate(over="ignore"):
-    small = x.astype(np.float16)
-  step = max(1, len(x) // 64)
-  rows = itertools.chain(range(0, len(x), step), range(len(x)))  # soon, if not
-  return small if all(np.array_equal(x[i], small[i]) for i in rows) else x
+    return not np.array_equal(x, x.astype(np.float16))
 
 
 def _free(device: Any) -> int:

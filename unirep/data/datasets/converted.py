@@ -41,6 +41,8 @@ class Converted:
     InputError: if there is none, another version, or one of other options.
   """
 
+  concurrent = True
+
   def __init__(
     self,
     path: str,

@@ -168,6 +168,11 @@ class Joined:
   def __init__(self, parts: Sequence[Any]):
     self._parts = list(parts)
 
+  @property
+  def concurrent(self) -> bool:
+    """Whether all are, see `data.sample.Source`."""
+    return all(getattr(x, "concurrent", False) for x in self._parts)
+
   def __len__(self) -> int:
     return sum(len(x) for x in self._parts)
 
