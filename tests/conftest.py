@@ -1,9 +1,11 @@
 """What tests share: eight simulated devices, quick programs, one tiny run."""
 
+import contextlib
 import fcntl
 import os
 import pathlib
 import tempfile
+import threading
 from unittest import mock
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -43,6 +45,35 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: -LONG.get(item.path.stem, 0))
 
 
+@contextlib.contextmanager
+def elsewhere():
+  """Arrays are read as on a GPU: where that is disallowed, not by the way.
+
+  On a CPU no guard is asked, since nothing is transferred.
+  """
+  kind, get = type(jax.numpy.zeros(())), jax.device_get
+  value, local = kind._value.fget, threading.local()
+
+  def guarded(array):
+    asked = getattr(local, "asked", False)
+    if jax.config.jax_transfer_guard_device_to_host == "disallow" and not asked:
+      raise RuntimeError("Disallowed device-to-host transfer")
+    return value(array)
+
+  def device_get(tree):
+    local.asked = True
+    try:
+      return get(tree)
+    finally:
+      local.asked = False
+
+  with (
+    mock.patch.object(kind, "_value", property(guarded)),
+    mock.patch.object(jax, "device_get", device_get),
+  ):
+    yield
+
+
 @pytest.fixture(scope="session")
 def trained():
   """The work directory of two tiny steps, which tests only read.
@@ -69,6 +100,7 @@ def trained():
       with (
         mock.patch.object(jax, "devices", return_value=devices),
         mock.patch.object(build, "as_json", return_value=settings),
+        elsewhere(),
       ):
         dispatch.run(watched, folder / "trained", Console(quiet=True))
       unread = sorted({*leaves(watched)} - watched.seen)

@@ -79,7 +79,8 @@ def run(
       if step % save_every == 0 or step == steps or ends:
         _report(*pending, state, log, log_every, steps, clock)
         pending = None
-        saved = save(state, ends or step == steps)
+        with jax.transfer_guard("allow"):  # what is saved leaves the devices
+          saved = save(state, ends or step == steps)
         if ends:
           raise preemption.PreemptedError(step, saved, notice.name)
   return state
