@@ -138,6 +138,14 @@ VARIANTS = [
   ("dcid", "grid", "clean"),
   ("dcid", "utd", "clean"),
 ]
+# Of what others show too: a source, and how a preset differs.
+ALIKE = {
+  ("fcid", "digits", "released"),
+  ("fcid", "arrays", "released"),
+  ("fcid", "avel", "released"),
+  ("dcid", "grid", "clean"),
+  ("dcid", "utd", "clean"),
+}
 
 
 def watched_variant(method, data, preset, tmp_path, monkeypatch):
@@ -171,7 +179,13 @@ def test_two_steps_and_no_key_unread(
   assert not {*leaves(watched)} - watched.seen
 
 
-@pytest.mark.parametrize(("method", "data", "preset"), VARIANTS)
+@pytest.mark.parametrize(
+  ("method", "data", "preset"),
+  [
+    pytest.param(*each, marks=[pytest.mark.slow] if each in ALIKE else [])
+    for each in VARIANTS
+  ],
+)
 def test_a_step_is_built_and_no_key_unread(
   method, data, preset, tmp_path, monkeypatch
 ):

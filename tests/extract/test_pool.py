@@ -32,9 +32,8 @@ def test_all_in_order(workers):
   assert [*pool.each(work, [], workers, 60)] == []
 
 
-@pytest.mark.parametrize(
-  "workers", [1, pytest.param(2, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
 def test_the_dead_and_the_hung_are_replaced(workers):
   kinds = ["", "die", "", "large", "exit", "die", "hang", ""]
   items = [(kind, i) for i, kind in enumerate(kinds)]

@@ -262,9 +262,8 @@ def copies(folder, count):
   return folder
 
 
-@pytest.mark.parametrize(
-  "workers", [0, pytest.param(2, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
 def test_killed_and_started_again_gives_the_same_bytes(workers, tmp_path):
   media = copies(tmp_path / "in", 130)
   assert start(tmp_path, media, tmp_path / "whole", 1).wait() == 0

@@ -153,7 +153,10 @@ def flat(tree):
 # Training steps.
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize(
+  "name",
+  [*TRAINED[:2], pytest.param(TRAINED[2], marks=pytest.mark.slow)],
+)
 def test_a_step_trains_every_parameter(name):
   recipe, before, after, metrics = stepped(name)
   for key, value in metrics.items():

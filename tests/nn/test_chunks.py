@@ -13,8 +13,10 @@ def grad_of(conv, params, given, cotangent):
   return jax.grad(loss, (0, 1))(params, given)
 
 
-@pytest.mark.parametrize("lead", [(2, 3), (7,), (4, 2, 3)])
-@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize(
+  ("transposed", "lead"),
+  [(False, (2, 3)), (False, (7,)), (True, (4, 2, 3))],
+)
 def test_chunks_change_neither_values_nor_gradients(
   transposed, lead, monkeypatch, x64
 ):

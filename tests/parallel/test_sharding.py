@@ -241,7 +241,9 @@ def compare(one_run, many_run, dtype, tolerance=None):
     assert np.abs(leaf - noise_1[name]).max() <= noise_bound, name
 
 
-@pytest.mark.parametrize("preset", ["clean", "released"])
+@pytest.mark.parametrize(
+  "preset", ["clean", pytest.param("released", marks=pytest.mark.slow)]
+)
 def test_the_comparison_is_not_empty(preset):
   """Codes wake, sleep or restart, batches differ, codes and parameters move."""
   history, _ = run(preset, "float64", 1)
