@@ -132,7 +132,7 @@ def test_the_step_is_told_its_run(tmp_path, monkeypatch):
   monkeypatch.setattr(pretrain.step, "build", lambda *_, **__: lambda *x: x[-1])
   made = preparation.prepare(config)
   manager: Any = types.SimpleNamespace(directory=tmp_path)
-  step: Any = pretrain.train(config, made, None, None, manager, tmp_path)
+  step: Any = pretrain.train(config, made, None, None, None, manager, tmp_path)
   assert jax.device_get(step(None, None)) == (7, 60)
 
 
@@ -145,7 +145,7 @@ def test_a_project_gets_settings_metrics_and_results(tmp_path, monkeypatch):
     step=0, params=None, codebook=types.SimpleNamespace(code_KxD=None)
   )
 
-  def train(config, job, state, to, *_):
+  def train(config, job, state, feed, to, *_):
     to.write(1, metrics)
     return state
 

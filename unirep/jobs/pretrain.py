@@ -75,10 +75,11 @@ def run(
   began_at, began = int(state.step), time.perf_counter()
   if how:
     console.print(f"{workdir}: {how}", soft_wrap=True)
+  feed = _feed(config, job, console, config.steps - began_at)
   with tracking.run(config.wandb, workdir, job.settings) as tracker:
     to = open_log(workdir, config.steps, began_at, console, job, tracker)
     with to:
-      state = train(config, job, state, to, manager, workdir)
+      state = train(config, job, state, feed, to, manager, workdir)
     summary = {
       "steps": int(state.step),
       "seconds": round(time.perf_counter() - began, 2),
@@ -162,6 +163,7 @@ def train(
   config: Config,
   job: Job,
   state: TrainState,
+  feed: Iterator[Any],
   to: log.Log | log.Silent,
   manager: ocp.CheckpointManager,
   workdir: pathlib.Path,
@@ -195,7 +197,6 @@ def train(
   span = jax.device_put(
     states.span(config.seed, config.steps), meshes.replicated(job.mesh)
   )
-  feed = _feed(config, job)
   try:
     with lockstep.watched():
       return loop.run(
@@ -218,11 +219,23 @@ def train(
     job.batches.close()
 
 
-def _feed(config: Config, job: Job) -> Iterator[Any]:
+def _feed(
+  config: Config, job: Job, console: Console, steps: int
+) -> Iterator[Any]:
   """Batches on the devices, from the host or from their own memory."""
   if not config.data.device_resident:
     return on_devices(job.batches, job.mesh)
-  data = resident.put(job.train, job.mesh)
+  if not steps:  # nothing is left to learn from them
+    return iter(())
+  began = time.perf_counter()
+  with lockstep.together():
+    data = resident.put(job.train, job.mesh)
+  kept = sum(x.nbytes for x in jax.tree.leaves(data)) / 2**30
+  console.print(
+    f"{len(job.train):,} samples, {kept:.1f} GiB, are in the memory of the"
+    f" devices after {time.perf_counter() - began:.0f} s",
+    soft_wrap=True,
+  )
   return resident.batches(job.batches, data, job.mesh)
 
 
