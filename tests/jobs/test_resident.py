@@ -60,6 +60,20 @@ def test_one_wide_sample_widens_all(monkeypatch):
     resident.put(data, meshes.make(B))
 
 
+def test_parts_of_several_types_lose_nothing(tmp_path):
+  """The first sample is narrow, the last one is not."""
+  draw = np.random.default_rng(0)
+  for i, kind in enumerate((np.float16, np.float32)):
+    (tmp_path / f"{i}").mkdir()
+    np.save(tmp_path / f"{i}/audio.npy", draw.normal(size=(9, 4)).astype(kind))
+  columns = arrays.load(tmp_path)
+  parts = [arrays.load(tmp_path / f"{i}") for i in range(2)]
+  for data in (columns, releases.Joined(parts)):
+    here = np.asarray(resident.put(data, meshes.make(B))["features"]["audio"])
+    wanted = [data[i]["features"]["audio"] for i in range(18)]
+    np.testing.assert_array_equal(here[:18], np.stack(wanted))
+
+
 def test_who_may_read_in_threads():
   """Sources that wrap others ask them."""
   data = source()
@@ -71,14 +85,14 @@ def test_who_may_read_in_threads():
 
 def test_an_unreadable_sample_is_said(monkeypatch):
   data = source()
-  read = type(data).__getitem__
+  read = type(data).stored
 
   def broken(self, index):
     if index == 5:
       raise InputError("sample 5 is broken")
     return read(self, index)
 
-  monkeypatch.setattr(type(data), "__getitem__", broken)
+  monkeypatch.setattr(type(data), "stored", broken)
   with pytest.raises(InputError, match="sample 5"):
     resident.put(data, meshes.make(B))
 

@@ -86,6 +86,10 @@ class Arrays:
     return [part.path for column in stored for part in column.parts]
 
   def __getitem__(self, index: int, /) -> Sample:
+    return values.widened(self.stored(index))
+
+  def stored(self, index: int) -> Sample:
+    """See `data.sample.stored`."""
     index = range(self._size)[index]
     present = {k: v[index] for k, v in self.present.items()}
     features = {}
@@ -105,9 +109,11 @@ class Arrays:
     return item
 
   def _row(self, name: str, index: int) -> tuple[np.ndarray, bool | None]:
-    """One sample's features, float32 (T, ...), and whether they are there."""
+    """One sample's features (T, ...), and whether they are there."""
     column, here = self.features[name], None
-    x = values.float32(column[index])
+    x = column[index]
+    if column.dtype != np.float16:  # parts of a column may have several types
+      x = values.float32(x)
     if name in self._unchecked and isinstance(column, Column):
       if self._missing:
         here = not np.isnan(x).all()

@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 
 from unirep import signals
-from unirep.data.sample import Batch, Sample, Source
+from unirep.data.sample import Batch, Sample, Source, stored
 from unirep.errors import InputError
 
 
@@ -223,6 +223,10 @@ class Subset:
 
   def __getitem__(self, index: int, /) -> Sample:
     return self._source[int(self._indices[index])]
+
+  def stored(self, index: int) -> Sample:
+    """See `data.sample.stored`."""
+    return stored(self._source, int(self._indices[index]))
 
   def files(self) -> list[str]:
     """Those of the source, see `data.identity`."""

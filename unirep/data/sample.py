@@ -42,6 +42,14 @@ class Source(Protocol):
   def __getitem__(self, index: int, /) -> Sample: ...
 
 
+def stored(source: Source, index: int) -> Sample:
+  """A sample whose features may have the narrower type that they are kept in.
+
+  That of a source with a method of this name; else the sample itself.
+  """
+  return getattr(source, "stored", source.__getitem__)(index)
+
+
 def check_sample(sample: Any, where: str) -> None:
   """Checks one sample against the contract of this module.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from unirep.data.columns import CHUNK, Column
-from unirep.data.sample import LARGEST
+from unirep.data.sample import LARGEST, Sample
 from unirep.errors import InputError
 from unirep.reading import doors
 
@@ -76,6 +76,10 @@ def _chunks(value: np.ndarray) -> Iterator[np.ndarray]:
 
 def check_finite(name: str, x: np.ndarray, first: int, where: str = "") -> None:
   """Raises InputError where x, from sample `first` on, can't be squared."""
+  if x.dtype == np.float16:  # by its bits, which is ten times as fast
+    bits = x.view(np.uint16) & 0x7FFF
+    if bits.max(initial=0) < 0x7C00:
+      return
   finite = np.isfinite(x)
   if not finite.all():
     at, *rest = np.argwhere(~finite)[0].tolist()
@@ -98,6 +102,12 @@ def float32(x: np.ndarray) -> np.ndarray:
     return np.take(_WIDE, x.view(np.uint16))
   with np.errstate(over="ignore"):  # a later check finds infinity
     return x.astype(np.float32, copy=False)
+
+
+def widened(sample: Sample) -> Sample:
+  """The same with features as float32."""
+  features = {m: float32(x) for m, x in sample["features"].items()}
+  return {**sample, "features": features}
 
 
 def integers(what: str, value: Values) -> np.ndarray:

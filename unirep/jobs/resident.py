@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from unirep.data.sample import PRESENT, Sample, Source
+from unirep.data.sample import PRESENT, Sample, Source, stored
 from unirep.errors import InputError
 from unirep.parallel import mesh as meshes
 
@@ -54,7 +54,8 @@ def put(source: Source, mesh: Mesh) -> Mapping[str, Any]:
   """
   shards = mesh.shape[meshes.AXIS]
   each = -(-len(source) // shards)
-  first = {part: source[0].get(part, {}) for part in PARTS}
+  sample = stored(source, 0)
+  first = {part: sample.get(part, {}) for part in PARTS}
   small = {*first["features"]} if jax.process_count() == 1 else set()
   small = {m for m in small if not _wide(first["features"][m])}
   _check_room(first, small, len(source), each, mesh)
@@ -118,10 +119,12 @@ def _blank(first, small, count) -> Any:
   """Arrays of `count` samples like the first; features `small` as float16."""
 
   def blank(part, name, x):
-    half = part == "features" and name in small
-    return np.empty(
-      (count, *np.shape(x)), np.float16 if half else np.asarray(x).dtype
-    )
+    kind = np.asarray(x).dtype
+    if part == "features":
+      kind = np.result_type(kind, np.float32)
+    if name in small and part == "features":
+      kind = np.float16
+    return np.empty((count, *np.shape(x)), kind)
 
   return {
     part: {name: blank(part, name, x) for name, x in leaves.items()}
@@ -136,7 +139,7 @@ def _fill(source: Source, blocks: Any, small: set[str]) -> set[str]:
   def compose(start: int, block: Any, row: int) -> None:
     if wide:
       return  # all begins anew
-    sample = source[min(start + row, size - 1)]
+    sample = stored(source, min(start + row, size - 1))
     wide.update(m for m in small if _wide(sample["features"][m]))
     with np.errstate(over="ignore"):
       for part, leaves in block.items():
@@ -155,6 +158,8 @@ def _fill(source: Source, blocks: Any, small: set[str]) -> set[str]:
 
 def _wide(x: np.ndarray) -> bool:
   """Whether float16 cannot hold it exactly."""
+  if x.dtype == np.float16:
+    return False
   with np.errstate(over="ignore"):
     return not np.array_equal(x, x.astype(np.float16))
 

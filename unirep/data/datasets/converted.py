@@ -80,6 +80,10 @@ class Converted:
     return len(self._row_N)
 
   def __getitem__(self, index: int, /) -> Sample:
+    return values.widened(self.stored(index))
+
+  def stored(self, index: int) -> Sample:
+    """See `data.sample.stored`."""
     row = int(self._row_N[range(len(self))[index]])
     try:
       found = self._opened()[row]
@@ -90,7 +94,7 @@ class Converted:
         " convert again"
       ) from error
     item: Any = {
-      "features": {m: values.float32(x) for m, x in found["features"].items()},
+      "features": dict(found["features"]),
       "lengths": {m: np.int32(x) for m, x in found.get("lengths", {}).items()},
       "labels": {
         name.replace("__", "/"): _integers(x)

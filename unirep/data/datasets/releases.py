@@ -7,6 +7,7 @@ part or several.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from unirep.data import sample as samples
 from unirep.data.datasets import ave, avel, avvp, captioned, ucf_vgg
 from unirep.data.datasets.clips import Clips
 from unirep.data.datasets.converted import Converted
@@ -177,10 +178,18 @@ class Joined:
     return sum(len(x) for x in self._parts)
 
   def __getitem__(self, index: int, /) -> Sample:
+    part, row = self._find(index)
+    return part[row]
+
+  def stored(self, index: int) -> Sample:
+    """See `data.sample.stored`."""
+    return samples.stored(*self._find(index))
+
+  def _find(self, index):
     index = range(len(self))[index]
     for part in self._parts:
       if index < len(part):
-        return part[index]
+        return part, index
       index -= len(part)
     raise IndexError(index)
 
