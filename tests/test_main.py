@@ -27,7 +27,7 @@ from unirep import command as cli
 from unirep import flags
 from unirep.configs import pretrain
 from unirep.errors import InputError
-from unirep.jobs import dispatch
+from unirep.jobs import dispatch, preparation
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TINY = "configs/pretrain.py:size=tiny"
@@ -284,6 +284,22 @@ def test_other_config_is_refused(finished):
   workdir, arguments = finished
   line = refused(*arguments, "--config.seed=1", f"--workdir={workdir}")
   assert "seed=0, not 1" in line
+
+
+def test_a_batch_must_fit_beside_the_state(monkeypatch):
+  config = pretrain.get_config("size=tiny")
+  config.data.update({"train_size": 16, "test_size": 8})
+  job = preparation.prepare(config)
+  state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(job.shapes))
+  row = sum(x.nbytes for x in job.sample["features"].values())
+  sizes = {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": state + 8 * row}
+  real = os.sysconf
+  monkeypatch.setattr(os, "sysconf", lambda key: sizes.get(key) or real(key))
+  monkeypatch.setattr(jax, "devices", lambda: jax.local_devices()[:1])
+  preparation.prepare(config)
+  sizes["SC_PHYS_PAGES"] -= 1
+  with pytest.raises(InputError, match="do not fit"):
+    preparation.prepare(config)
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,37 @@ def test_a_step_trains_every_parameter(name):
   assert not {k for k in metrics if k.startswith("commitment/")}  # weight 0
 
 
+def test_first_numbers_are_drawn_from_keys_of_their_own(monkeypatch):
+  """What one key gives twice would begin equal."""
+  recipe, asked = recipe_of(model_of("plain")), {}
+
+  def noted(name, function):
+    def call(key, *arguments):
+      asked[name] = jax.random.key_data(key).tolist()
+      return function(key, *arguments)
+
+    return call
+
+  network = recipe.network
+  recipe = recipe._replace(
+    **{
+      name: noted(name, getattr(recipe, name))
+      for name in ("init_cpc", "init_codebook", "init_club")
+    }
+  )
+  init = type(network).init
+  monkeypatch.setattr(
+    type(network),
+    "init",
+    lambda self, *arguments: noted("network", functools.partial(init, self))(
+      *arguments
+    ),
+  )
+  recipes.init(recipe, jax.random.key(0), batch_of(network))
+  assert len(asked) == 4
+  assert len({*map(tuple, asked.values())}) == 4
+
+
 def test_what_is_compared_with_what():
   """Fine pairs by CPC or, without time, InfoNCE; all other pairs by InfoNCE."""
 
