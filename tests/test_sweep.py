@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from unirep import workdir as workdirs
+from unirep.errors import InputError
 from unirep.launch import grid, sweep
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -218,6 +220,15 @@ def test_bad_flags(flag, tmp_path, capsys, monkeypatch):
   said = capsys.readouterr().err
   assert flag in said or flag.split("=")[0] in said
   assert said.count("\n") == 1
+
+
+def test_what_a_run_records_beside_its_settings_is_no_other_setting(trained):
+  """A sweep finds a real run again, whose file says what data it saw."""
+  recorded = json.loads((trained / "config.json").read_text())
+  assert recorded.pop("identity")
+  workdirs.check(trained, recorded)
+  with pytest.raises(InputError, match="seed"):
+    workdirs.check(trained, {**recorded, "seed": recorded["seed"] + 1})
 
 
 def test_a_run_of_other_settings_is_refused(tmp_path, capsys, monkeypatch):

@@ -126,6 +126,10 @@ def test_other_data_are_refused_unless_allowed(tmp_path):
   with pytest.raises(InputError, match="was '5 samples, ab' and is '5 samp"):
     workdirs.check(tmp_path, new)
   workdirs.check(tmp_path, {**new, "allow_changed": True})
+  # A sweep knows the configurations of its runs, and nothing of their data.
+  workdirs.check(tmp_path, {"a": 1})
+  with pytest.raises(InputError, match="a=1, not 2"):
+    workdirs.check(tmp_path, {"a": 2})
   # A run from before data were recorded goes on.
   (tmp_path / workdirs.CONFIG).write_text(json.dumps({"a": 1}))
   workdirs.check(tmp_path, new)

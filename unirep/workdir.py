@@ -23,6 +23,8 @@ CODES = "codes"
 NONFINITE = "nonfinite"
 LOCK = "run.lock"
 IDENTITY = "identity"  # of the data, among the settings that a run records
+# What it records beside its configuration, which alone does not say it.
+RECORDED = (IDENTITY, "extraction")
 # What runs write: a directory of somebody else's that has it is left alone.
 OURS = (
   *(SUMMARY, REPORT, CHECKPOINTS, CODES, NONFINITE, "report.pdf"),
@@ -88,7 +90,10 @@ def compare(
   old = completed(old, settings)
   known = old.get(IDENTITY)
   for key, values in sorted(differences(old, settings).items()):
-    if key.partition(".")[0] == IDENTITY:
+    section = key.partition(".")[0]
+    if section in RECORDED and section not in settings:
+      continue
+    if section == IDENTITY:
       if known and not settings.get("allow_changed"):
         raise InputError(
           f"{where} is of other data: {key} was {values[0]!r} and is "
