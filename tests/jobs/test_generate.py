@@ -243,3 +243,10 @@ def test_samples_that_are_drawn_are_of_many_classes():
   label = np.repeat(np.arange(10), 7)
   assert label[job.chosen(label, 10)].tolist() == [*range(10)]
   assert len(job.chosen(label[:3], 10)) == 3
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_sounds_need_librosa(monkeypatch, there):
+  find = {"librosa": object() if there else None}.get
+  monkeypatch.setattr(gallery.importlib.util, "find_spec", find)
+  assert gallery.audible() == there

@@ -71,6 +71,14 @@ def test_told_keeps_dimensions_in_units_of_their_deviation():
   assert np.isfinite(flow.told(np.zeros((2, 3)))).all()
 
 
+@pytest.mark.parametrize(("shape", "several"), [((1, 1), 1), ((2, 1), 3)])
+def test_things_are_moved_along_axes_that_they_have(shape, several):
+  x_HxWxC = np.arange(np.prod(shape), dtype=np.float32).reshape(*shape, 1)
+  keys = jax.random.split(jax.random.key(0), 64)
+  moved = jax.vmap(judge._move, (None, 0))(x_HxWxC, keys)
+  assert len(np.unique(moved.reshape(64, -1), axis=0)) == several
+
+
 @pytest.mark.parametrize("across", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_the_judge_tells_real_things_apart(across):
   rng = np.random.default_rng(0)
