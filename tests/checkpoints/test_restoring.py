@@ -27,12 +27,13 @@ def saved(root, steps=(1, 2, 3), keep=10):
   return root
 
 
-def restored(root):
+def restored(root, manager=None):
   """The step that a run goes on from, and its data's place."""
   like = jax.eval_shape(a_state)
   here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   where = jax.tree.map(lambda _: here, like)
-  found = restoring.restore(saving.open_manager(root), like, where)
+  manager = manager or saving.open_manager(root)
+  found = restoring.restore(manager, like, where)
   if found is None:
     return None
   state, data, config = found
@@ -94,14 +95,15 @@ def test_damaged_ones_are_kept_in_quarantine(tmp_path, caplog):
   root = saved(tmp_path / "checkpoints")
   flip(root / "3")
   damaged = content(root / "3")
+  manager = saving.open_manager(root)  # of one run: it reads, then it writes
   with caplog.at_level(logging.WARNING):
-    assert restored(root) == (2, 2)
+    assert restored(root, manager) == (2, 2)
   assert "is damaged" in caplog.text
   assert "quarantine" in caplog.text
   assert content(tmp_path / "quarantine" / "checkpoint-3") == damaged
   assert not (root / "3").exists()
   assert sorted(digests.known(root)) == ["1", "2"]
-  saver = saving.Saver(saving.open_manager(root), unheard, 10)
+  saver = saving.Saver(manager, unheard, 10)
   saver.save(a_state()._replace(step=jnp.int32(3)), {"seed": 0}, {"place": 3})
   assert saver.wait()
   flip(root / "3")

@@ -91,6 +91,7 @@ class Saver:
     def begin():
       size = sum(x.nbytes for x in jax.tree.leaves(state))
       _check_place(self._root, step, size)
+      self._manager.reload()  # it remembers those that were put away since
       self._writing = True
       _write(self._manager, step, state, config, data)
       self._under_way = step, self._worker.submit(self._complete, step)
