@@ -86,6 +86,41 @@ def test_one_that_fails_is_told_and_does_not_hold_up_the_next(
   assert not (tmp_path / "1").exists()
 
 
+@pytest.mark.parametrize("within", [False, True])
+def test_a_place_that_is_a_file_for_a_while(tmp_path, monkeypatch, within):
+  """Each save fails and says so; once it is a folder again, one succeeds."""
+  root, aside, heard = tmp_path / "checkpoints", tmp_path / "aside", []
+  saver = saving.Saver(saving.open_manager(root), heard.append, 10)
+  state = step(a_state())
+  saver.save(state, {}, {})
+  assert saver.wait()
+  write = saving._write
+
+  def put(*arguments):
+    monkeypatch.setattr(saving, "_write", write)
+    root.rename(aside)
+    root.write_text("in the way")
+    write(*arguments)
+
+  if within:
+    monkeypatch.setattr(saving, "_write", put)
+  else:
+    root.rename(aside)
+    root.write_text("in the way")
+  for count in (1, 2):
+    state = step(state)
+    saver.save(state, {}, {})
+    assert not saver.wait()
+    assert len(heard) == count
+  assert root.read_text() == "in the way"
+  root.unlink()
+  aside.rename(root)
+  state = step(state)
+  saver.save(state, {}, {})
+  assert saver.wait()
+  assert sorted(digests.known(root)) == ["1", "4"]
+
+
 def test_who_requires_checkpoints_hears_of_it_at_the_next(
   tmp_path, monkeypatch
 ):

@@ -131,11 +131,13 @@ class Saver:
 def _renewed(manager: ocp.CheckpointManager) -> ocp.CheckpointManager:
   """One that does not say of the next checkpoint what this one has met."""
   if jax.process_count() > 1:  # the others may have met nothing
-    manager.reload()
     return manager
   with contextlib.suppress(Exception):  # it says it once more
     manager.close()
-  return open_manager(pathlib.Path(str(manager.directory)))
+  try:
+    return open_manager(pathlib.Path(str(manager.directory)))
+  except (OSError, ValueError):  # no place; the next save tries again
+    return manager
 
 
 def _check_place(root: pathlib.Path, step: int, size: int) -> None:
@@ -194,7 +196,9 @@ def _remove_begun(root: pathlib.Path, step: int) -> None:
   """What a save that failed has left: it would fill the disk for good."""
   end = time.monotonic() + 2  # its threads may still be writing
   while time.monotonic() < end:
-    begun = _unfinished(root) if root.is_dir() else []
+    if not root.is_dir():
+      return  # another thing has its name
+    begun = _unfinished(root)
     done = root / str(step)  # without its digests
     if str(step) not in digests.known(root) and done.exists():
       begun.append(done)
