@@ -185,3 +185,18 @@ def test_a_clip_of_an_unknown_class_guesses_nothing():
   made = made._replace(labels={**made.labels, "events/video": on_NxTxC})
   problem = localization.problem(made, made, made)
   assert problem.baseline["video"] == pytest.approx(2 / 3)
+
+
+def test_each_split_is_itself_and_opened_once(monkeypatch):
+  """Held-out samples of the split that training saw are of its own clips."""
+
+  def source(data, kind, split, fine):
+    return [data["source"], kind, split, fine]
+
+  monkeypatch.setattr(splits.sources, "source", source)
+  opened = splits.opened({"source": "here"}, ("audio",))
+  for split in ("train", "validation", "test"):
+    found = opened("clips", split)
+    assert found == ["here", "clips", split, ("audio",)]
+    assert opened("clips", split) is found
+  assert opened("clips", "seen") is opened("clips", "train")

@@ -10,7 +10,7 @@ from unirep.tasks.registry import TASKS
 from unirep.tasks.rows import Setting
 
 
-def setting(modalities, labels):
+def setting(modalities, labels, keep=(3,)):
   codes = Codes(
     {m: np.zeros((4, 3), int) for m in ("audio", "text")}, {}, labels
   )
@@ -18,8 +18,8 @@ def setting(modalities, labels):
     title="localization",
     code_KxD=np.ones((2, 3)),
     codes=lambda kind, split: codes,
-    keep_M=[3],
-    masks=lambda train: np.ones((1, 3), bool),
+    keep_M=[*keep],
+    masks=lambda train: np.ones((len(keep), 3), bool),
     sources=modalities,
     targets=modalities,
     protocol="heldout",
@@ -47,3 +47,19 @@ def test_where_nothing_has_segments_one_line_says_so():
   labels = {"segments/audio": np.arange(12).reshape(4, 3) % 3}
   with pytest.raises(InputError, match="segments/text"):
     [*TASKS["localization"].rows(setting(("text",), labels))]
+
+
+def test_each_number_of_dimensions_is_compared_with_all_of_them(monkeypatch):
+  """All of them are the last: that is TOC switched off."""
+  value_MxR = np.array([[0.2, 0.3], [0.7, 0.4], [0.6, 0.8]])
+
+  def measure(problem, *_, **__):
+    return {("audio", "audio"): {problem.task.primary: value_MxR}}
+
+  monkeypatch.setattr(suite, "measure", measure)
+  labels = {"segments/audio": np.arange(12).reshape(4, 3) % 3}
+  given = setting(("audio",), labels, keep=(1, 2, 3))
+  rows = [*TASKS["localization"].rows(given)]
+  found = [row.difference["mean"] for row in rows]
+  assert found == pytest.approx([-0.45, -0.15, 0])
+  assert [row.keep for row in rows] == [1, 2, 3]
