@@ -1,16 +1,19 @@
 """What an evaluation would trip over is refused before anything is trained."""
 
 import logging
+import types
 
 import numpy as np
 import oneline
 import pytest
+from rich.console import Console
 
 from unirep.codes import Codes
+from unirep.configs import evaluate as evaluate_config
 from unirep.configs import pretrain
 from unirep.data import arrays, labels, resample
 from unirep.errors import InputError
-from unirep.jobs import evaluation, preparation, splits
+from unirep.jobs import evaluate, evaluation, preparation, splits
 from unirep.tasks import classification, cross_classification, localization
 
 N, T = 24, 10
@@ -200,3 +203,32 @@ def test_each_split_is_itself_and_opened_once(monkeypatch):
     assert found == ["here", "clips", split, ("audio",)]
     assert opened("clips", split) is found
   assert opened("clips", "seen") is opened("clips", "train")
+
+
+@pytest.mark.parametrize("split", ["train", "seen", "validation", "test"])
+def test_probes_learn_under_dropout_and_are_asked_without(
+  split, tmp_path, monkeypatch
+):
+  """Only what they learn from is drawn; held-out samples are all there."""
+  config = evaluate_config.get_config("size=tiny")
+  config.probe.update({"passes": 3, "samples": 5})
+  seen = {}
+
+  def encoded(tokenizer, source, path, *, dropout, passes):
+    seen.update(size=len(source), dropout=dropout, passes=passes)
+
+  source = arrays.Arrays({"audio": np.zeros((9, 2, 3), np.float32)})
+  monkeypatch.setattr(evaluate.encoding, "encoded", encoded)
+  monkeypatch.setattr(evaluate.encoding, "remember", lambda *_: None)
+  evaluate._encode(
+    config,
+    types.SimpleNamespace(digest="0"),
+    lambda kind, split: source,
+    tmp_path,
+    Console(quiet=True),
+    "clips",
+    split,
+  )
+  assert seen["size"] == (5 if split in ("train", "seen") else 9)
+  assert seen["passes"] == (3 if split == "train" else 1)
+  assert (seen["dropout"] is None) == (split != "train")
