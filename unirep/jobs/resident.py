@@ -121,9 +121,8 @@ def _blank(first, small, count) -> Any:
   def blank(part, name, x):
     kind = np.asarray(x).dtype
     if part == "features":
-      kind = np.result_type(kind, np.float32)
-    if name in small and part == "features":
-      kind = np.float16
+      wide = np.result_type(kind, np.float32)
+      kind = np.float16 if name in small else wide
     return np.empty((count, *np.shape(x)), kind)
 
   return {

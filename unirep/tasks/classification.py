@@ -81,6 +81,7 @@ def transfer(
   # holds the first sample of each modality.
   first = sorted({int(has(train.idx[m]).argmax()) for m in names})
   asked = problem(train, suite.part(train, first), test)
+  options |= {"optimizer": probe.optimizer(learning_rate), "evaluations": 1}
   results = suite.measure(
     asked,
     code_KxD,
@@ -90,11 +91,7 @@ def transfer(
     sources=names,
     targets=names,
     protocol_name="heldout",
-    options={
-      "optimizer": probe.optimizer(learning_rate),
-      "evaluations": 1,
-      **options,
-    },
+    options=options,
   )
   score = {pair: float(x["accuracy"].mean()) for pair, x in results.items()}
   return {
