@@ -9,7 +9,7 @@ from rich.table import Table
 
 from unirep import files
 from unirep.errors import say
-from unirep.launch import picture, pool, variants
+from unirep.launch import pool, variants
 from unirep.launch.grid import Run
 
 TABLE, VARIANTS = "table.md", "variants"  # .md, .csv, .png, .pdf
@@ -46,6 +46,8 @@ def show(
         with files.whole(root / f"{VARIANTS}.md") as part:
           part.write_text(markdown(titles, found))
         variants.write(root / f"{VARIANTS}.csv", scores)
+        from unirep.launch import picture  # loads Matplotlib and JAX
+
         picture.draw(root / f"{VARIANTS}.png", runs, scores)
     except OSError as error:
       say(f"not all tables in {root}: {error.strerror}", "launch")

@@ -83,13 +83,18 @@ def close(ours, theirs, tolerance=1e-10, what=""):
 
 def check_vjp(golden, names, fn, inputs, outputs, tolerance=1e-10):
   """fn(params, *inputs) against recorded outputs and vector products."""
+
+  @jax.jit
+  def pulled(params, x, cotangent):
+    ours, pullback = jax.vjp(fn, params, *x)
+    return ours, pullback(cotangent)
+
   params = official.to_ours(names, golden.below("param"))
   x = [golden[f"in/{name}"] for name in inputs]
-  ours, pullback = jax.vjp(fn, params, *x)
+  cotangent = tuple(golden[f"in/cotangent/{name}"] for name in outputs)
+  ours, (grads, *x_grads) = jax.device_get(pulled(params, x, cotangent))
   for name, y in zip(outputs, ours, strict=True):
     close(y, golden[f"out/{name}"], tolerance, name)
-  cotangent = tuple(jnp.asarray(golden[f"in/cotangent/{n}"]) for n in outputs)
-  grads, *x_grads = pullback(cotangent)
   for name, grad in zip(inputs, x_grads, strict=True):
     close(grad, golden[f"grad/in/{name}"], tolerance, name)
   expected = golden.below("grad/param")
@@ -240,7 +245,7 @@ def test_decoder_losses():
       coarse += mse(y, target)
     return fine + coarse, (fine, coarse)
 
-  grad = jax.grad(losses, argnums=(0, 1), has_aux=True)
+  grad = jax.jit(jax.grad(losses, argnums=(0, 1), has_aux=True))
   (param_grads, input_grads), (fine, coarse) = grad(params, inputs)
   close(fine, golden["out/fine_recon_loss"])
   close(coarse, golden["out/coarse_recon_loss"])
@@ -255,7 +260,7 @@ def check_compact(golden, kind, prefix, names, tree, tolerance):
   Some large arrays are stored whole beside their samples, but rounded.
   """
   seen = 0
-  for name, ours in official.to_official(names, tree).items():
+  for name, ours in official.to_official(names, jax.device_get(tree)).items():
     key, flat = f"{prefix}{name}", ours.reshape(-1)
     if f"{kind}_check/{key}" in golden:
       where = np.floor(np.linspace(0, flat.size - 1, 2048)).astype(int)
@@ -306,11 +311,16 @@ def check_codebook(ours, golden, prefix, tolerance=1e-10):
 
 def quantize(golden, codebook, order, x):
   """Losses, codes and their gradient for rows x: modality -> (B, T, D)."""
+  weight = {m: golden_weight(golden, m) for m in order}
+  return quantization(order)(x, codebook, weight)
+
+
+@functools.cache
+def quantization(order):
   recipe = build.recipe(released())
   loss = released().loss
-  weight = {m: golden_weight(golden, m) for m in order}
 
-  def fn(x):
+  def fn(x, codebook, weight):
     flat = {m: x[m].reshape(-1, x[m].shape[-1]) for m in order}
     idx = {m: codebook_lib.assign(codebook.code_KxD, flat[m]) for m in order}
     code = {m: codebook.code_KxD[idx[m]] for m in order}
@@ -335,9 +345,10 @@ def quantize(golden, codebook, order, x):
       total += (quantized[m] * weight[m]).sum() if weight[m] is not None else 0
     return total, (flat, idx, quantized, commit, matching)
 
-  return jax.grad(fn, has_aux=True)(x)
+  return jax.jit(jax.grad(fn, has_aux=True))
 
 
+@functools.partial(jax.jit, static_argnames="averages")
 def update(codebook, flat, idx, uniform_K, averages=True):
   """What `mm_ema.update` does, with the draws of the record."""
   options = released().codes
@@ -430,7 +441,8 @@ def test_club(case):
     return club.estimate(params, club.Pair((x,), (y,)), permutation, **options)
 
   for name, fn in [("loglikeli", likelihood), ("mi_est", bound)]:
-    value, grads = jax.value_and_grad(fn, argnums=(0, 1, 2))(params, x, y)
+    run = jax.jit(jax.value_and_grad(fn, argnums=(0, 1, 2)))
+    value, grads = jax.device_get(run(params, x, y))
     close(value, golden[f"out/{case}/{name}"])
     close(grads[1], golden[f"grad/{case}/{name}/in/x_samples"])
     close(grads[2], golden[f"grad/{case}/{name}/in/y_samples"])
@@ -448,15 +460,13 @@ def test_cross_cpc():
   options = released().loss.cpc
   z = {m: golden[f"in/{m}_vq"] for m in ("video", "audio")}
   matrices = ["audio->video", "video->audio", "video->video", "audio->audio"]
+
+  def loss(params, z, t):
+    return cpc.cpc(params, z, t, ("video", "audio"), **options)
+
+  run = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
   for t in golden["in/t_samples"]:
-
-    def loss(params, z, t=t):
-      order = ("video", "audio")
-      return cpc.cpc(params, z, jnp.asarray(t), order, **options)
-
-    (value, accuracy), grads = jax.value_and_grad(
-      loss, argnums=(0, 1), has_aux=True
-    )(params, z)
+    (value, accuracy), grads = jax.device_get(run(params, z, t))
     close(value, golden[f"out/t{t}/nce"])
     for i, name in enumerate(matrices):
       expected = golden[f"out/t{t}/accuracy{i + 1}"]
@@ -476,7 +486,8 @@ def test_infonce():
   assert float(golden["meta/temperature"]) == 0.1
   for case in golden["meta/cases"]:
     query, key = golden[f"in/{case}/query"], golden[f"in/{case}/positive_key"]
-    loss, grads = jax.value_and_grad(fn, argnums=(0, 1))(query, key)
+    run = jax.jit(jax.value_and_grad(fn, argnums=(0, 1)))
+    loss, grads = run(query, key)
     close(loss, golden[f"out/{case}/loss"])
     close(grads[0], golden[f"grad/{case}/in/query"])
     close(grads[1], golden[f"grad/{case}/in/positive_key"])
@@ -680,6 +691,7 @@ def test_train_curve():
     state, metrics = step(state, batch, draws, None)
     check_metrics(metrics, golden, take, 1e-8)
   check_codebook(state.codebook, golden, "buf/final", 1e-8)
+  state = jax.device_get(state)
   trees = {
     **{n: (state.params[m], names) for n, (m, names) in MODULES.items()},
     **{

@@ -5,9 +5,9 @@ import json
 import pathlib
 
 import filming
-import jax
 import numpy as np
 import pytest
+import unlearned
 from rich.console import Console
 from test_configs import Watched, leaves
 from test_main import refused, run
@@ -53,14 +53,7 @@ def trained(extracted):
   workdir = extracted.parent / "run"
   config = pretrain.get_config("size=tiny,data=media")
   config.data.path = str(extracted)
-  # So that two steps wake several codes.
-  config.codes.update({"threshold": 1e-6, "agreed": 0.0, "until": 1.0})
-  devices = jax.devices
-  jax.devices = lambda: devices()[:1]
-  try:
-    dispatch.run(config, workdir, QUIET)
-  finally:
-    jax.devices = devices
+  unlearned.run(config, workdir, QUIET)
   return workdir
 
 

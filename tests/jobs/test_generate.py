@@ -2,10 +2,10 @@
 
 import json
 
-import jax
 import numpy as np
 import pytest
 import soundfile
+import unlearned
 from recordings import make_fsdd
 from rich.console import Console
 from test_configs import Watched, leaves
@@ -32,13 +32,7 @@ def model(tmp_path_factory, fsdd):
   workdir = tmp_path_factory.mktemp("digits") / "run"
   config = pretrain.get_config("size=tiny,data=digits")
   config.data.update({"train_size": 24, "test_size": 16, "fsdd": fsdd})
-  config.codes.update({"threshold": 1e-6, "agreed": 0.0, "until": 1.0})
-  devices = jax.devices
-  jax.devices = lambda: devices()[:1]
-  try:
-    dispatch.run(config, workdir, QUIET)
-  finally:
-    jax.devices = devices
+  unlearned.run(config, workdir, QUIET)
   return workdir
 
 

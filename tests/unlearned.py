@@ -1,0 +1,38 @@
+"""Runs that do everything but learn, for tests of what comes after training."""
+
+import contextlib
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+
+from unirep import codebook as codebooks
+from unirep.jobs import dispatch
+from unirep.train import step
+
+
+def build(training, mesh, *, sharding=None):
+  """In the place of `step.build`: all codes are awake, nothing is compiled."""
+  del training, mesh, sharding
+
+  @jax.jit
+  def wake(state, batch, span):
+    del batch, span
+    book = state.codebook
+    code_KxD = jax.random.normal(jax.random.key(0), book.code_KxD.shape)
+    book = book._replace(
+      code_KxD=codebooks.on_sphere(code_KxD), count_K=book.count_K + 1
+    )
+    state = state._replace(step=state.step + 1, codebook=book)
+    return state, {"loss": jnp.zeros(())}
+
+  return wake
+
+
+def run(config, workdir, console):
+  """A run of pretraining on one device; its summary."""
+  with contextlib.ExitStack() as patched:
+    one = {"return_value": jax.devices()[:1]}
+    patched.enter_context(mock.patch.object(jax, "devices", **one))
+    patched.enter_context(mock.patch.object(step, "build", build))
+    return dispatch.run(config, workdir, console)
