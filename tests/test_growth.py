@@ -7,11 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import Module
 
 from unirep import codebook as cb
 from unirep import growth
 from unirep.losses import cmcm, matching
 from unirep.methods import levels as levels_lib
+
+cb, cmcm, matching = map(Module, (cb, cmcm, matching))
 
 NAMES = ("video", "audio", "text")
 D = 16
@@ -610,6 +613,9 @@ def test_asleep_codes_have_no_share_and_no_gradient_in_float32():
   code[0] = 0  # and where all sleep nothing is known
   _, p = total(x, np.arange(4.0))
   np.testing.assert_array_equal(p, np.full((3, 4), 0.25))
+  distance, idx = cb.distances(code, x), np.zeros(3, int)
+  loss = matching.matching({"a": distance}, {"a": idx}, np.ones(3), dim=D)
+  np.testing.assert_allclose(loss, np.log(4), rtol=1e-6)
 
 
 # Growth.

@@ -9,9 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from compiled import Module
 
 from unirep import codebook
 from unirep.losses import club, cmcm, cpc, infonce, reconstruction
+
+club, cmcm, cpc, infonce = map(Module, (club, cmcm, cpc, infonce))
+reconstruction, codebook = map(Module, (reconstruction, codebook))
 
 
 def normal(*shape, seed=0, dtype=np.float64):

@@ -3,9 +3,12 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import Module
 
 from unirep.losses import infonce
 from unirep.losses.view import Draws, Outputs, View
+
+infonce = Module(infonce)
 
 B, T, D = 4, 5, 8
 

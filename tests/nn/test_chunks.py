@@ -6,11 +6,21 @@ import pytest
 from unirep.nn import blocks, chunks
 
 
+def start(conv, *given):
+  init = jax.jit(lambda key: blocks.draw(key, conv.init(key, *given)))
+  return init(jax.random.key(0))["params"]
+
+
+def run(conv, params, *given):
+  """Compiled anew, so that it sees what was patched."""
+  return jax.jit(lambda *x: conv.apply({"params": params}, *x))(*given)
+
+
 def grad_of(conv, params, given, cotangent):
   def loss(params, given):
     return (conv.apply({"params": params}, *given) * cotangent).sum()
 
-  return jax.grad(loss, (0, 1))(params, given)
+  return jax.jit(jax.grad(loss, (0, 1)))(params, given)
 
 
 @pytest.mark.parametrize(
@@ -23,10 +33,8 @@ def test_chunks_change_neither_values_nor_gradients(
   rng = np.random.default_rng(0)
   conv = blocks.Conv(4, 3, padding=not transposed, transposed=transposed)
   given = (jnp.asarray(rng.standard_normal((*lead, 3, 4, 5))),)
-  params = blocks.draw(
-    jax.random.key(0), conv.init(jax.random.key(0), *given)["params"]
-  )
-  whole = conv.apply({"params": params}, *given)
+  params = start(conv, *given)
+  whole = run(conv, params, *given)
   cotangent = jnp.asarray(rng.standard_normal(whole.shape))
   expected = grad_of(conv, params, given, cotangent)
   numbers = 9 * 3 * 4 * (4 if transposed else 5)  # of one row
@@ -34,9 +42,7 @@ def test_chunks_change_neither_values_nor_gradients(
   assert "scan" in str(
     jax.make_jaxpr(lambda x: conv.apply({"params": params}, x))(*given)
   )
-  np.testing.assert_allclose(
-    conv.apply({"params": params}, *given), whole, rtol=1e-12
-  )
+  np.testing.assert_allclose(run(conv, params, *given), whole, rtol=1e-12)
   found = grad_of(conv, params, given, cotangent)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13),
@@ -50,14 +56,12 @@ def test_what_is_equal_everywhere_is_a_broadcast_feature(x64):
   conv = blocks.Conv(4, 3, transposed=True)
   x = jnp.asarray(rng.standard_normal((2, 3, 3, 4, 5)))
   everywhere = jnp.asarray(rng.standard_normal((2, 3, 6)))
-  params = blocks.draw(
-    jax.random.key(0), conv.init(jax.random.key(0), x, everywhere)["params"]
-  )
+  params = start(conv, x, everywhere)
   assert params["kernel"].shape == (3, 3, 11, 4)
   spread = jnp.broadcast_to(everywhere[:, :, None, None], (2, 3, 3, 4, 6))
   np.testing.assert_allclose(
-    conv.apply({"params": params}, x, everywhere),
-    conv.apply({"params": params}, jnp.concatenate([spread, x], -1)),
+    run(conv, params, x, everywhere),
+    run(conv, params, jnp.concatenate([spread, x], -1)),
     rtol=1e-12,
   )
 

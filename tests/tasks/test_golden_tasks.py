@@ -6,11 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import Module, compiled
 from test_golden import Golden, close
 
 from unirep.tasks import classification, localization
 from unirep.tasks.probing import criteria, probe, scores
 from unirep.tasks.probing.probe import Split
+
+criteria, scores = map(Module, (criteria, scores))
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -100,12 +103,12 @@ def test_logits_loss_and_gradients(name, case, masked):
   g, task, params, codes, official = setting(name, masked)
   rows, idx = codes(g[f"in/{case}/vq"])
   label = label_of(task, g[f"in/{case}/labels"])
-  logits = task.head(params, rows, idx)
+  logits = compiled(task.head)(params, rows, idx)
   expected = g[f"out/{case}/logits"]
   close(logits.reshape(expected.shape), expected)
   wide = "" if task.head is probe.clip else "float64/"
-  loss, grads = jax.value_and_grad(
-    lambda p: task.loss(p, task.head(p, rows, idx), label)
+  loss, grads = jax.jit(
+    jax.value_and_grad(lambda p: task.loss(p, task.head(p, rows, idx), label))
   )(params)
   close(loss, g[f"out/{case}/{wide}loss"])
   theirs = official(g.below(f"grad/{case}/{wide}param"))

@@ -50,7 +50,20 @@ def cosine_distribution(
     dim: width D.
     temperature: as that of InfoNCE.
   """
-  return jax.nn.softmax(-distance_BxK / (2 * dim * temperature))
+  return jax.nn.softmax(cosine_logits(distance_BxK, dim, temperature))
+
+
+def cosine_logits(
+  distance_BxK: jax.Array, dim: int, temperature: float
+) -> jax.Array:
+  """Cosines over a temperature, less the largest of a row: (B, K) -> (B, K).
+
+  Taken from the least distance before anything is scaled: where all codes are
+  asleep, and as far as can be, a compiler may join a scale and a difference
+  into one operation, whose rounding is then more than an exponent can be.
+  """
+  least_Bx1 = jax.lax.stop_gradient(distance_BxK.min(-1, keepdims=True))
+  return (least_Bx1 - distance_BxK) / (2 * dim * temperature)
 
 
 DISTRIBUTIONS = {"cosine": cosine_distribution, "root": code_distribution}

@@ -44,7 +44,8 @@ def matching(
   """
   total, count, present = jnp.zeros(()), 0, present or {}
   for m, distance_BxK in distance.items():
-    log_p_BxK = jax.nn.log_softmax(-distance_BxK / (2 * dim * temperature))
+    logit_BxK = cmcm.cosine_logits(distance_BxK, dim, temperature)
+    log_p_BxK = jax.nn.log_softmax(logit_BxK)
     loss_B = -jnp.take_along_axis(log_p_BxK, idx[m][:, None], 1)[:, 0]
     own_B = weight_B * present[m] if m in present else weight_B
     total += collectives.masked_mean(loss_B, own_B, axis_name)
