@@ -141,8 +141,10 @@ VARIANTS = [
 # Of what others show too: a source, and how a preset differs.
 ALIKE = {
   ("fcid", "digits", "released"),
+  ("fcid", "arrays", "clean"),
   ("fcid", "arrays", "released"),
   ("fcid", "avel", "released"),
+  ("fcid", "utd", "clean"),
   ("dcid", "grid", "clean"),
   ("dcid", "utd", "clean"),
 }

@@ -185,7 +185,7 @@ def test_three_training_steps(name, masked):
   )
   expected = {n: g[f"out/train/{n}"] for n in (CLIP_LOG if ave else EVENT_LOG)}
   for i, (rows, batch) in enumerate(batches):
-    logits = task.head(params, rows, batch.idx_NxT)
+    logits = compiled(task.head)(params, rows, batch.idx_NxT)
     before = params
     params, opt_state, loss = step(params, opt_state, rows, batch)
     if ave:
