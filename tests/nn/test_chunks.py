@@ -51,6 +51,21 @@ def test_chunks_change_neither_values_nor_gradients(
   )
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_kernel_that_fits_no_cache_is_read_once(transposed, monkeypatch):
+  conv = blocks.Conv(16, 3, transposed=transposed)
+  x = jnp.ones((8, 3, 4, 16))
+  params = start(conv, x)
+
+  def program():
+    return str(jax.make_jaxpr(lambda x: conv.apply({"params": params}, x))(x))
+
+  monkeypatch.setattr(chunks, "_NUMBERS", params["kernel"].size)
+  assert "scan" in program()
+  monkeypatch.setattr(chunks, "_NUMBERS", params["kernel"].size - 1)
+  assert "scan" not in program()
+
+
 def test_what_is_equal_everywhere_is_a_broadcast_feature(x64):
   rng = np.random.default_rng(1)
   conv = blocks.Conv(4, 3, transposed=True)

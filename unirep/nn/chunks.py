@@ -22,6 +22,9 @@ def rows_on_cpu(
 ) -> jax.Array:
   """`function(kernel, *given)`; on a CPU in chunks, which keep only inputs.
 
+  As a whole where the kernel alone outgrows the caches: every chunk, and every
+  chunk's gradient, would bring it anew.
+
   Args:
     function: (kernel, *rows) -> rows (B, T, ...), each from its own alone.
     kernel: what all rows share.
@@ -31,7 +34,7 @@ def rows_on_cpu(
   lead, grid = given[-1].shape[:-3], given[-1].shape[-3:-1]
   rows = math.prod(lead)
   parts = _parts(rows, rows * math.prod(grid) * numbers)
-  if parts == 1:
+  if parts == 1 or kernel.size > _NUMBERS:
     return function(kernel, *given)
   one = jax.checkpoint(lambda kernel, chunk: function(kernel, *chunk))
 
