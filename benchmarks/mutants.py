@@ -51,7 +51,7 @@ ROOMS = {
   "jobs/charts.py": ("pictures", "evaluation"),
   "jobs/report.py": ("pictures", "evaluation"),
   "jobs/checks.py": ("settings", "configs", "jobs"),
-  "jobs/convert.py": ("conversion", "workdir", "official"),
+  "jobs/convert.py": ("conversion", "workdir", "official", "released"),
   "jobs/data.py": ("workdir", "official", "conversion"),
   "jobs/extract.py": ("extraction",),
   "jobs/gallery.py": ("retrieve",),

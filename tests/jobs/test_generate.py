@@ -71,7 +71,18 @@ def test_every_way_direction_and_score_has_a_row(made):
     *("accuracy", "r@1", "r@10", "frechet", "diversity")
   }
   assert len(rows) == 2 * 9 * 5
-  assert "| flow | text |" in (made / "results.md").read_text()
+  text = (made / "results.md").read_text()
+  found = {
+    r["metric"]: r["value"]
+    for r in rows
+    if (r["target"], r["representation"], r["source"])
+    == ("video", "flow", "text")
+  }
+  cells = (
+    f"{x:.2f}" if name in ("frechet", "diversity") else f"{100 * x:.1f}"
+    for name, x in found.items()
+  )
+  assert f"| flow | text | {' | '.join(cells)} |" in text
 
 
 def test_pictures_and_sounds_are_there(made):

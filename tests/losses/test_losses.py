@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+import types
 
 import jax
 import jax.numpy as jnp
@@ -167,6 +168,21 @@ def test_code_distribution_matches_numpy(x64):
   np.testing.assert_allclose(
     cmcm.code_distribution(d, floor=0.5), floored, rtol=1e-12
   )
+
+
+def test_cmcm_of_a_clip_is_the_mean_over_its_own_seconds():
+  """Seconds of weight 1 / T each: in a short clip they do not add up to 1."""
+  p_BxTxK = np.exp(log_softmax(normal(2, 4, 3)))
+  weight_BxT = np.array([[1, 1, 1, 1], [1, 0, 0, 0]]) / 4
+  rows = types.SimpleNamespace(
+    x={"a": np.zeros((8, 5))},
+    distance={"a": p_BxTxK.reshape(8, 3)},
+    weight_B=weight_BxT.reshape(-1),
+  )
+  view = types.SimpleNamespace(distribution=lambda distance, dim: distance)
+  ours = cmcm._of_samples.__wrapped__(view, rows, "a", 2)
+  expected = [p_BxTxK[0].mean(0), p_BxTxK[1, 0]]
+  np.testing.assert_allclose(ours, expected, rtol=1e-6)
 
 
 def test_cmcm_gradient_is_finite_on_a_code_with_the_floor():
