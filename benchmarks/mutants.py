@@ -43,7 +43,9 @@ ROOMS = {
   ),
   "methods": ("dcid", "wiring", "model", "missing"),
   "train/step.py": ("wiring", "model"),
-  "tasks/probing": ("criteria", "scores", "golden_tasks", "probe", "wiring"),
+  "tasks/probing": (
+    *("criteria", "scores", "golden_tasks", "probe", "tasks", "wiring"),
+  ),
   "tasks/retrieval": ("ranks", "retrieval", "retrieve"),
   "tasks/generation": ("generation", "generate"),
   "tasks": ("slots", "table", "tasks", "shared_codes", "wiring"),
@@ -59,6 +61,7 @@ ROOMS = {
   "jobs/generators.py": ("generate",),
   "jobs/inspection.py": ("workdir", "conversion"),
   "jobs/resident.py": ("resident",),
+  "jobs/tables.py": ("evaluation", "jobs", "retrieve", "generate"),
   "jobs/retrieve.py": ("retrieve",),
   "jobs/start.py": ("jobs", "start", "missing_modalities"),
   "jobs/tracking.py": ("tracking", "workdir"),

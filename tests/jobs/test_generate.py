@@ -15,7 +15,7 @@ from unirep.configs import generate, pretrain
 from unirep.data import raw, sources
 from unirep.data.generated.digits import Digits
 from unirep.errors import InputError
-from unirep.jobs import dispatch, gallery, generators
+from unirep.jobs import dispatch, gallery, generators, tables
 from unirep.jobs import generate as job
 
 QUIET = Console(quiet=True)
@@ -83,6 +83,12 @@ def test_every_way_direction_and_score_has_a_row(made):
     for name, x in found.items()
   )
   assert f"| flow | text | {' | '.join(cells)} |" in text
+
+
+def test_numbers_have_units_and_half_an_interval():
+  row = {"value": 0.5, "low": 0.4, "high": 0.6, "seeds": 3}
+  assert tables._spread(row | {"metric": "accuracy"}) == "50.0 ± 10.0"
+  assert tables._spread(row | {"metric": "frechet"}) == "0.50 ± 0.10"
 
 
 def test_pictures_and_sounds_are_there(made):

@@ -1,5 +1,6 @@
 """Data in the memory of devices: the same batches, whatever their number."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -42,6 +43,7 @@ def test_batches_are_those_of_the_host(monkeypatch, devices, dtype):
   found = resident.batches(stream(resident.Numbers(N)), here, mesh)
   for _ in range(7):  # of several epochs
     one, other = next(wanted), next(found)
+    chex.assert_trees_all_equal_shapes_and_dtypes(dict(one), dict(other))
     jax.tree.map(np.testing.assert_array_equal, dict(one), dict(other))
     assert {x.sharding for x in jax.tree.leaves(other)} == {meshes.split(mesh)}
 
