@@ -494,6 +494,18 @@ def test_cpc_normalized_is_log_b_at_ignorance(predictors, modalities):
   np.testing.assert_allclose(raw, weights * math.log(5), rtol=1e-6)
 
 
+def test_cpc_of_a_pair_that_no_sample_has_is_no_term(predictors):
+  z = {m: normal(6, 4, 4, seed=i) for i, m in enumerate(PAIR)}
+  first = np.arange(6) < 3
+  present = dict(zip(PAIR, (first, ~first), strict=True))
+
+  def loss(*names):
+    return cpc.cpc(predictors, z, 1, names, present=present)[0]
+
+  alone = [loss(m) for m in PAIR]
+  np.testing.assert_allclose(loss(*PAIR), np.mean(alone), rtol=1e-6)
+
+
 def test_cpc_padded_samples_get_no_gradient(predictors):
   mask = {"a": np.arange(6) < np.array([6, 3, 6, 6, 6])[:, None]}
 
