@@ -226,6 +226,20 @@ def test_first_numbers_are_drawn_from_keys_of_their_own(monkeypatch):
   assert len({*map(tuple, asked.values())}) == 4
 
 
+@pytest.mark.parametrize(
+  "changes", [{"weights": WEIGHTS | {"club": 0.0}}, {"club_rounds": 0}]
+)
+def test_networks_that_nothing_trains_are_not_there(changes):
+  def networks(recipe):
+    init = functools.partial(recipes.init, recipe, batch=batch)
+    return jax.eval_shape(init, jax.random.key(0))[2]["club"]
+
+  recipe = recipe_of(model_of("plain"))
+  batch = batch_of(recipe.network)
+  assert networks(recipe)
+  assert not networks(recipe._replace(**changes))
+
+
 def test_what_is_compared_with_what():
   """Fine pairs by CPC or, without time, InfoNCE; all other pairs by InfoNCE."""
 
