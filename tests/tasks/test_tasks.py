@@ -168,6 +168,17 @@ def test_the_last_class_is_an_event_where_there_is_no_background():
     assert all(x == 1 for x in problem.task.score(logits, label).values())
 
 
+def test_silence_is_no_event_that_is_found():
+  """Who says background everywhere, mostly rightly, has found nothing."""
+  on_NxTxC = np.zeros((4, T, C), int)
+  on_NxTxC[:, 0, 0] = on_NxTxC[:, 1:, -1] = 1
+  label = localization.Segments(on_NxTxC, np.ones((4, T), bool))
+  logits = np.broadcast_to(np.where(np.arange(C) == C - 1, 2.0, -2), (4, T, C))
+  scored = localization.task(C).score(jnp.asarray(logits), label)
+  for name, value in scored.items():
+    assert (value > 0) == name.endswith("with_background"), name
+
+
 def test_padding_counts_in_no_loss_and_no_score():
   """Samples of other lengths give what their own segments alone would."""
   short, long = segments(30, 0), segments(30, 1)
