@@ -61,9 +61,9 @@ ROOMS = {
   "jobs/generators.py": ("generate",),
   "jobs/inspection.py": ("workdir", "conversion"),
   "jobs/resident.py": ("resident",),
-  "jobs/tables.py": ("evaluation", "jobs", "retrieve", "generate"),
   "jobs/retrieve.py": ("retrieve",),
   "jobs/start.py": ("jobs", "start", "missing_modalities"),
+  "jobs/tables.py": ("evaluation", "jobs", "retrieve", "generate"),
   "jobs/tracking.py": ("tracking", "workdir"),
 }
 SWAPS = {

@@ -23,13 +23,9 @@ import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 LONG = {  # seconds of files that must not start last
-  **{
-    "test_processes": 80,
-    "test_jobs": 70,
-    "test_main": 55,
-    "test_missing": 55,
-  },
-  **{"test_model": 45, "test_sweep": 45, "test_extraction": 40},
+  **{"test_processes": 80, "test_jobs": 70, "test_main": 55},
+  **{"test_missing": 55, "test_model": 45, "test_sweep": 45},
+  **{"test_extraction": 40},
   **{"test_generate": 35, "test_configs": 30, "test_sharding": 30},
   **{"test_growth": 25, "test_golden": 25, "test_released": 25},
   **{"test_wiring": 20, "test_retrieve": 20, "test_golden_tasks": 20},

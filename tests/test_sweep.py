@@ -377,6 +377,11 @@ def test_only_one(tmp_path):
   assert [starts(tmp_path, x) for x in (0, 1)] == [0, 1]
 
 
+def test_the_launcher_starts_without_jax():
+  code = "import sys, unirep.launch.sweep; sys.exit('jax' in sys.modules)"
+  subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
 def test_prints_what_would_run(tmp_path):
   file = seeds(tmp_path, 0, 1, 2)
   run(tmp_path, file, "--only=1")

@@ -483,12 +483,8 @@ def test_a_batch_is_no_larger_than_the_data(samples, batch):
   [
     *((58, shards, 56) for shards in (1, 2, 4, 8)),
     *((58, 3, 48), (58, 16, 48), (8, 1, 8), (80, 1, 80), (500, 1, 80)),
-    *(
-      (7, 1, 7),
-      (7, 2, 6),
-      (7, 7, 7),
-      (23, 3, 21),
-    ),  # too few for what all could do
+    # Too few for what all could do.
+    *((7, 1, 7), (7, 2, 6), (7, 7, 7), (23, 3, 21)),
   ],
 )
 def test_devices_agree_on_a_batch_of_little_data(size, shards, batch):

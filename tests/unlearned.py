@@ -12,7 +12,7 @@ from unirep.train import step
 
 
 def build(training, mesh, *, sharding=None):
-  """In the place of `step.build`: all codes are awake, nothing is compiled."""
+  """In the place of `step.build`: it wakes all codes, and learns nothing."""
   del training, mesh, sharding
 
   @jax.jit

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import compiled
 
 from unirep.nn import blocks, encoders
 from unirep.nn.kinds import KINDS
@@ -23,14 +24,8 @@ def start(module, *inputs, seed=0):
   return init(jax.random.key(seed))["params"]
 
 
-@functools.cache
-def compiled(module):
-  """Operation by operation, compiling would take most of the time."""
-  return jax.jit(lambda params, *x: module.apply({"params": params}, *x))
-
-
 def apply(module, params, *inputs):
-  return compiled(module)(params, *inputs)
+  return compiled(module.apply)({"params": params}, *inputs)
 
 
 # Convolutions.

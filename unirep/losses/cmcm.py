@@ -58,9 +58,9 @@ def cosine_logits(
 ) -> jax.Array:
   """Cosines over a temperature, less the largest of a row: (B, K) -> (B, K).
 
-  Taken from the least distance before anything is scaled: where all codes are
-  asleep, and as far as can be, a compiler may join a scale and a difference
-  into one operation, whose rounding is then more than an exponent can be.
+  The difference to the least distance comes before the scale. A softmax takes
+  it afterwards, and a compiler may do both in one operation that rounds once:
+  where all codes are asleep, 1e30 away, that misses zero by 1e22.
   """
   least_Bx1 = jax.lax.stop_gradient(distance_BxK.min(-1, keepdims=True))
   return (least_Bx1 - distance_BxK) / (2 * dim * temperature)
