@@ -111,7 +111,8 @@ def markdown(results: Mapping[str, Any]) -> str:
     for pair, values in table.items():
       cells = [_percent(values[0][key]) for key in known]
       lines.append(_row([pair, *cells, *map(_interval, values)]))
-    lines += ["", *_verdicts(table, results["chosen_keep"])]
+    verdicts = [*_verdicts(table, results["chosen_keep"])]
+    lines += ["", *verdicts] if verdicts else []
   return "\n".join(lines) + "\n"
 
 
