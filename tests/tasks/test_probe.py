@@ -121,13 +121,13 @@ def test_the_learning_rate_halves():
 
 
 def test_unit_variance_counts_the_codes_in_use():
-  code, idx = code_matrix(), np.array([[0, 1], [1, 3]])
+  code, count = code_matrix(), np.array([1, 2, 0, 1])
   used = code[[0, 1, 1, 3]]
   expected = (code - used.mean(0)) / np.sqrt(used.var(0).mean())
   np.testing.assert_allclose(
-    suite.unit_variance(code, idx), expected, atol=1e-5
+    suite.unit_variance(code, count), expected, atol=1e-5
   )
-  alone = suite.unit_variance(code, np.zeros((2, 2), int))
+  alone = suite.unit_variance(code, np.array([0, 4, 0, 0]))
   assert np.isfinite(alone).all()
 
 

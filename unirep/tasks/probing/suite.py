@@ -12,6 +12,7 @@ import numpy as np
 
 from unirep.codes import Codes, has
 from unirep.errors import InputError
+from unirep.tasks import sharing
 from unirep.tasks.probing import probe, protocol
 from unirep.tasks.probing.probe import Split, Task
 
@@ -75,14 +76,14 @@ def measure(
   """
   check(problem, sources, targets)
   train, tests = _splits(problem, sources, targets)
-  used = np.concatenate([problem.train.idx[s].reshape(-1) for s in sources])
-  used = used[used >= 0]
+  size = len(code_KxD)
+  count_K = sum(sharing.histogram(problem.train.idx[s], size) for s in sources)
   heldout = protocol_name == "heldout"
   history = jax.device_get(
     probe.sweep(
       jax.random.split(jax.random.key(seed), seeds),
       # As released, probes see the codes as they are.
-      unit_variance(code_KxD, used) if heldout else jnp.asarray(code_KxD),
+      unit_variance(code_KxD, count_K) if heldout else jnp.asarray(code_KxD),
       jnp.asarray(keep_MxD),
       train,
       tests,
@@ -184,12 +185,19 @@ def part(codes: Codes, rows: Any) -> Codes:
   )
 
 
-def unit_variance(code_KxD: Any, idx: Any) -> jax.Array:
-  """The codes on one scale, by the mean and spread of those in `idx`."""
+def unit_variance(code_KxD: Any, count_K: np.ndarray) -> jax.Array:
+  """The codes on one scale, by the mean and spread of those in use.
+
+  Takes how often each code is used, because a vector for each use may not fit
+  in memory.
+  """
   code_KxD = jnp.asarray(code_KxD)
-  used = code_KxD[jnp.asarray(idx).reshape(-1)]
-  scale = jnp.sqrt(used.var(0).mean())
-  return (code_KxD - used.mean(0)) / jnp.maximum(scale, 1e-6)
+  (row_U,) = count_K.nonzero()
+  code_UxD = np.asarray(code_KxD, np.float64)[row_U]
+  share_U = count_K[row_U] / count_K.sum()
+  mean_D = share_U @ code_UxD
+  scale = np.sqrt((share_U @ (code_UxD - mean_D) ** 2).mean())
+  return (code_KxD - mean_D.astype(code_KxD.dtype)) / max(float(scale), 1e-6)
 
 
 def repeat_to(idx_NxT: np.ndarray, time: int) -> np.ndarray:
