@@ -77,13 +77,15 @@ def measure(
   check(problem, sources, targets)
   train, tests = _splits(problem, sources, targets)
   size = len(code_KxD)
-  count_K = sum(sharing.histogram(problem.train.idx[s], size) for s in sources)
+  used = [sharing.histogram(problem.train.idx[s], size) for s in sources]
   heldout = protocol_name == "heldout"
   history = jax.device_get(
     probe.sweep(
       jax.random.split(jax.random.key(seed), seeds),
       # As released, probes see the codes as they are.
-      unit_variance(code_KxD, count_K) if heldout else jnp.asarray(code_KxD),
+      unit_variance(code_KxD, np.sum(used, 0))
+      if heldout
+      else jnp.asarray(code_KxD),
       jnp.asarray(keep_MxD),
       train,
       tests,
