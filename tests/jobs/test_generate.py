@@ -1,7 +1,9 @@
 """Generation end to end, and all that it refuses."""
 
 import json
+import types
 
+import jax
 import numpy as np
 import pytest
 import soundfile
@@ -11,6 +13,7 @@ from rich.console import Console
 from test_configs import Watched, leaves
 
 import unirep
+from unirep.codes import Codes
 from unirep.configs import generate, pretrain
 from unirep.data import raw, sources
 from unirep.data.generated.digits import Digits
@@ -254,6 +257,90 @@ def test_samples_that_are_drawn_are_of_many_classes():
   label = np.repeat(np.arange(10), 7)
   assert label[job.chosen(label, 10)].tolist() == [*range(10)]
   assert len(job.chosen(label[:3], 10)) == 3
+  # From the first to the last of their order; of equals, the earlier one.
+  mixed = np.array([2, 0, 1, 0, 2, 1])
+  assert job.chosen(mixed, 3).tolist() == [1, 2, 4]
+  assert job.chosen(mixed, 99).tolist() == [1, 3, 2, 5, 0, 4]
+  # Samples of many steps by their first event; the last label is background.
+  steps = np.array([[3, 1], [0, 3], [3, 2]])
+  assert job.chosen(steps, 3).tolist() == [1, 0, 2]
+
+
+def test_what_is_drawn_of_a_sample_is_its_first_step_with_an_event():
+  label = np.array([[3, 3, 1], [3, 3, 3], [-1, 0, 3], [2, 0, 3]])
+  found = job._at(label, np.array([3, 0, 2]), 3)
+  assert found == [slice(0, 1), slice(2, 3), slice(1, 2)]
+  assert job._at(label[:, 0], np.array([3, 0]), 3) == [slice(None)] * 2
+
+
+def test_the_loss_is_told_every_500_steps_and_at_the_end():
+  told = []
+  console = Console(quiet=True)
+  console.print = lambda text, **_: told.append(text)
+  config = generate.get_config("data=digits")
+  config.flow.steps = 1200
+  for step in range(100, 1201, 100):
+    job._say(console, "video", config, step, 0.25)
+  assert [text.split()[2] for text in told] == ["500", "1000", "1200"]
+  assert told[0] == "video: step 500 of 1200, loss 0.250"
+
+
+def made_of(codes, config):
+  """What each way makes, where a flow and a decoder return codes as numbers."""
+  x = np.ones((2, 3, 1, 1, 1)) * 7
+  learned = generators.Learned(
+    *(None, x, None, None, None),
+    mean=np.full((3, 1, 1, 1), 5.0),
+    decoder=lambda idx: np.float64(idx)[..., None, None, None] + 100,
+  )
+  model = types.SimpleNamespace(modalities=("audio", "text", "video"))
+  split = generators.Split(None, codes, None)
+  key = jax.random.key(0)
+  return generators.make(config, model, "video", split, learned, key)
+
+
+def test_every_way_is_told_the_codes_it_says(monkeypatch):
+  asked = []
+
+  def sample(flow, key, idx, **options):
+    asked.append(options)
+    return np.float64(idx)[..., None, None, None]
+
+  monkeypatch.setattr(generators.flow, "sample", sample)
+  idx = {
+    "video": np.arange(6).reshape(2, 3),
+    "audio": np.arange(10, 16).reshape(2, 3),
+    "text": np.array([[20], [21]]),
+  }
+  config = generate.get_config("data=digits")
+  config.guidance, config.sampling_steps = 1.5, 11
+  made = made_of(Codes(idx, {}, {}), config)
+  found = {key: x[..., 0, 0, 0].tolist() for key, x in made.items()}
+  shuffled = found.pop(("shuffled codes", "video"))
+  assert sorted(np.ravel(shuffled)) == [*range(6)]
+  assert shuffled != idx["video"].tolist()
+  whole = {**idx, "text": idx["text"].repeat(3, 1)}
+  assert found == {
+    **{("flow", m): x.tolist() for m, x in whole.items()},
+    **{("decoder", m): (x + 100.0).tolist() for m, x in whole.items()},
+    ("mean", "video"): [[5.0] * 3] * 2,
+    ("real", "video"): [[7.0] * 3] * 2,
+  }
+  assert next(key for key in made if key[0] == "flow") == ("flow", "video")
+  assert asked == [{"guidance": 1.5, "steps": 11}] * 4
+
+
+def test_what_is_not_finite_is_not_judged(monkeypatch):
+  def sample(flow, key, idx, **options):
+    x = np.float64(idx)[..., None, None, None]
+    x[0, 0] = np.nan
+    return x
+
+  monkeypatch.setattr(generators.flow, "sample", sample)
+  codes = Codes({m: np.ones((2, 3), int) for m in ("audio", "video")}, {}, {})
+  codes.idx["text"] = np.ones((2, 1), int)
+  with pytest.raises(InputError, match="'video' is not finite"):
+    made_of(codes, generate.get_config("data=digits"))
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -232,3 +232,33 @@ def test_every_variant_loads():
   config.checkpoint = "somewhere"
   with pytest.raises(InputError, match=r"data\.test is empty"):
     job.check(config)
+
+
+def test_a_photo_beside_each_of_its_captions_is_one_photo():
+  label_N = np.array([4, 4, 4, 5, 4])
+  keys = [b"a", b"b", b"a", b"a", b"b"]
+  assert job._new(label_N, keys).tolist() == [True, True, False, True, False]
+
+
+def test_rows_of_several_checkpoints_have_a_mean():
+  def row(checkpoint, value, ceiling, metric="r@1"):
+    pair = {"source": "audio", "target": "text", "keep": 4}
+    given = {"representation": "index", "metric": metric, "seeds": 1}
+    given |= {"checkpoint": checkpoint, "low": 0.0, "note": "of clips"}
+    return {**pair, **given, "value": value, "ceiling": ceiling}
+
+  rows = [
+    row("a", 0.25, 0.5),
+    row("a", 3.0, None, "median rank"),
+    row("b", 0.5, 1.0),
+    row("b", 5.0, 2.0, "median rank"),
+  ]
+  assert job.means(rows[:2], 1) == []
+  first, rank = job.means(rows, 2)
+  assert (first["value"], first["ceiling"]) == (0.375, 0.75)
+  assert (rank["value"], rank["ceiling"]) == (4.0, None)
+  assert {x["checkpoint"] for x in (first, rank)} == {None}
+  assert {x["seeds"] for x in (first, rank)} == {2}
+  assert first["std"] == pytest.approx(np.std([0.25, 0.5], ddof=1))
+  assert first["low"] < 0.25  # of the mean of two, at 95 %
+  assert first["note"] == "of clips"
