@@ -1,5 +1,7 @@
 """Data in the memory of devices: the same batches, whatever their number."""
 
+from concurrent import futures
+
 import chex
 import jax
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from unirep.data import arrays, pipeline
 from unirep.data.datasets import releases
+from unirep.data.sample import stored
 from unirep.errors import InputError
 from unirep.jobs import pretrain, resident
 from unirep.parallel import mesh as meshes
@@ -103,3 +106,40 @@ def test_too_little_memory_is_said_beforehand(monkeypatch):
   monkeypatch.setattr(resident, "_free", lambda device: 100)
   with pytest.raises(InputError, match="leave it off"):
     resident.put(source(), meshes.make(B))
+
+
+def test_the_room_that_is_needed_is_that_of_all_samples(monkeypatch):
+  data, mesh = source(np.float16), meshes.make(B)
+  parts = (stored(data, 0)[part] for part in resident.PARTS)
+  size = sum(np.asarray(x).nbytes for x in jax.tree.leaves([*parts]))
+  need = -(-N // mesh.size) * size
+  monkeypatch.setattr(resident, "_free", lambda device: need)
+  resident.put(data, mesh)
+  monkeypatch.setattr(resident, "_free", lambda device: need - 1)
+  with pytest.raises(InputError, match="leave it off"):
+    resident.put(data, mesh)
+
+
+def test_where_nothing_is_missing_nothing_is_said_of_it():
+  features = np.random.default_rng(0).normal(size=(9, 4, 2))
+  data = arrays.Arrays({"audio": features.astype(np.float32)})
+  assert {*resident.put(data, meshes.make(B))} == {"features", "lengths"}
+
+
+@pytest.mark.parametrize(("processors", "threads"), [(5, 5), (None, 1)])
+def test_sources_that_may_be_are_read_by_all_processors(
+  monkeypatch, processors, threads
+):
+  started = []
+
+  class Pool(futures.ThreadPoolExecutor):
+    def __init__(self, count):
+      started.append(count)
+      super().__init__(count)
+
+  monkeypatch.setattr(resident.futures, "ThreadPoolExecutor", Pool)
+  monkeypatch.setattr(resident.os, "cpu_count", lambda: processors)
+  mesh = meshes.make(B)
+  resident.put(source(np.float16), mesh)
+  resident.put(resident.Numbers(N), mesh)  # says nothing of threads
+  assert started == [threads, 1]

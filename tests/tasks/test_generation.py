@@ -83,10 +83,11 @@ def test_things_are_moved_along_axes_that_they_have(shape, several):
 def test_the_judge_tells_real_things_apart(across):
   rng = np.random.default_rng(0)
   label_U = rng.integers(3, size=300)
-  x = rng.normal(0, 0.5, (300, 9, across, 2))
-  x[np.arange(300), 1 + 3 * label_U] += 2  # training moves by one
+  x = rng.normal(0, 0.05, (300, 9, across, 2))
+  x[np.arange(300), 1 + 3 * label_U] += 0.2  # training moves by one
   x = x.astype(np.float32)
   made = judge.train(jax.random.key(0), x[:200], label_U[:200], steps=300)
+  assert made.spread == pytest.approx((x[:200] - x[:200].mean(0)).std())
   class_U, feature_UxF = judge.seen(made, x[200:])
   assert (class_U == label_U[200:]).mean() > 0.95
   assert feature_UxF.shape == (100, made.network.width)
