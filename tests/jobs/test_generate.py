@@ -273,6 +273,17 @@ def test_what_is_drawn_of_a_sample_is_its_first_step_with_an_event():
   assert job._at(label[:, 0], np.array([3, 0]), 3) == [slice(None)] * 2
 
 
+def test_a_step_sees_itself_and_as_many_on_either_side():
+  config = generate.get_config("data=digits")
+  config.checkpoint = "runs/x"
+  for reach in (1, 3, 5, 7):
+    config.flow.reach = reach
+    assert job.check(config) == ["runs/x"]
+  config.flow.reach = 4
+  with pytest.raises(InputError, match=r"flow\.reach=4 must be odd"):
+    job.check(config)
+
+
 def test_the_loss_is_told_every_500_steps_and_at_the_end():
   told = []
   console = Console(quiet=True)

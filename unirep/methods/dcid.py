@@ -70,7 +70,7 @@ class DCID(Network):
     x = {m: outputs.general[m] for m in self.order}
     return {"step": levels.steps(x, mask, code_KxD, nearest, present)}
 
-  def quantized(self, run, m, x, mask_BxT, keys_B, *, clip=False):
+  def quantized(self, run, m, x, mask_BxT, keys_B, *, clip):
     """One row a time step; with `clip` the mean of the sample's tokens."""
     z_BxTxD = self.tokens(run, m, self._read(run, m, x), mask_BxT, keys_B)
     if clip:

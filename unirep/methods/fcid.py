@@ -86,7 +86,7 @@ class FCID(Network):
       found["step"] = levels.steps(x, mask, code_KxD, nearest, present)
     return found
 
-  def quantized(self, run, m, x, mask_BxT, keys_B, *, clip=False):
+  def quantized(self, run, m, x, mask_BxT, keys_B, *, clip):
     """What is quantized downstream, see `Network.general`.
 
     A fine-aligned modality gives one row a time step; any other, like text, one

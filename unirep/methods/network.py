@@ -237,7 +237,7 @@ class Network:
     """
     raise NotImplementedError
 
-  def quantized(self, run, m, x, mask_BxT, keys_B, *, clip=False):
+  def quantized(self, run, m, x, mask_BxT, keys_B, *, clip):
     """What is quantized of one modality downstream: (B, T, D)."""
     raise NotImplementedError
 
