@@ -281,6 +281,17 @@ def test_dropout_keeps_the_mean_and_the_share():
   assert second(jnp.ones((64, 30), jnp.bfloat16)).dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize("count", [529, 530])
+def test_dropout_of_two_places_is_independent(count):
+  """Also where one draw decides on both."""
+  (drop,) = blocks.dropout(sample_keys(400), 0.3, [(count,)])
+  gone = np.asarray(drop(jnp.ones((400, count)))) == 0
+  for shift in (1, 264, 265, 266):
+    both = gone[:, shift:] & gone[:, :-shift]
+    assert abs(both.mean() - 0.09) < 0.005
+  assert abs(gone.mean(0) - 0.3).max() < 0.1  # at every place
+
+
 def test_dropout_of_a_sample_ignores_its_neighbours():
   keys, x, shapes = sample_keys(6), jnp.ones((6, 40)), [(3,), (40,), (40,)]
   _, one, two = blocks.dropout(keys, 0.5, shapes)

@@ -3,6 +3,7 @@
 Dimensions: B batch, T time, D features in, H state width.
 """
 
+import functools
 import math
 
 import flax.linen as nn
@@ -34,17 +35,72 @@ class LSTM(nn.Module):
     x_TxBxD = x_BxTxD.swapaxes(0, 1)
     gates_TxBx4H = product(x_TxBxD, w_in) + b_in + b_state
 
-    def step(carry, gates_Bx4H):
-      h_BxH, c_BxH = carry
-      i, f, g, o = jnp.split(gates_Bx4H + h_BxH @ w_state, 4, -1)
-      c_BxH = jax.nn.sigmoid(f) * c_BxH + jax.nn.sigmoid(i) * jnp.tanh(g)
-      h_BxH = jax.nn.sigmoid(o) * jnp.tanh(c_BxH)
-      return (h_BxH, c_BxH), h_BxH
+    return recur(w_state, gates_TxBx4H).swapaxes(0, 1)
 
-    # zeros_like of an input: a constant would not vary over devices.
-    zero_BxH = jnp.zeros_like(gates_TxBx4H[0, :, :H])
-    _, h_TxBxH = jax.lax.scan(step, (zero_BxH, zero_BxH), gates_TxBx4H)
-    return h_TxBxH.swapaxes(0, 1)
+
+@jax.custom_vjp
+def recur(w_Hx4H: jax.Array, gates_TxBx4H: jax.Array) -> jax.Array:
+  """States (T, B, H) of gates that know the inputs, but no state yet.
+
+  Its gradient is written out, because one by `scan` keeps each gate of each
+  step in an array of its own, and sums the kernel's step by step.
+  """
+  return _forward(w_Hx4H, gates_TxBx4H)[0]
+
+
+def _forward(w_Hx4H, gates_TxBx4H):
+  def step(carry, gates_Bx4H):
+    h_BxH, c_BxH = carry
+    z_Bx4H = gates_Bx4H + h_BxH @ w_Hx4H
+    i, f, g, o = _gates(z_Bx4H)
+    c_BxH = f * c_BxH + i * g
+    h_BxH = o * jnp.tanh(c_BxH)
+    return (h_BxH, c_BxH), (h_BxH, c_BxH, z_Bx4H)
+
+  # zeros_like of an input: a constant would not vary over devices.
+  zero_BxH = jnp.zeros_like(gates_TxBx4H[0, :, : w_Hx4H.shape[0]])
+  _, (h, c, z) = jax.lax.scan(step, (zero_BxH, zero_BxH), gates_TxBx4H)
+  return h, (w_Hx4H, h, c, z)
+
+
+def _gates(z):
+  i, f, g, o = jnp.split(z, 4, -1)
+  sigmoid = jax.nn.sigmoid
+  return sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
+
+
+def _backward(kept, dh_TxBxH):
+  """What every step multiplies with is known before the first of them."""
+  w_Hx4H, h, c, z = kept
+  i, f, g, o = _gates(z)
+  tanh_c, before = jnp.tanh(c), functools.partial(_shifted, h[:1] * 0)
+  slopes = (
+    *(g * i * (1 - i), before(c) * f * (1 - f), i * (1 - g**2)),
+    tanh_c * o * (1 - o),
+  )
+  slope_TxBx4H, slope_c = jnp.concatenate(slopes, -1), o * (1 - tanh_c**2)
+
+  def step(carry, given):
+    dh_BxH, dc_BxH = carry
+    dh_own, slope_Bx4H, slope_c, f = given
+    dh_BxH = dh_own + dh_BxH
+    dc_BxH = dc_BxH + dh_BxH * slope_c
+    d_Bx4H = jnp.concatenate([dc_BxH, dc_BxH, dc_BxH, dh_BxH], -1) * slope_Bx4H
+    return (d_Bx4H @ w_Hx4H.T, dc_BxH * f), d_Bx4H
+
+  zero_BxH = jnp.zeros_like(h[0])
+  given = dh_TxBxH, slope_TxBx4H, slope_c, f
+  _, d = jax.lax.scan(step, (zero_BxH, zero_BxH), given, reverse=True)
+  rows = [x.reshape(-1, x.shape[-1]) for x in (before(h), d)]
+  return rows[0].T @ rows[1], d
+
+
+def _shifted(first, x):
+  """Of each step, the one before it."""
+  return jnp.concatenate([first, x[:-1]])
+
+
+recur.defvjp(_forward, _backward)
 
 
 class BiLSTM(nn.Module):
