@@ -29,6 +29,8 @@ def test_init_is_bounded_and_consistent():
   np.testing.assert_array_equal(book.count_K, 2)
   assert list(book.age) == list(NAMES)
   assert all((age == 7).all() for age in book.age.values())
+  released = make(400, 256)
+  assert 0.9999 < 400 * abs(released.code_KxD).max() <= 1
   released = make(count=0.0)  # sums equal codes although counts are zero
   np.testing.assert_array_equal(released.sum_KxD, released.code_KxD)
   assert (book.tenure_K > 1e6).all()  # no code was placed lately

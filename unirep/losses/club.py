@@ -107,7 +107,7 @@ def fit(
   pairs: Mapping[str, Pair],
   optimizer: optax.GradientTransformation,
   *,
-  rounds: int = 5,
+  rounds: int,
   axis_name: str | None = None,
 ) -> tuple[Mapping[str, Params], optax.OptState, dict[str, jax.Array]]:
   """Fits every network to the same features, `rounds` times.
