@@ -1,5 +1,6 @@
 """Probes: what they draw, on which minibatches, and that none sees another."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -167,3 +168,13 @@ def test_many_samples_are_scored_some_at_a_time(head, monkeypatch):
   if head is probe.clip:  # the other one only looks rows of a table up
     bounded = temporary(lambda *x: probe.logits(task, *x))
     assert bounded < temporary(lambda *x: head(*x)) / 4
+
+
+@pytest.mark.parametrize(("norm", "scale"), [(10.0, 0.2), (1.0, 1.0)])
+def test_gradients_are_clipped_by_their_norm(norm, scale):
+  grads = {"a": jnp.array([0.6 * norm]), "b": jnp.array([[0.8 * norm]])}
+  clip = probe._clip(2.0)
+  clipped, _ = clip.update(grads, clip.init(grads))
+  chex.assert_trees_all_close(
+    clipped, jax.tree.map(lambda g: g * scale, grads), rtol=1e-5
+  )

@@ -26,7 +26,7 @@ OFFICIAL = "model.pt"
 
 
 def run(
-  config: Config, workdir: pathlib.Path, console: Console | None = None
+  config: Config, workdir: pathlib.Path, console: Console
 ) -> dict[str, Any]:
   """Does what `config.to` says, see `configs/convert.py`.
 
@@ -40,7 +40,6 @@ def run(
       then.
     SaveError: if a checkpoint can't be written.
   """
-  console = console or Console()
   return pick(TO, "to", config.to)(config, workdir, console)
 
 

@@ -24,7 +24,7 @@ class NotReadyError(InputError):
 
 
 def run(
-  config: Config, workdir: pathlib.Path, console: Console | None = None
+  config: Config, workdir: pathlib.Path, console: Console
 ) -> dict[str, Any]:
   """Does what `config.do` says, check or convert.
 
@@ -37,7 +37,6 @@ def run(
     InputError: for anything that the user can mend.
     NotReadyError: where a check found something.
   """
-  console = console or Console()
   pick(releases.RELEASES, "data.source", config.data.source)
   if config.data.converted:
     raise InputError("data.converted is what this job writes; leave it empty")

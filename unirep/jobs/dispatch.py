@@ -55,4 +55,4 @@ def run(
     with lockstep.together():
       if jax.process_index() == 0:
         stack.enter_context(workdirs.held(workdir))
-    return JOBS[config.job](config, workdir, console)
+    return JOBS[config.job](config, workdir, console or Console())

@@ -28,7 +28,7 @@ from unirep.tokenizer import load
 
 
 def run(
-  config: Config, workdir: pathlib.Path, console: Console | None = None
+  config: Config, workdir: pathlib.Path, console: Console
 ) -> dict[str, Any]:
   """Measures every task, direction and TOC mask, with intervals over seeds.
 
@@ -43,7 +43,6 @@ def run(
   Raises:
     InputError: for anything that the user can mend.
   """
-  console = console or Console()
   check(config)
   tokenizer = load(config.checkpoint)
   keep_M = keeps(config, tokenizer.codebook.shape[1])

@@ -15,7 +15,7 @@ from unirep.extract.features import Front, Settings
 
 
 def run(
-  config: Config, workdir: pathlib.Path, console: Console | None = None
+  config: Config, workdir: pathlib.Path, console: Console
 ) -> dict[str, Any]:
   """Writes `features` and `failed.csv` into `workdir`, see `extract.assembly`.
 
@@ -28,7 +28,6 @@ def run(
     InputError: for anything that the user can mend; not for a broken file,
       which `failed.csv` lists.
   """
-  console = console or Console()
   made = features.front(
     Settings(
       extractors={m: name for m, name in config.extractors.items() if name},

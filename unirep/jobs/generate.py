@@ -22,7 +22,7 @@ from unirep.tokenizer import Tokenizer, load
 
 
 def run(
-  config: Config, workdir: pathlib.Path, console: Console | None = None
+  config: Config, workdir: pathlib.Path, console: Console
 ) -> dict[str, Any]:
   """Makes each modality from the codes of each, and judges what comes.
 
@@ -39,7 +39,6 @@ def run(
   Raises:
     InputError: for anything that the user can mend.
   """
-  console = console or Console()
   paths = check(config)
   models = {path: load(path) for path in paths}
   train, test = (

@@ -38,7 +38,7 @@ from unirep.train.state import TrainState
 
 
 def run(
-  config: Config, workdir: pathlib.Path, console: Console | None = None
+  config: Config, workdir: pathlib.Path, console: Console
 ) -> dict[str, Any]:
   """Trains, or goes on training, and evaluates.
 
@@ -61,7 +61,6 @@ def run(
     NonFiniteError: if a metric is no longer finite; the state is in
       `workdir/nonfinite`.
   """
-  console = console or Console()
   with lockstep.together():
     job = preparation.prepare(config)
     workdirs.check(workdir, job.settings)

@@ -27,7 +27,7 @@ BATCH = 64  # samples read at a time: the tokenizer's largest call
 
 
 def run(
-  config: Config, workdir: pathlib.Path, console: Console | None = None
+  config: Config, workdir: pathlib.Path, console: Console
 ) -> dict[str, Any]:
   """Looks for samples of each modality by those of each other one.
 
@@ -43,7 +43,6 @@ def run(
   Raises:
     InputError: for anything that the user can mend.
   """
-  console = console or Console()
   paths = check(config)
   models = {path: load(path) for path in paths}
   data = {path: _source(config, path, model) for path, model in models.items()}

@@ -20,7 +20,7 @@ PUBLISHED = (64, 128, 144, 168, 196, 224)
 
 
 def run(
-  config: Config, workdir: pathlib.Path, console: Console | None = None
+  config: Config, workdir: pathlib.Path, console: Console
 ) -> dict[str, Any]:
   """Ranks the dimensions of a codebook, by the codes that are awake.
 
@@ -35,7 +35,6 @@ def run(
   Raises:
     InputError: for a codebook that is none, or numbers that do not fit it.
   """
-  console = console or Console()
   code_KxD: Any = read(config.codebook)
   K, D = code_KxD.shape
   share = tuple(config.top_share)

@@ -27,7 +27,7 @@ MODEL, DATA = "stamp/model", "stamp/data"  # what codes were made by, and of
 
 
 def run(
-  config: Config, workdir: pathlib.Path, console: Console | None = None
+  config: Config, workdir: pathlib.Path, console: Console
 ) -> dict[str, Any]:
   """Writes `codes/NAME.npz` into `workdir` for every NAME of features.
 
@@ -50,7 +50,6 @@ def run(
     InputError: for missing or broken features, or another width than the
       model's. Files before the broken one are done.
   """
-  console = console or Console()
   _check(config)
   tokenizer = load(config.checkpoint)
   paths = _claimed(config, tokenizer, workdir, console)
