@@ -383,7 +383,7 @@ def test_weights_of_toc_reach_it(tmp_path, monkeypatch):
   config = toc_config.get_config()
   config.codebook = str(tmp_path / "codes.npy")
   config.update({"similarity_weight": 0.9, "variance_weight": 0.2})
-  found = toc_job.run(config, tmp_path / "toc")
+  found = toc_job.run(config, tmp_path / "toc", Console(quiet=True))
   assert found["rank"] == np.asarray(toc.rank(expected)).tolist()
   with np.load(tmp_path / "toc" / "toc.npz") as file:
     np.testing.assert_allclose(file["importance_D"], expected, rtol=1e-5)
