@@ -429,6 +429,20 @@ def test_agreement_where_both_show_the_same():
   assert measure(test, test)["step"]["agreement_same"] == {}
 
 
+def test_the_same_event_is_known_and_no_background():
+  labels = {
+    "segments/audio": np.array([[0, 1, 2, -1, 0]]),
+    "segments/video": np.array([[0, 2, 2, -1, 1]]),
+    "segments/text": np.array([[0]]),  # of other steps
+    "class": np.array([0]),
+  }
+  same = sharing.same_event(labels, 2)
+  assert {name: x.tolist() for name, x in same.items()} == {
+    name: [[True, False, False, False, False]]
+    for name in ("audio-video", "video-audio")
+  }
+
+
 def test_measure_without_labels_or_pairs():
   bare = world()._replace(labels={})
   result = measure(bare, bare)
