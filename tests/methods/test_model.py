@@ -616,6 +616,19 @@ def test_agreement_is_of_what_each_would_choose():
   )
 
 
+def test_a_code_that_is_chosen_once_is_used():
+  chosen = {"a": np.array([0, 1, 1]), "b": np.array([0, 2, 2])}
+  distance = {m: 1.0 - jnp.eye(K)[idx] for m, idx in chosen.items()}
+  x = {m: jnp.zeros((3, D)) for m in chosen}
+  rows = codebook_lib.Rows(x, distance, chosen, jnp.ones(3), {})
+  book = codebook_lib.asleep(jax.random.key(0), K, D, tuple(chosen))
+  health = levels.health([*chosen], book, {"clip": rows}, None)
+  found = {name: round(float(x) * K) for name, x in health.items()}
+  assert found["codebook/used"] == 3
+  assert found["codebook/used/a"] == found["codebook/used/b"] == 2
+  assert found["codebook/used_by_all"] == 1
+
+
 def measured(general, codes, distribution=cmcm.cosine_distribution):
   """Total and metrics of matching alone, where clips say `general`."""
   run, params, first, _, mask = plain()
