@@ -3,17 +3,20 @@
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
 
 import pytest
+from rich.console import Console
 
+from unirep import build
 from unirep import workdir as workdirs
 from unirep.checkpoints import restoring
 from unirep.errors import InputError
 from unirep.extract import assembly
-from unirep.jobs import convert, encoding, inspection, tracking
+from unirep.jobs import convert, dispatch, encoding, inspection, tracking
 from unirep.train import log
 
 HOLD = """
@@ -133,3 +136,15 @@ def test_other_data_are_refused_unless_allowed(tmp_path):
   # A run from before data were recorded goes on.
   (tmp_path / workdirs.CONFIG).write_text(json.dumps({"a": 1}))
   workdirs.check(tmp_path, new)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(trained, tmp_path):
+  """Also where the run beside it is the one that is asked for."""
+  workdir = tmp_path / "run"
+  shutil.copytree(trained / "checkpoints", workdir / "checkpoints")
+  settings = json.loads((trained / "config.json").read_text())
+  settings["seed"] += 1
+  (workdir / "config.json").write_text(json.dumps(settings))
+  config = build.from_json(settings)
+  with pytest.raises(InputError, match=r"the checkpoint in .* seed=0, not 1"):
+    dispatch.run(config, workdir, Console(quiet=True))
