@@ -616,6 +616,18 @@ def test_agreement_is_of_what_each_would_choose():
   )
 
 
+@pytest.mark.parametrize(
+  ("modalities", "steps", "aligns"),
+  [(2, 3, True), (2, 2, False), (1, 9, False), (0, 9, False)],
+)
+def test_two_modalities_of_three_steps_align_in_time(modalities, steps, aligns):
+  parts = {
+    m: Modality("sequence", i < modalities, 4) for i, m in enumerate("abc")
+  }
+  features = {m: np.zeros((1, steps, 4)) for m in parts}
+  assert FCID(parts, **SIZES).aligns_in_time(features) == aligns
+
+
 def test_a_code_that_is_chosen_once_is_used():
   chosen = {"a": np.array([0, 1, 1]), "b": np.array([0, 2, 2])}
   distance = {m: 1.0 - jnp.eye(K)[idx] for m, idx in chosen.items()}
