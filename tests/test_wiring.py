@@ -492,6 +492,33 @@ def test_devices_agree_on_a_batch_of_little_data(size, shards, batch):
   assert batch % shards == 0
 
 
+def described(steps, fine=2, batch_size=80):
+  """What is said of 60 samples of two modalities of so many steps."""
+  names = ("audio", "video")
+  job = types.SimpleNamespace(
+    network=types.SimpleNamespace(
+      order=names, fine=names[:fine], aligns_in_time=lambda _: steps >= 3
+    ),
+    sample={"features": {m: np.zeros((1, steps, 7)) for m in names}},
+    mesh=meshes.make(8),
+    batch_size=batch_size,
+    train=range(60),
+  )
+  return preparation.describe(job, 80).splitlines()
+
+
+def test_what_is_about_to_be_trained_is_said():
+  first = f"audio (9, 7), video (9, 7) on {len(jax.devices())} cpu device(s)"
+  assert described(9) == [first]
+  said = "audio and video have fewer than 3 time steps: InfoNCE aligns them"
+  assert described(2)[1:] == [f"{said} in the place of CPC"]
+  assert not described(2, fine=1)[1:]
+  less = "a batch has {} samples instead of 80: there are 60 to learn from"
+  even = ", and 1, 2, 4 or 8 devices shall do the same training"
+  assert described(9, batch_size=56)[1:] == [less.format(56) + even]
+  assert described(9, batch_size=60)[1:] == [less.format(60)]
+
+
 def test_a_sample_a_device_is_the_least():
   config = pretrain_config.get_config("size=tiny")
   config.data.update({"train_size": 7, "test_size": 8})
