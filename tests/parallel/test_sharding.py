@@ -337,7 +337,8 @@ def test_dropout_does_not_know_the_devices():
 
   one, many = losses(0.3, 1), losses(0.3, 8)
   np.testing.assert_allclose(many, one, rtol=1e-5)
-  assert np.abs(one - losses(0.0, 1)).min() > 1e-3
+  # In a single step it may come to the same loss.
+  assert np.median(np.abs(one - losses(0.0, 1))) > 1e-2
 
 
 def test_noise_leaves_have_no_true_gradient():

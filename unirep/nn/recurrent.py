@@ -40,7 +40,7 @@ class LSTM(nn.Module):
 
 @jax.custom_vjp
 def recur(w_Hx4H: jax.Array, gates_TxBx4H: jax.Array) -> jax.Array:
-  """States (T, B, H) of gates that know the inputs, but no state yet.
+  """States (T, B, H) of gates (T, B, 4 H) that know the inputs, but no state.
 
   Its gradient is written out, because one by `scan` keeps each gate of each
   step in an array of its own, and sums the kernel's step by step.
