@@ -227,6 +227,8 @@ def asked(jaxpr: Any) -> dict[str, int]:
 def products(jaxpr: Any, *, passes: bool = False) -> int:
   """FLOP of the matrix products and convolutions, per device in shard_map.
 
+  Of a choice, as between platforms, the branch with the most counts.
+
   Args:
     jaxpr: of the program.
     passes: counts a product of precision "highest" as the passes of bfloat16
@@ -235,8 +237,9 @@ def products(jaxpr: Any, *, passes: bool = False) -> int:
   total = 0
   for equation in jaxpr.eqns:
     total += _products_of(equation, passes)
-    inner = sum(products(x, passes=passes) for x in _inner(equation.params))
-    total += inner * equation.params.get("length", 1)
+    inner = [products(x, passes=passes) for x in _inner(equation.params)]
+    once = max if equation.primitive.name == "cond" else sum
+    total += once(inner or [0]) * equation.params.get("length", 1)
   return total
 
 

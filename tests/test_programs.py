@@ -136,6 +136,15 @@ def test_products_count_loops_and_passes():
   assert programs.products(jaxpr, passes=True) == 5 * (1 + 6) * once
 
 
+def test_products_of_a_choice_are_those_of_one_branch():
+  def fn(x):
+    cut = lambda x: jnp.concatenate([x[:1] @ x.T, x[1:] @ x.T])  # noqa: E731
+    return jax.lax.platform_dependent(x, cpu=cut, default=lambda x: x @ x.T)
+
+  jaxpr = jax.make_jaxpr(fn)(jnp.zeros((2, 3))).jaxpr
+  assert programs.products(jaxpr) == 2 * 2 * 3 * 2
+
+
 def test_asked_names_what_the_source_names():
   mesh = mesh_lib.make(8)
 
