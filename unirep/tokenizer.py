@@ -206,16 +206,17 @@ class Tokenizer(Frozen):
       steps = {m: mask[m][:valid] for m in {*mask} & {*self._network.fine}}
       present = {m: here_B[:valid] for m, here_B in present.items()}
       labels = {n: x[:valid] for n, x in batch["labels"].items()}
+      # All passes look at what goes to the devices once.
+      known, mask = jax.device_put((known, mask), spread)
       for i, result in enumerate(results):
         keys_B = None
         if dropout is not None:
           row_B = first + jnp.arange(rows)
           key = jax.random.fold_in(dropout, i)
           keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, row_B)
-        args = known, mask, keys_B
-        args = args if spread is None else jax.device_put(args, spread)
+          keys_B = jax.device_put(keys_B, spread)
         # Weights are arguments: as constants they would slow compilation down.
-        found = jax.device_get(self._both(*model, *args))
+        found = jax.device_get(self._both(*model, known, mask, keys_B))
         idx, clip = jax.tree.map(operator.itemgetter(slice(valid)), found)
         result.append(coded.only(Codes(idx, clip, labels), steps, present))
       first += valid
