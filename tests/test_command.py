@@ -10,6 +10,7 @@ import zipfile
 import oneline
 import pytest
 
+import unirep
 from unirep import command, overview, settings
 from unirep.configs import pretrain
 from unirep.errors import InputError, one_line
@@ -48,6 +49,11 @@ def test_help_lists_what_there_is(tmp_path, module):
   text = run(tmp_path, "-m", module, "--help", "--config=configs/toc.py").stdout
   assert "config.batch_size" not in text
   assert "config.codebook" in text
+
+
+def test_says_its_version(tmp_path):
+  said = run(tmp_path, "-m", "unirep", "--version").stdout
+  assert said == f"unirep {unirep.__version__}\n"
 
 
 def test_every_key_is_in_the_help():

@@ -32,6 +32,11 @@ def run(argv: list[str]) -> int:
 
     sys.stdout.write(overview.text(argv[1:]))
     return 0
+  if "--version" in argv[1:]:
+    from unirep import __version__
+
+    sys.stdout.write(f"unirep {__version__}\n")
+    return 0
   try:
     import absl.app
     import absl.logging

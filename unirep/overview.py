@@ -17,7 +17,7 @@ the package:
 FLAGS = """
 Other flags: --workdir=DIR (where results go), --coordinator=HOST:PORT,
 --num_processes=N, --process_id=I, --init_timeout=SECONDS (runs of several
-processes). `--help --config=FILE` lists the keys of another file.
+processes), --version. `--help --config=FILE` lists the keys of another file.
 """
 
 
