@@ -61,18 +61,19 @@ def family(pid: int) -> Iterator[int]:
       yield from family(int(child))
 
 
-def resident(pid: int) -> int:
-  """Bytes; pages that several share are counted in each."""
-  status = pathlib.Path(f"/proc/{pid}/status").read_text()
-  return 1024 * sum(map(int, re.findall(r"VmRSS:\s+(\d+)", status)))
+def resident(pid: int) -> tuple[int, int]:
+  """Bytes, and what they are if those that several share are split evenly."""
+  rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+  found = dict(re.findall(r"^(Rss|Pss):\s+(\d+) kB", rollup, re.M))
+  return 1024 * int(found.get("Rss", 0)), 1024 * int(found.get("Pss", 0))
 
 
 class Watch(threading.Thread):
   """Looks at a process and its workers until it ends.
 
   Attributes:
-    most: bytes of all since the last `reset`.
-    largest: bytes of the largest one, likewise.
+    most: bytes of all since the last `reset`; shared ones count once.
+    largest: bytes of the largest one, likewise, with all that it shares.
   """
 
   def __init__(self, pid: int):
@@ -91,8 +92,8 @@ class Watch(threading.Thread):
         held = [resident(pid) for pid in family(self._pid)]
       except OSError:  # one has just ended
         held = []
-      self.most = max(self.most, sum(held))
-      self.largest = max([self.largest, *held])
+      self.most = max(self.most, sum(split for _, split in held))
+      self.largest = max([self.largest, *(whole for whole, _ in held)])
       time.sleep(EVERY)
 
 
