@@ -33,9 +33,9 @@ def run(argv: list[str]) -> int:
     sys.stdout.write(overview.text(argv[1:]))
     return 0
   if "--version" in argv[1:]:
-    from unirep import __version__
+    from importlib.metadata import version
 
-    sys.stdout.write(f"unirep {__version__}\n")
+    sys.stdout.write(f"unirep {version('unirep')}\n")
     return 0
   try:
     import absl.app
