@@ -33,9 +33,9 @@ def run(argv: list[str]) -> int:
     sys.stdout.write(overview.text(argv[1:]))
     return 0
   if "--version" in argv[1:]:
-    from importlib.metadata import version
+    import unirep
 
-    sys.stdout.write(f"unirep {version('unirep')}\n")
+    sys.stdout.write(f"unirep {unirep.__version__}\n")
     return 0
   try:
     import absl.app
