@@ -11,13 +11,17 @@ from unittest import mock
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 flags = os.environ.get("XLA_FLAGS", "")
 if "host_platform_device_count" not in flags:
-  # Tests compile for minutes what runs for seconds: optimize it less.
-  os.environ["XLA_FLAGS"] = (
-    f"{flags} --xla_force_host_platform_device_count=8"
+  flags += " --xla_force_host_platform_device_count=8"
+if "backend_optimization_level" not in flags:
+  # Tests compile for minutes what runs for seconds: optimize it less, and don't
+  # cut small programs into parts.
+  flags += (
     " --xla_backend_optimization_level=0"
     " --xla_llvm_disable_expensive_passes=true"
     " --xla_cpu_use_fusion_emitters=false"
+    " --xla_cpu_parallel_codegen_split_count=1"
   )
+os.environ["XLA_FLAGS"] = flags
 import jax  # noqa: E402
 import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
@@ -76,6 +80,17 @@ def elsewhere():
     yield
 
 
+@contextlib.contextmanager
+def by_one_worker(name):
+  """The folder of the session, and whether `name` in it is still to be made."""
+  folder = pathlib.Path(os.environ[SESSION])
+  done = folder / f"{name}.done"
+  with (folder / f"{name}.lock").open("w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    yield folder, not done.exists()
+    done.touch()
+
+
 @pytest.fixture(scope="session")
 def trained():
   """The work directory of two tiny steps, which tests only read.
@@ -88,16 +103,14 @@ def trained():
   from unirep.configs import pretrain
   from unirep.jobs import dispatch
 
-  folder = pathlib.Path(os.environ[SESSION])
   config = pretrain.get_config("size=tiny")
   config.data.train_size, config.data.test_size = 24, 16
   # So that two steps wake several codes.
   config.codes.update({"threshold": 1e-6, "agreed": 0.0, "until": 1.0})
   settings, watched = build.as_json(config), Watched(config)
   devices = jax.devices()[:1]
-  with (folder / "lock").open("w") as lock:  # one worker trains
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    if not (folder / "unread.json").exists():
+  with by_one_worker("trained") as (folder, missing):
+    if missing:
       watched.seen.clear()
       with (
         mock.patch.object(jax, "devices", return_value=devices),
@@ -108,6 +121,22 @@ def trained():
       unread = sorted({*leaves(watched)} - watched.seen)
       files.write_json(folder / "unread.json", unread)
   return folder / "trained"
+
+
+@pytest.fixture(scope="session")
+def finished():
+  """A run of six tiny steps with a checkpoint after each, and its arguments.
+
+  By the command, in a process and on a device of its own; tests only read it.
+  """
+  from test_main import QUICK, run
+
+  arguments = (*QUICK, "--config.steps=6", "--config.checkpoints_kept=4")
+  with by_one_worker("finished") as (folder, missing):
+    if missing:
+      done = run(*arguments, f"--workdir={folder / 'finished'}")
+      assert done.returncode == 0, done.stdout + done.stderr
+  return folder / "finished", arguments
 
 
 @pytest.fixture

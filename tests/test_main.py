@@ -118,16 +118,6 @@ def assert_equal_runs(one, other):
     np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-  """A run of six tiny steps with a checkpoint after each."""
-  workdir = tmp_path_factory.mktemp("finished") / "run"
-  arguments = (*QUICK, "--config.steps=6", "--config.checkpoints_kept=4")
-  done = run(*arguments, f"--workdir={workdir}")
-  assert done.returncode == 0, done.stdout + done.stderr
-  return workdir, arguments
-
-
 def test_writes_what_it_promises(finished):
   workdir, _ = finished
   summary = json.loads((workdir / "summary.json").read_text())

@@ -36,11 +36,6 @@ B, T, D, K, HALF = 16, 4, 8, 12, 8
 NAMES = ("left", "right", "motion", "text")
 WIDTHS = {"left": 3, "right": 5, "motion": 4, "text": 9}
 SIZES = {"dim": D, "heads": 2, "hidden": 16, "dropout": 0.0}
-FAST_TO_COMPILE = {
-  "xla_backend_optimization_level": 0,
-  "xla_llvm_disable_expensive_passes": True,
-}
-DCID_TOO = pytest.param("dcid", marks=pytest.mark.slow)
 
 
 def always_matched(view):
@@ -150,39 +145,38 @@ def draws_of(name, rows=B):
   return Draws(np.int32(2), permutation, jax.random.key(4))
 
 
+def training_of(recipe):
+  return state_lib.Training(recipes.method(recipe), optax.sgd(1.0))
+
+
 @functools.cache
-def start(name, **changes):
-  """The training and a first state."""
-  recipe = recipe_of(name, **changes)
-  training = state_lib.Training(recipes.method(recipe), optax.sgd(1.0))
+def start(name):
+  """A first state."""
+  training = training_of(recipe_of(name))
   init = functools.partial(state_lib.init, training, batch=batch_of())
-  return recipe, training, jax.jit(init)(jax.random.key(0))
+  return jax.jit(init)(jax.random.key(0))
 
 
 @functools.cache
-def program(name, rows, masked, devices=1):
-  """A compiled step on batches of this form."""
+def program(name, devices=1):
+  """A step on batches of any form."""
   changes = {}
   if devices > 1:  # what travels must be masked as what is gathered
     changes = {"contrast": contrasts.ring, "rows": collectives.rotated_rows}
-  _, training, state = start(name, **changes)
-  batch = part(batch_of(), slice(rows))
-  if masked:
-    batch["present"] = dict.fromkeys(NAMES, np.ones(rows, bool))
-  mesh = mesh_lib.make(rows, jax.devices()[:devices])
+  training = training_of(recipe_of(name, **changes))
   axis = mesh_lib.AXIS if devices > 1 else None
 
-  def local(state, batch, draws):
+  def step(state, batch, draws):
     return step_lib.train_step(
       state, batch, draws, None, 9, training=training, axis_name=axis
     )
 
-  step, same = local, PartitionSpec()
   if axis:
+    mesh = mesh_lib.make(B, jax.devices()[:devices])
+    same = PartitionSpec()
     specs = same, PartitionSpec(axis), same
-    step = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=same)
-  step = jax.jit(step).lower(state, batch, draws_of(name, rows))
-  return step.compile(compiler_options=FAST_TO_COMPILE)
+    step = jax.shard_map(step, mesh=mesh, in_specs=specs, out_specs=same)
+  return jax.jit(step)
 
 
 def part(batch, rows):
@@ -192,9 +186,8 @@ def part(batch, rows):
 def stepped(name, batch, devices=1):
   """State before, state after and metrics, as NumPy arrays."""
   rows = len(batch["features"]["left"])
-  step = program(name, rows, "present" in batch, devices)
-  state = start(name)[2]
-  after, metrics = step(state, batch, draws_of(name, rows))
+  state = start(name)
+  after, metrics = program(name, devices)(state, batch, draws_of(name, rows))
   return jax.device_get((state, after, metrics))
 
 
@@ -226,19 +219,7 @@ def garbage(batch):
   return {**batch, "features": features}
 
 
-@pytest.mark.parametrize("name", ["fcid", DCID_TOO])
-def test_what_is_missing_may_hold_anything(name, x64):
-  batch = batch_of() | {"present": some_missing()}
-  first, second = (stepped(name, x) for x in (batch, garbage(batch)))
-  for key, x in flat(*first).items():
-    assert np.isfinite(x).all(), key
-    np.testing.assert_array_equal(flat(*second)[key], x, err_msg=key)
-  # The same garbage counts where it is not missing.
-  there = {**garbage(batch), "present": dict.fromkeys(NAMES, np.ones(B, bool))}
-  assert abs(stepped(name, there)[2]["loss"] - first[2]["loss"]) > 1e-3
-
-
-@pytest.mark.parametrize(
+CASES = pytest.mark.parametrize(
   ("name", "devices"),
   [
     pytest.param("fcid", 1, marks=pytest.mark.slow),
@@ -246,6 +227,22 @@ def test_what_is_missing_may_hold_anything(name, x64):
     pytest.param("dcid", 1, marks=pytest.mark.slow),
   ],
 )
+
+
+@CASES
+def test_what_is_missing_may_hold_anything(name, devices, x64):
+  batch = batch_of() | {"present": some_missing()}
+  first, second = (stepped(name, x, devices) for x in (batch, garbage(batch)))
+  for key, x in flat(*first).items():
+    assert np.isfinite(x).all(), key
+    np.testing.assert_array_equal(flat(*second)[key], x, err_msg=key)
+  # The same garbage counts where it is not missing.
+  there = {**garbage(batch), "present": dict.fromkeys(NAMES, np.ones(B, bool))}
+  whole = stepped(name, there, devices)[2]
+  assert abs(whole["loss"] - first[2]["loss"]) > 1e-3
+
+
+@CASES
 def test_samples_without_anything_are_no_samples(name, devices, x64):
   """The first half of a batch by itself, and with another half that lacks all.
 
@@ -302,7 +299,7 @@ def test_a_modality_that_nobody_has(x64):
 
 def without_text(state, batch):
   """A step of the model without text, from what the other one began with."""
-  _, training, own = start("without text")
+  training, own = training_of(recipe_of("without text")), start("without text")
   own = own._replace(
     params=within(state.params, own.params),
     codebook=state.codebook._replace(age=own.codebook.age),
@@ -314,8 +311,7 @@ def without_text(state, batch):
   }
   step = functools.partial(step_lib.train_step, training=training, steps=9)
   args = own, batch, draws_of("without text"), None
-  step = jax.jit(step).lower(*args).compile(compiler_options=FAST_TO_COMPILE)
-  return jax.device_get((own, *step(*args)))
+  return jax.device_get((own, *jax.jit(step)(*args)))
 
 
 def within(whole, like):
@@ -332,7 +328,7 @@ class Known:
   """What the step of `some_missing` should have said, in NumPy's words."""
 
   def __init__(self, batch, before):
-    self.recipe, self.before = start("fcid")[0], before
+    self.recipe, self.before = recipe_of("fcid"), before
     self.here = batch["present"]
     mask = recipes.padding_mask(batch)
     self.code_KxD, forward = (
@@ -493,7 +489,7 @@ def separated(known):
 def test_each_term_is_that_of_the_rows_that_are_there(x64):
   """Every loss is compared with the plain one of what has not been left out."""
   batch = batch_of() | {"present": some_missing()}
-  before, _, metrics = stepped("fcid", garbage(batch))
+  before, _, metrics = stepped("fcid", garbage(batch), devices=8)
   known = Known(batch, before)
   expected = {
     name: np.asarray(value)

@@ -134,12 +134,6 @@ def compiled(name):
   """Recipe, first state, batch, draws and the compiled step."""
   recipe, batch, init, draw, step = programs(name)
   state, draws = init(jax.random.key(0)), draw(key=jax.random.key(1))
-  step = step.lower(state, batch, draws, None).compile(
-    compiler_options={
-      "xla_backend_optimization_level": 0,
-      "xla_llvm_disable_expensive_passes": True,
-    }
-  )
   return recipe, state, batch, draws, step
 
 

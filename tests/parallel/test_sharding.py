@@ -29,10 +29,6 @@ from unirep.train import step as step_lib
 
 B, T, STEPS, DIM, CODES = 16, 6, 5, 16, 16
 SHAPES = {"video": (T, 6), "audio": (T, 7), "text": (T, 9)}
-FAST_TO_COMPILE = {
-  "xla_backend_optimization_level": 0,
-  "xla_llvm_disable_expensive_passes": True,
-}
 # (tolerance, absolute bound on the noise of leaves without a true gradient)
 LIMITS = {"float64": (1e-10, 1e-9), "float32": (1e-5, 2 * STEPS * 4e-4)}
 
@@ -114,9 +110,7 @@ def train(training, dtype, count, model=1):
     span = jax.device_put(
       state_lib.span(3, 2 * STEPS), mesh_lib.replicated(mesh)
     )
-    step = step.lower(state, batch, span).compile(
-      compiler_options=FAST_TO_COMPILE
-    )
+    step = step.lower(state, batch, span).compile()
     history = []
     for batch in batches(dtype):
       state, metrics = step(state, mesh_lib.put_batch(mesh, batch), span)
