@@ -138,8 +138,9 @@ VARIANTS = [
   ("dcid", "grid", "clean"),
   ("dcid", "utd", "clean"),
 ]
-# Of what others show too: a source, and how a preset differs.
+# Of what others show too: the default, a source, and how a preset differs.
 ALIKE = {
+  ("fcid", "synthetic", "clean"),  # `trained`
   ("fcid", "digits", "released"),
   ("fcid", "arrays", "clean"),
   ("fcid", "arrays", "released"),

@@ -50,6 +50,7 @@ def save(figure: Figure, path: pathlib.Path) -> None:
   for suffix in (".png", ".pdf"):
     with files.whole(path.with_suffix(suffix)) as part:
       figure.savefig(part, format=suffix[1:])
+    figure.set_layout_engine("none")  # it lies as it should: find out once
 
 
 def figure(width: float, height: float) -> Figure:
