@@ -6,6 +6,7 @@ configuration describes. What its numbers do is another matter: see
 docs/running.md.
 """
 
+import contextlib
 import json
 import math
 import pathlib
@@ -120,18 +121,10 @@ def _read(root, step, expected):
     _json(place / "model" / name)  # no larger than it may be
   in_store = _stored(place / "model")
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  handlers = {  # of all items: Orbax warns of what it meets and doesn't know
-    "model": ocp.StandardCheckpointHandler(),
-    "config": ocp.JsonCheckpointHandler(),
-    "train": ocp.StandardCheckpointHandler(),
-    "data": ocp.JsonCheckpointHandler(),
-  }
-  options = ocp.CheckpointManagerOptions(create=False)
   try:
-    with ocp.CheckpointManager(
-      root.resolve(), item_handlers=handlers, options=options
-    ) as manager:
-      stored = manager.item_metadata(step)["model"].tree
+    with contextlib.closing(ocp.StandardCheckpointHandler()) as reader:
+      where: Any = (place / "model").resolve()
+      stored = reader.metadata(where).tree
       if not isinstance(stored, dict) or not {"params", "codebook"} <= {
         *stored
       }:
@@ -144,9 +137,7 @@ def _read(root, step, expected):
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
         stored,
       )
-      model = manager.restore(
-        step, args=ocp.args.Composite(model=ocp.args.StandardRestore(like))
-      )["model"]
+      model = reader.restore(where, args=ocp.args.StandardRestore(like))
   except InputError:
     raise
   except Exception as error:  # whatever Orbax raises of what is broken
