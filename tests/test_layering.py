@@ -1,6 +1,7 @@
 """Imports point one way, and the heavy ones stay where they belong."""
 
 import ast
+import functools
 import pathlib
 
 import pytest
@@ -77,9 +78,13 @@ NOBODY_IMPORTS = {
 }
 
 
+@functools.cache
 def modules():
-  for path in sorted((ROOT / "unirep").rglob("*.py")):
-    yield path.relative_to(ROOT / "unirep").with_suffix("").as_posix(), path
+  package = ROOT / "unirep"
+  return {
+    path.relative_to(package).with_suffix("").as_posix(): path
+    for path in sorted(package.rglob("*.py"))
+  }
 
 
 def room(name):
@@ -105,12 +110,12 @@ def owner(imported):
   if parts[0] != "unirep" or len(parts) == 1:
     return None
   name = parts[1]
-  if len(parts) > 2 and f"{name}/{parts[2]}" in dict(modules()):
+  if len(parts) > 2 and f"{name}/{parts[2]}" in modules():
     return f"{name}/{parts[2]}"
   return name
 
 
-@pytest.mark.parametrize(("name", "path"), list(modules()))
+@pytest.mark.parametrize(("name", "path"), list(modules().items()))
 def test_imports_point_one_way(name, path):
   if name.endswith("__init__"):
     door = (
@@ -141,7 +146,7 @@ def test_imports_point_one_way(name, path):
     assert here in by or here == other, f"{name} must not import {imported}"
 
 
-@pytest.mark.parametrize(("name", "path"), list(modules()))
+@pytest.mark.parametrize(("name", "path"), list(modules().items()))
 def test_heavy_packages_stay_in_their_rooms(name, path):
   for imported in imports(path):
     package = imported.split(".")[0]

@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from unirep.codes import has
 
@@ -120,9 +118,14 @@ def _fit(input_NxK, label_N, **options):
   """A function from bags to classes."""
   if len(np.unique(label_N)) == 1:  # scikit-learn wants two
     return lambda x: np.full(x.shape[0], label_N[0])
+  # A second, which most starts need not wait for.
+  from sklearn import exceptions, linear_model
+
   with warnings.catch_warnings():
-    warnings.simplefilter("ignore", ConvergenceWarning)
-    return LogisticRegression(**options).fit(input_NxK, label_N).predict
+    warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
+    return (
+      linear_model.LogisticRegression(**options).fit(input_NxK, label_N).predict
+    )
 
 
 def recall(

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import normalized_mutual_info_score
-from sklearn.metrics.cluster import contingency_matrix
 
 from unirep.codes import Codes, has
 from unirep.tasks import bags
@@ -109,7 +107,9 @@ def mutual_information(a_N: Any, b_N: Any) -> float:
     return float("nan")
   if min(len(np.unique(a_N)), len(np.unique(b_N))) == 1:
     return 0.0
-  return float(normalized_mutual_info_score(a_N, b_N))
+  from sklearn import metrics  # a second, which most starts need not wait for
+
+  return float(metrics.normalized_mutual_info_score(a_N, b_N))
 
 
 def purity(code_N: Any, class_N: Any) -> float:
@@ -121,7 +121,9 @@ def purity(code_N: Any, class_N: Any) -> float:
   code_N, class_N = _both(code_N, class_N)
   if not code_N.size:
     return float("nan")
-  count_KxC = contingency_matrix(code_N, class_N, sparse=True)
+  from sklearn.metrics import cluster
+
+  count_KxC = cluster.contingency_matrix(code_N, class_N, sparse=True)
   return float(count_KxC.max(1).sum() / code_N.size)
 
 
