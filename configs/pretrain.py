@@ -348,7 +348,7 @@ def tiny(config: Any) -> None:
   config.checkpoint_every = 1
   config.checkpoint_seconds = 0.0
   config.model.update({"dim": 16, "heads": 2, "hidden": 16})
-  config.cpc.width = 16
+  config.cpc.update({"width": 16, "layers": 1})
   config.club.hidden = 8
   for encoder in config.encoders.values():
     encoder.specific = 8 if encoder.kind == "grid" else 16

@@ -27,12 +27,12 @@ import pytest  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 LONG = {  # seconds of files that must not start last
-  **{"test_processes": 80, "test_jobs": 70, "test_main": 55},
-  **{"test_missing": 55, "test_model": 45, "test_sweep": 45},
-  **{"test_extraction": 40},
-  **{"test_generate": 35, "test_configs": 30, "test_sharding": 30},
-  **{"test_growth": 25, "test_golden": 25, "test_released": 25},
-  **{"test_wiring": 20, "test_retrieve": 20, "test_golden_tasks": 20},
+  **{"test_jobs": 120, "test_processes": 70, "test_sweep": 60},
+  **{"test_main": 60, "test_model": 50, "test_missing": 50},
+  **{"test_sharding": 45, "test_released": 45, "test_generate": 40},
+  **{"test_extraction": 40, "test_golden": 40, "test_wiring": 35},
+  **{"test_growth": 30, "test_configs": 25, "test_golden_tasks": 25},
+  **{"test_retrieve": 25, "test_tasks": 25, "test_pipeline": 20},
 }
 SESSION = "UNIREP_TEST_SESSION"  # a folder of all workers: programs, a run
 

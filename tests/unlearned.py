@@ -1,4 +1,4 @@
-"""Runs that do everything but learn, for tests of what comes after training."""
+"""Runs that neither learn nor measure, for tests of what comes after them."""
 
 import contextlib
 from unittest import mock
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep import codebook as codebooks
-from unirep.jobs import dispatch
+from unirep.jobs import dispatch, pretrain
 from unirep.train import step
 
 
@@ -30,9 +30,11 @@ def build(training, mesh, *, sharding=None):
 
 
 def run(config, workdir, console):
-  """A run of pretraining on one device; its summary."""
+  """A run of pretraining on one device, without an evaluation."""
   with contextlib.ExitStack() as patched:
     one = {"return_value": jax.devices()[:1]}
     patched.enter_context(mock.patch.object(jax, "devices", **one))
     patched.enter_context(mock.patch.object(step, "build", build))
-    return dispatch.run(config, workdir, console)
+    nothing = {"return_value": {}}
+    patched.enter_context(mock.patch.object(pretrain, "finish", **nothing))
+    dispatch.run(config, workdir, console)

@@ -153,7 +153,11 @@ def flat(tree):
 
 @pytest.mark.parametrize(
   "name",
-  [*TRAINED[:2], pytest.param(TRAINED[2], marks=pytest.mark.slow)],
+  [
+    pytest.param("two", marks=pytest.mark.slow),
+    "three",
+    pytest.param("five", marks=pytest.mark.slow),
+  ],
 )
 def test_a_step_trains_every_parameter(name):
   recipe, before, after, metrics = stepped(name)

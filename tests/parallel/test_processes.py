@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from test_main import ROOT, TINY, environment, final_state, logged
+from test_main import QUICK, ROOT, TINY, environment, final_state, logged
 
 
 def launch(processes, *arguments):
@@ -35,11 +35,30 @@ def run(processes, *arguments):
   return done
 
 
-@pytest.mark.parametrize(
-  "processes", [2, pytest.param(4, marks=pytest.mark.slow)]
+# What compiles fast. That all losses are the same on several devices is shown
+# by test_sharding.
+FEW = (
+  *QUICK,
+  "--config.steps=6",
+  *(f"--config.weights.{name}=0.0" for name in ("club", "cpc", "cmcm")),
 )
-def test_processes_do_not_matter(finished, processes, tmp_path):
-  (one, arguments), workdir = finished, tmp_path / "many"
+
+
+@pytest.mark.parametrize(
+  ("processes", "losses"),
+  [
+    (2, "few"),
+    pytest.param(2, "all", marks=pytest.mark.slow),
+    pytest.param(4, "all", marks=pytest.mark.slow),
+  ],
+)
+def test_processes_do_not_matter(processes, losses, request, tmp_path):
+  if losses == "all":
+    one, arguments = request.getfixturevalue("finished")
+  else:
+    one, arguments = tmp_path / "one", FEW
+    run(1, *arguments, f"--workdir={one}")
+  workdir = tmp_path / "many"
   done = run(processes, *arguments, f"--workdir={workdir}")
   assert f"{processes} processes (flags, coordinator 127.0.0.1:" in done.stdout
   assert done.stdout.count("step 6/6") == 1  # one of them prints

@@ -44,7 +44,6 @@ def parts_of(preset, **changes):
     )
   else:
     config.codes.restart.limit = 1.0
-  config.cpc.layers = 1
   config.loss.club.bounded = False  # a bound clamped to zero hides its parts
   config.encoders.video.kind = config.encoders.audio.kind = "vector"
   assert (config.model.dim, config.codebook.size) == (DIM, CODES)
