@@ -39,7 +39,7 @@ def run(processes, *arguments):
 # by test_sharding.
 FEW = (
   *QUICK,
-  "--config.steps=6",
+  *("--config.steps=6", "--config.checkpoint_every=6"),
   *(f"--config.weights.{name}=0.0" for name in ("club", "cpc", "cmcm")),
 )
 
