@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gc
 import os
 import pathlib
 import tempfile
@@ -49,6 +50,17 @@ def pytest_collection_modifyitems(items):
   """Short files last, so that workers end at the same time."""
   if "PYTEST_XDIST_WORKER" in os.environ:
     items.sort(key=lambda item: -LONG.get(item.path.stem, 0))
+
+
+def pytest_collection_finish():
+  """What is there stays: no use to look through it for garbage, time and again.
+
+  JAX holds what it has traced and compiled: a search through all of that takes
+  most of a second.
+  """
+  gc.collect()
+  gc.freeze()
+  gc.set_threshold(10_000, 20, 1000)
 
 
 @contextlib.contextmanager
