@@ -36,17 +36,21 @@ submit() { # submit NAME: prints the job's number
     --config.data.test_size=16 --workdir="$place/$1"
 }
 
+LIMIT=1500 # seconds that a stage may wait, on a machine that does other things
+
 steps() { # steps NAME COUNT: returns when so many are logged
+  local end=$((SECONDS + LIMIT))
   until [ "$(cat "$place/$1/metrics.jsonl" 2>/dev/null | wc -l)" -ge "$2" ]; do
     sleep 0.3
-    [ $SECONDS -lt 1500 ] || { echo "no step $2 in $1"; return 1; }
+    [ $SECONDS -lt $end ] || { echo "no step $2 in $1"; return 1; }
   done
 }
 
 finish() { # finish JOB RESTARTS: it completes, with so many restarts
+  local end=$((SECONDS + LIMIT))
   while [ -n "$(squeue --noheader --jobs="$1" 2>/dev/null)" ]; do
     sleep 1
-    [ $SECONDS -lt 1500 ] || { echo "job $1 does not end"; return 1; }
+    [ $SECONDS -lt $end ] || { echo "job $1 does not end"; return 1; }
   done
   scontrol show job "$1" | grep -q "JobState=COMPLETED" ||
     { scontrol show job "$1"; return 1; }
