@@ -58,7 +58,6 @@ SHAPES = {
   "left": (4, 3),
   "right": (4, 5),
 }
-TRAINED = ["two", "three", "five"]
 LENGTHS = {  # where padding is known
   "video": [2, 4, 4, 4, 3, 4],
   "audio": [4, 3, 4, 4, 4, 4],

@@ -109,6 +109,7 @@ def train(training, dtype, count, model=1):
     span = jax.device_put(
       state_lib.span(3, 2 * STEPS), mesh_lib.replicated(mesh)
     )
+    # Once: it refuses a state that lies otherwise than the first one.
     step = step.lower(state, batch, span).compile()
     history = []
     for batch in batches(dtype):

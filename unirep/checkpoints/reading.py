@@ -122,6 +122,7 @@ def _read(root, step, expected):
   in_store = _stored(place / "model")
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   try:
+    # A manager would ask for what training keeps as well: twice the time.
     with contextlib.closing(ocp.StandardCheckpointHandler()) as reader:
       where: Any = (place / "model").resolve()
       stored = reader.metadata(where).tree
