@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import time
 
-from unirep.errors import InputError
 from unirep.extract import (
   clips,
   containers,
@@ -23,6 +22,7 @@ from unirep.extract import (
 )
 from unirep.extract.features import Settings
 from unirep.extract.registry import EXTRACTORS
+from unirep.runtime.errors import InputError
 
 TAKES = {"image": "video", "waveform": "audio"}
 

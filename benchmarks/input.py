@@ -26,8 +26,9 @@ from rich.console import Console
 from unirep.configs import data
 from unirep.data import arrays, pipeline
 from unirep.data.datasets import releases
-from unirep.jobs import dispatch, pretrain, resident
+from unirep.jobs import dispatch, pretrain
 from unirep.parallel import mesh as meshes
+from unirep.train import resident
 
 CLIPS = flags.DEFINE_integer("clips", 160, "Clips.", lower_bound=10)
 PASSES = flags.DEFINE_integer("passes", 3, "The best of so many.")

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from absl import app
 from jax.sharding import PartitionSpec
 
-from unirep import build
+from unirep.config import build
 from unirep.configs import pretrain
 from unirep.losses import contrast
 from unirep.parallel import collectives

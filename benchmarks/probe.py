@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
-from unirep import toc
+from unirep.quantizer import toc
 from unirep.tasks import classification
 from unirep.tasks.probing import probe
 from unirep.tasks.probing.probe import Split

@@ -43,8 +43,8 @@ def make(folder, items, width, queries):
 
 def ours(gallery, query, k):
   """Found indices, and seconds to get ready and to search."""
-  from unirep import nearest
-  from unirep.nearest import Items
+  from unirep.inference import nearest
+  from unirep.inference.nearest import Items
 
   began = time.perf_counter()
   # Compiles: of one chunk, the same program.

@@ -54,7 +54,7 @@ def main(argv=None):
   parser.add_argument("--calls", type=int, default=200)
   args = parser.parse_args(argv)
   model = unirep.load(args.checkpoint)
-  network, params = model._network, model._params
+  network, params = model.network, model.params
   rng = np.random.default_rng(0)
   bare = jax.jit(network.encode)
   print("| modality | samples | way | p50 ms | p99 ms | samples/s |")

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 
 from benchmarks import chips, inputs, programs
-from unirep import build
+from unirep.config import build
 from unirep.configs import pretrain
 from unirep.parallel import mesh as mesh_lib
 from unirep.train import state as state_lib

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from absl import app, flags
 
-from unirep import toc
+from unirep.quantizer import toc
 
 CODES = flags.DEFINE_integer("codes", 400, "Codes K.", lower_bound=2)
 DIMS = flags.DEFINE_integer("dims", 256, "Code width D.", lower_bound=1)

@@ -4,7 +4,7 @@ import itertools
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 JOBS = 2  # at the same time, where there are no GPUs

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import absl.flags
 from ml_collections import config_flags
 
-from unirep import schema, settings
-from unirep import workdir as workdir_lib
-from unirep.errors import InputError, first_line
+from unirep.cli import settings
+from unirep.config import schema
+from unirep.jobs import workdir as workdir_lib
+from unirep.runtime.errors import InputError, first_line
 
 CONFIG = "configs/pretrain.py"  # of a run that names none
 ITS_OWN = ("config", "name")  # keys of a run that are none of its configuration

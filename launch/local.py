@@ -13,9 +13,9 @@ import sys
 import time
 from typing import NoReturn
 
-from unirep import signals, streams
-from unirep.errors import InputError, say
 from unirep.launch import gpus
+from unirep.runtime import signals, streams
+from unirep.runtime.errors import InputError, say
 
 GRACE_SECONDS = 30  # in which the others find out and end by themselves
 AGAIN = 75  # a run that ends with it should be started again

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from unirep.jobs import charts
 from unirep.launch.grid import Run
 from unirep.launch.variants import Score
+from unirep.reports import charts
 from unirep.train import log
 
 ACROSS = 3  # panels side by side

@@ -12,9 +12,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, NamedTuple
 
-from unirep import files, signals
-from unirep.errors import InputError, one_line
 from unirep.launch.grid import Run
+from unirep.runtime import errors, signals
+from unirep.runtime.errors import InputError, one_line
 
 MOST_STARTS = 20  # of one run, by one launcher
 MOST_CRASHES = 3  # of these, that a signal may end
@@ -138,7 +138,7 @@ def _ended(child: Child) -> bool:
     return False
   last = (run.workdir / LOG).read_text(errors="replace").strip().splitlines()
   _say(run, f"{how(code)}: {last[-1] if last else 'it said nothing'}")
-  return code == files.AGAIN or _by_signal(code)
+  return code == errors.AGAIN or _by_signal(code)
 
 
 def _by_signal(code: int) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Sequence, Set
 from rich.console import Console
 from rich.table import Table
 
-from unirep import files
-from unirep.errors import say
 from unirep.launch import pool, variants
 from unirep.launch.grid import Run
+from unirep.runtime import atomic, errors
+from unirep.runtime.errors import say
 
 TABLE, VARIANTS = "table.md", "variants"  # .md, .csv, .png, .pdf
 WHOLE = ("codes", "keep", "seconds")  # numbers without decimals
@@ -40,10 +40,10 @@ def show(
     scores = variants.compare(runs) if len(runs) > 1 else []
     titles, *found = variants.cells(runs, scores)
     try:
-      with files.whole(root / TABLE) as part:
+      with atomic.whole(root / TABLE) as part:
         part.write_text(markdown(header, lines))
       if scores:
-        with files.whole(root / f"{VARIANTS}.md") as part:
+        with atomic.whole(root / f"{VARIANTS}.md") as part:
           part.write_text(markdown(titles, found))
         variants.write(root / f"{VARIANTS}.csv", scores)
         from unirep.launch import picture  # loads Matplotlib and JAX
@@ -120,8 +120,8 @@ def state(run: Run) -> str:
   try:
     code = int((run.workdir / pool.CODE).read_text())
   except (OSError, ValueError):  # it was never written, or not to its end
-    code = files.AGAIN
-  return "to go on" if code == files.AGAIN else pool.how(code)
+    code = errors.AGAIN
+  return "to go on" if code == errors.AGAIN else pool.how(code)
 
 
 def numbers(run: Run) -> dict[str, str]:

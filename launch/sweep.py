@@ -19,9 +19,9 @@ import shutil
 import subprocess
 import sys
 
-from unirep import files, streams
-from unirep.errors import InputError, say
 from unirep.launch import gpus, grid, local, pool, results
+from unirep.runtime import errors, streams
+from unirep.runtime.errors import InputError, say
 
 MAIN = (sys.executable, "-m", "unirep.main")
 BATCH = pathlib.Path(__file__).with_name("slurm.sbatch")
@@ -102,7 +102,9 @@ def start(
   ended = pool.run_all(todo, MAIN, slots)
   failed = results.show(runs, args.workdir, only=chosen)
   return (
-    files.AGAIN if ended and not all(run.finished() for run in todo) else failed
+    errors.AGAIN
+    if ended and not all(run.finished() for run in todo)
+    else failed
   )
 
 

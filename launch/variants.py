@@ -8,8 +8,8 @@ import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from unirep import files
 from unirep.launch.grid import Run
+from unirep.runtime import atomic
 from unirep.tasks.probing import protocol
 from unirep.tasks.probing.protocol import Estimate
 
@@ -160,7 +160,7 @@ def write(path: pathlib.Path, scores: Sequence[Score]) -> None:
   header = ["variant", "measure", "mean", "sd", "seeds"]
   header += ["difference", "difference_sd", "difference_seeds"]
   header += ["ceiling"]
-  with files.whole(path) as part, part.open("w", newline="") as file:
+  with atomic.whole(path) as part, part.open("w", newline="") as file:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
     for score in scores:

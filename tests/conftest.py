@@ -111,9 +111,10 @@ def trained():
   """
   from test_configs import Watched, leaves
 
-  from unirep import build, files
+  from unirep.config import build
   from unirep.configs import pretrain
   from unirep.jobs import dispatch
+  from unirep.runtime import atomic
 
   config = pretrain.get_config("size=tiny")
   config.data.train_size, config.data.test_size = 24, 16
@@ -131,7 +132,7 @@ def trained():
       ):
         dispatch.run(watched, folder / "trained", Console(quiet=True))
       unread = sorted({*leaves(watched)} - watched.seen)
-      files.write_json(folder / "unread.json", unread)
+      atomic.write_json(folder / "unread.json", unread)
   return folder / "trained"
 
 

@@ -7,8 +7,9 @@ import pytest
 from ml_collections import ConfigDict
 
 import unirep
-from unirep import api, settings
-from unirep.errors import InputError
+from unirep import api
+from unirep.cli import settings
+from unirep.runtime.errors import InputError
 
 
 def test_a_configuration_by_name_with_changed_keys():

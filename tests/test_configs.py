@@ -15,15 +15,15 @@ from ml_collections import ConfigDict
 from PIL import Image
 from rich.console import Console
 
-from unirep import build, files, schema
-from unirep import workdir as workdir_lib
+from unirep.config import build, schema, types
+from unirep.config import keys as range_jobs
 from unirep.configs import evaluate, extract, pretrain
 from unirep.data import sources
-from unirep.data.generated.synthetic import SyntheticEvents
-from unirep.errors import InputError
+from unirep.data.procedural.synthetic import SyntheticEvents
 from unirep.jobs import checks, dispatch, preparation
-from unirep.ranges import jobs as range_jobs
-from unirep.ranges import kinds
+from unirep.jobs import workdir as workdir_lib
+from unirep.runtime import atomic
+from unirep.runtime.errors import InputError
 from unirep.train import state as states
 from unirep.train import step
 
@@ -222,7 +222,7 @@ def test_the_schema_knows_each_key_and_no_other():
   def names(section, prefix=""):
     for key, kind in section.items():
       kind = getattr(kind, "kind", kind)
-      if key in (kinds.ANY, kinds.OTHERS) or kind is None:
+      if key in (types.ANY, types.OTHERS) or kind is None:
         continue
       nested = names(kind, f"{prefix}{key}.") if isinstance(kind, dict) else ()
       yield from nested or [f"{prefix}{key}"]
@@ -289,7 +289,7 @@ def test_runs_from_before_the_knobs_go_on(tmp_path):
   old = build.as_json(config)
   for knob in ("classes", "variation", "nuisance", "private"):
     del old["data"][knob]
-  files.write_json(tmp_path / workdir_lib.CONFIG, old)
+  atomic.write_json(tmp_path / workdir_lib.CONFIG, old)
   workdir_lib.check(tmp_path, settings)
   config.data.classes = 30
   with pytest.raises(InputError, match=r"data\.classes"):

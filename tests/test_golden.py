@@ -15,13 +15,14 @@ import numpy as np
 import optax
 import pytest
 
-from unirep import build, mm_ema
-from unirep import codebook as codebook_lib
+from unirep.config import build
 from unirep.configs import pretrain
 from unirep.interop import official
 from unirep.losses import club, cmcm, cpc, infonce, reconstruction
-from unirep.losses.view import Draws
+from unirep.losses.base import Draws
 from unirep.nn import blocks, decoders, encoders
+from unirep.quantizer import codebook as codebook_lib
+from unirep.quantizer import mm_ema
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib
 

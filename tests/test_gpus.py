@@ -2,8 +2,8 @@
 
 import pytest
 
-from unirep.errors import InputError
 from unirep.launch import gpus, local
+from unirep.runtime.errors import InputError
 
 
 @pytest.mark.parametrize(

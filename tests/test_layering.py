@@ -1,4 +1,4 @@
-"""Imports point one way, and the heavy ones stay where they belong."""
+"""Imports point one way, and heavy packages stay where they belong."""
 
 import ast
 import functools
@@ -7,90 +7,73 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LEAVES = {  # for everyone
-  *("errors", "files", "parallel/collectives", "signals"),
-  *("reading/doors", "reading/npy", "reading/pickles"),
-  *("reading/riff", "reading/zips"),
+PACKAGE = ROOT / "unirep"
+FILES = {"__init__.py", "__main__.py", "main.py", "api.py"}  # at the root
+FOLDERS = 19  # at most, the links to configs and launch among them
+CHAIN = 16  # modules of the longest chain of imports
+# From top to bottom. A room imports rooms of the lines below its own; rooms of
+# one line know nothing of each other.
+COLUMN = (
+  ("main", "__main__", "api"),
+  ("cli",),
+  ("jobs",),
+  ("reports",),
+  ("tasks",),
+  ("inference",),
+  ("config",),
+  ("train",),
+  ("methods", "data", "interop"),
+  ("losses", "quantizer", "extract"),
+  ("nn", "parallel", "files"),
+  ("runtime",),
+)
+# Rooms that know less than what lies below them.
+KNOWS = {
+  "reports": {"tasks", "data", "runtime"},
+  "tasks": {"inference", "runtime"},  # codes and states, not the model
+  "train": {"methods", "data", "parallel", "files", "runtime"},
+  "methods": {"losses", "quantizer", "nn", "parallel", "runtime"},
+  "data": {"extract", "files", "runtime"},
+  "interop": {"quantizer", "files", "runtime"},
+  "losses": {"nn", "parallel", "runtime"},
+  "quantizer": {"parallel", "runtime"},
+  "extract": {"files", "runtime"},
 }
-MAY = {  # room -> what it may import besides itself and the leaves
-  "errors": set(),
-  "files": set(),
-  "reading": set(),
-  "signals": set(),
-  "streams": set(),
-  "parallel": set(),
-  "parallel/collectives": set(),
-  "toc": set(),
-  "data": set(),
-  "data/datasets/grid": {"data", "extract"},  # of raw recordings
-  "data/datasets/grid_files": {"data", "extract"},
-  "data/datasets/utd": {"data", "extract"},
-  "data/datasets/texts": {"data", "extract"},  # of captions
-  "nn": set(),
-  "codebook": set(),
-  "growth": {"codebook"},
-  "mm_ema": {"codebook"},
-  "losses": {"nn"},  # two of them own networks
-  "methods": {"nn", "losses", "codebook", "growth"},
+# Modules that know less than their rooms.
+MODULES = {
+  "quantizer/toc": set(),  # to be used by itself
   "methods/method": set(),
-  "train": {"methods/method", "parallel"},  # no loss and no network
-  "checkpoints": {"methods/method", "parallel", "train"},
-  "weights": set(),  # files of others in, arrays out
-  "interop": {"codebook", "weights"},
-  "extract": {"weights"},  # raw media in, arrays out
-  "codes": {"data"},
-  "buckets": set(),
-  "inputs": {"buckets"},
-  "build": {"*"},
-  "media": {"extract"},  # of files to the features of a model
-  "scoring": set(),
-  "nearest": {"scoring"},
-  "similarity": {"inputs", "nearest"},
-  "decoded": set(),
-  "frozen": {"buckets", "build", "codebook", "data", "methods"},
-  "tokenizer": {
-    *("build", "codes", "data", "decoded", "frozen", "inputs", "interop"),
-    *("checkpoints", "media", "similarity"),
+  "train/step": {"parallel/collectives", "parallel/mesh", "train/state"},
+}
+# (importing room, imported room) -> the only modules that do or are.
+DOORS = {
+  ("train", "methods"): {"methods/method"},  # no loss and no network
+  ("train", "data"): {"data/sample"},
+  ("tasks", "inference"): {
+    *("inference/codes", "inference/nearest", "inference/similarity"),
   },
-  "tasks": {"codes", "codebook", "nearest", "similarity", "toc"},
-  "tasks/generation": {"nn", "tasks"},
-  "workdir": set(),
-  "jobs": {"*"},
-  "settings": {"overview"},
-  "ranges": set(),
-  "schema": {"ranges"},
-  "flags": {"overview", "settings"},
-  "overview": set(),
-  "command": {"experiment", "flags", "overview", "streams"},
-  "api": {"build", "cache", "jobs", "settings"},
-  "__main__": {"command"},
-  "main": {"command"},
-  "cache": set(),
-  "experiment": {
-    *("cache", "checkpoints", "flags", "jobs", "parallel", "settings", "train"),
+  ("data", "extract"): {  # of raw recordings, and of captions
+    *("data/datasets/grid", "data/datasets/grid_files"),
+    *("data/datasets/texts", "data/datasets/utd"),
   },
 }
-FLAX = {"nn", "losses/club", "losses/cpc", "extract/networks"}
-COLLECTIONS = {"api", "settings", "flags", "build"}
-NOBODY_IMPORTS = {
-  "jobs": {"experiment", "api"},
-  "build": {"api", "frozen", "tokenizer", "jobs"},
+FLAX = {
+  *("nn", "losses/club", "losses/cpc", "extract/networks"),
+  "tasks/generation/networks",
 }
+COLLECTIONS = {"api", "cli/settings", "cli/flags", "config/build"}
 
 
 @functools.cache
 def modules():
-  package = ROOT / "unirep"
   return {
-    path.relative_to(package).with_suffix("").as_posix(): path
-    for path in sorted(package.rglob("*.py"))
+    path.relative_to(PACKAGE).with_suffix("").as_posix(): path
+    for path in sorted(PACKAGE.rglob("*.py"))
   }
 
 
 def room(name):
-  parts = name.split("/")
-  above = ("/".join(parts[:i]) for i in range(len(parts), 0, -1))
-  return next((place for place in above if place in MAY), parts[0])
+  return name.split("/")[0]
 
 
 def imports(path):
@@ -104,46 +87,65 @@ def imports(path):
         yield f"{node.module}.{alias.name}"
 
 
-def owner(imported):
+def module_of(imported):
   """`unirep.losses.cpc.init` -> `losses/cpc`; None for other packages."""
   parts = imported.split(".")
   if parts[0] != "unirep" or len(parts) == 1:
     return None
-  name = parts[1]
-  if len(parts) > 2 and f"{name}/{parts[2]}" in modules():
-    return f"{name}/{parts[2]}"
-  return name
+  for last in range(len(parts), 1, -1):
+    name = "/".join(parts[1:last])
+    if name in modules():
+      return name
+  return parts[1]  # configs, launch or a package
 
 
-@pytest.mark.parametrize(("name", "path"), list(modules().items()))
-def test_imports_point_one_way(name, path):
+@functools.cache
+def arrows():
+  """Module -> modules of the package that it imports."""
+  return {
+    name: {module_of(x) for x in imports(path)} - {None}
+    for name, path in modules().items()
+  }
+
+
+def test_the_root_holds_few_files_and_one_column_of_rooms():
+  places = [p for p in PACKAGE.iterdir() if p.name != "__pycache__"]
+  assert {p.name for p in places if p.is_file()} == FILES
+  folders = {p.name for p in places if p.is_dir()}
+  assert len(folders) <= FOLDERS
+  named = {name for line in COLUMN for name in line}
+  assert {room(x) for x in modules()} - {"__init__"} == named
+  assert folders - {"configs", "launch"} == named - {"main", "__main__", "api"}
+
+
+@pytest.mark.parametrize("name", list(modules()))
+def test_imports_point_down_the_column(name):
   if name.endswith("__init__"):
-    door = (
-      [
-        *("typing.Any", "unirep.tokenizer.load", "unirep.settings.config"),
-        *("unirep.api", "importlib.metadata.version"),
-      ]
-      if name == "__init__"
-      else []
-    )  # when asked for
-    assert list(imports(path)) == door, "packages import nothing by themselves"
+    assert not arrows()[name], "packages import nothing by themselves"
     return
+  line = {r: i for i, rooms in enumerate(COLUMN) for r in rooms}
   here = room(name)
-  allowed = MAY[here]
-  for imported in imports(path):
-    target = owner(imported)
-    if target is None:
+  if name in MODULES:
+    assert arrows()[name] <= MODULES[name]
+  for target in arrows()[name]:
+    there = room(target)
+    if there in (here, "configs"):
       continue
-    other = room(target)
-    fine = (
-      target in LEAVES
-      or "*" in allowed
-      or {target, other, other.split("/")[0]} & allowed
-      or other.split("/")[0] == here.split("/")[0]
-    )
-    assert fine, f"{name} must not import {imported}"
-    by = NOBODY_IMPORTS.get(other, {here})
-    assert here in by or here == other, f"{name} must not import {imported}"
+    main = name == "__main__" and there == "main"
+    assert main or line[there] > line[here], f"{name} must not import {target}"
+    assert there in KNOWS.get(here, {there}), f"{name} must not import {target}"
+    door = DOORS.get((here, there), {name})
+    assert {name, target} & door, f"{name} must not import {target}"
+
+
+def test_no_chain_of_imports_is_long():
+  @functools.cache
+  def chain(name):
+    below = [chain(x) for x in arrows().get(name, ())]
+    return [name, *max(below, key=len, default=[])]
+
+  longest = max(map(chain, modules()), key=len)
+  assert len(longest) <= CHAIN, " -> ".join(longest)
 
 
 @pytest.mark.parametrize(("name", "path"), list(modules().items()))
@@ -152,8 +154,7 @@ def test_heavy_packages_stay_in_their_rooms(name, path):
     package = imported.split(".")[0]
     assert package not in {"tensorflow", "torch"}, name
     if package == "flax":
-      folder = name.rpartition("/")[0]
-      assert {name, folder, room(name)} & FLAX, name
+      assert {name, name.rpartition("/")[0], room(name)} & FLAX, name
     if package == "ml_collections":
       assert name in COLLECTIONS
     if package == "jax":

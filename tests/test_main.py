@@ -23,11 +23,11 @@ from absl import app
 from absl.testing import flagsaver
 from rich.console import Console
 
-from unirep import command as cli
-from unirep import flags
+from unirep import main as cli
+from unirep.cli import flags
 from unirep.configs import pretrain
-from unirep.errors import InputError
 from unirep.jobs import dispatch, preparation
+from unirep.runtime.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TINY = "configs/pretrain.py:size=tiny"

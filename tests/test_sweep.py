@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from unirep import workdir as workdirs
-from unirep.errors import InputError
+from unirep.jobs import workdir as workdirs
 from unirep.launch import grid, sweep
+from unirep.runtime.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Stands in for unirep.main; the seed says how it behaves.

@@ -17,20 +17,21 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from unirep import build, toc
-from unirep.codes import Codes
+from unirep.config import build
 from unirep.configs import evaluate as evaluate_config
 from unirep.configs import pretrain as pretrain_config
 from unirep.configs import toc as toc_config
 from unirep.data import sources
-from unirep.errors import InputError
+from unirep.inference.codes import Codes
 from unirep.jobs import evaluate, evaluation, preparation, pretrain
 from unirep.jobs import toc as toc_job
 from unirep.losses import contrast as contrasts
 from unirep.losses import infonce
-from unirep.losses.view import at, context, fingerprint
+from unirep.losses.base import at, context, fingerprint
 from unirep.methods import recipe as recipes
 from unirep.parallel import mesh as meshes
+from unirep.quantizer import toc
+from unirep.runtime.errors import InputError
 from unirep.tasks import classification
 from unirep.tasks.probing import probe, suite
 from unirep.tasks.registry import TASKS

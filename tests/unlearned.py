@@ -6,8 +6,8 @@ from unittest import mock
 import jax
 import jax.numpy as jnp
 
-from unirep import codebook as codebooks
 from unirep.jobs import dispatch, pretrain
+from unirep.quantizer import codebook as codebooks
 from unirep.train import step
 
 

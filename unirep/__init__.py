@@ -1,30 +1,35 @@
 """One discrete code for audio, video and text, in JAX.
 
-`unirep.load(workdir)` opens a trained model, see `unirep.tokenizer`;
+`unirep.load(workdir)` opens a trained model, see `unirep.inference.tokenizer`.
 `unirep.config` and the functions named as jobs are the command line in Python,
-see `unirep.api`.
+see `unirep.api`. `unirep.toc`, `unirep.nearest` and `unirep.errors` are modules
+to use by themselves.
 """
 
+import importlib
 from typing import Any
 
-JOBS = ("pretrain", "evaluate", "retrieve", "generate")
-__all__ = ["__version__", "config", *JOBS, "load"]
+_FUNCTIONS = {  # name -> the module that has it; loaded on demand, for JAX
+  "config": "unirep.cli.settings",
+  "pretrain": "unirep.api",
+  "evaluate": "unirep.api",
+  "retrieve": "unirep.api",
+  "generate": "unirep.api",
+  "load": "unirep.inference.tokenizer",
+}
+_MODULES = {
+  "errors": "unirep.runtime.errors",
+  "nearest": "unirep.inference.nearest",
+  "toc": "unirep.quantizer.toc",
+}
+__all__ = ["__version__", *_FUNCTIONS, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-  # On demand: it needs jax, flax and orbax.
-  if name == "load":
-    from unirep.tokenizer import load
-
-    return load
-  if name == "config":
-    from unirep.settings import config
-
-    return config
-  if name in JOBS:
-    from unirep import api
-
-    return getattr(api, name)
+  if name in _FUNCTIONS:
+    return getattr(importlib.import_module(_FUNCTIONS[name]), name)
+  if name in _MODULES:
+    return importlib.import_module(_MODULES[name])
   if name == "__version__":
     from importlib.metadata import version
 

@@ -1,6 +1,6 @@
 """`python -m unirep`: the command line."""
 
-from unirep import command
+from unirep import main
 
 if __name__ == "__main__":
-  command.main()
+  main.main()

@@ -16,10 +16,10 @@ from ml_collections import ConfigDict
 from rich.console import Console
 from rich.control import Control
 
-from unirep import cache, settings
-from unirep.build import Config
-from unirep.errors import InputError
+from unirep.cli import compile_cache, settings
+from unirep.config.build import Config
 from unirep.jobs import dispatch
+from unirep.runtime.errors import InputError
 
 
 class Results:
@@ -126,7 +126,7 @@ def _run(job, given, workdir, verbose, changes) -> Results:
       f"the configuration is of job={made.get('job')}, not {job}"
     )
   place = pathlib.Path(workdir or settings.default_workdir(made.to_json()))
-  cache.open_default()
+  compile_cache.open_default()
   console = Console(highlight=False) if verbose else _Bars()
   return Results(place, dispatch.run(made, place, console))
 

@@ -13,7 +13,7 @@ import oneline
 import pytest
 
 from unirep.data.annotations import clips, per_second, tables
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared/data/annotations"

@@ -8,7 +8,7 @@ import pytest
 
 from unirep.configs import evaluate
 from unirep.data import sources
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 ROWS = (  # class, video, start, end, split
   ("Bark", "aaaaaaaaaa1", 0, 10, "train"),

@@ -1,9 +1,7 @@
 """TFDS builders of the releases, and what they share with conversion."""
 
 import hashlib
-import importlib
 import json
-import pathlib
 import sys
 
 import numpy as np
@@ -13,8 +11,6 @@ import releases as mini
 from unirep.configs import data as config_of
 from unirep.data.datasets import converted, releases
 
-BUILDERS = pathlib.Path(releases.__file__).parents[1] / "builders"
-NAMES = sorted(x.parent.name for x in BUILDERS.glob("*/*_builder.py"))
 PINNED = {
   "1.0.0": {
     "ave": "cd5971d5e682",
@@ -32,17 +28,22 @@ PINNED = {
   }
 }
 
+NAMES = sorted(PINNED[converted.VERSION])
+
 
 def builder(name):
-  where = f"unirep.data.builders.{name}.{name}_dataset_builder"
-  return importlib.import_module(where).Builder
+  from unirep.data import builders  # loads tensorflow-datasets
+
+  kinds = {kind.name: kind for kind in builders.Release.__subclasses__()}
+  assert kinds.keys() == PINNED[converted.VERSION].keys()
+  return kinds[name]
 
 
 def prepared(name, folder, given):
   """What a builder makes of a miniature."""
   import tensorflow_datasets as tfds
 
-  from unirep.data.builders import base
+  from unirep.data import builders
 
   kind, manual = builder(name), folder / "manual"
   manual.mkdir()
@@ -55,7 +56,7 @@ def prepared(name, folder, given):
     found[m] = shape.get(m, kind.SHAPES[m])
   if kind.RELEASE.startswith("ave"):  # of four classes with background
     found |= {x: (10, 4) for x in kind.LABELS if x.startswith("events/")}
-  config = base.ReleaseConfig(
+  config = builders.ReleaseConfig(
     name="mini", shapes=found, options={"whole": False}
   )
   made = kind(

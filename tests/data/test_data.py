@@ -14,8 +14,8 @@ from sklearn.linear_model import RidgeClassifier
 
 from unirep.data import arrays, pipeline, values
 from unirep.data import sample as sample_lib
-from unirep.data.generated import captions, digits, draws, speech, synthetic
-from unirep.errors import InputError
+from unirep.data.procedural import captions, digits, draws, speech, synthetic
+from unirep.runtime.errors import InputError
 
 ROOT = pathlib.Path(__file__).parents[2]
 FSDD = os.environ.get("UNIREP_FSDD") or str(

@@ -12,7 +12,7 @@ import pytest
 
 from unirep.data import arrays, columns, formats, pipeline
 from unirep.data import sample as sample_lib
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 SIZE = 23
 

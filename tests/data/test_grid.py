@@ -13,7 +13,7 @@ from recordings import NAMES, lines, video
 from unirep.data import raw, sample
 from unirep.data.datasets import grid, grid_files
 from unirep.data.datasets.grid import Grid
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 SHARED = pathlib.Path(__file__).parents[3] / "shared" / "data" / "grid_s1"
 

@@ -17,9 +17,9 @@ import releases as mini
 
 from unirep.configs import data as config_of
 from unirep.data.datasets import releases
-from unirep.data.release import archives, lists, pickles
+from unirep.data.release import lists, pickles, stores
 from unirep.data.release.stores import Zips
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 LIMIT = 2**20
 GOOD = np.arange(20.0).reshape(10, 2)
@@ -151,7 +151,7 @@ def refuses(path):
   began = time.monotonic()
   tracemalloc.start()
   with pytest.raises(InputError) as error:
-    archives.array(path, LIMIT)
+    stores.array(path, LIMIT)
   peak = tracemalloc.get_traced_memory()[1]
   tracemalloc.stop()
   assert "\n" not in str(error.value)

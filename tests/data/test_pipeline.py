@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unirep.data import arrays, pipeline
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 SIZE = 23
 

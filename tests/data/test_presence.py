@@ -6,7 +6,7 @@ import pytest
 
 from unirep.data import arrays, pipeline
 from unirep.data import sample as sample_lib
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 N, T = 6, 3
 NAN = np.nan

@@ -12,7 +12,7 @@ from unirep.configs import data as config_of
 from unirep.data import sample, sources
 from unirep.data.datasets import releases
 from unirep.data.release import lists
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 
 def options(name, folder, **changes):

@@ -6,11 +6,13 @@ import pickle
 import numpy as np
 import pytest
 
-from unirep import build, files, workdir
+from unirep.config import build
 from unirep.configs import evaluate, pretrain
 from unirep.data import arrays, resample, sources
-from unirep.errors import InputError
 from unirep.jobs import preparation as job
+from unirep.jobs import workdir
+from unirep.runtime import atomic
+from unirep.runtime.errors import InputError
 
 RULES = ("nearest", "mean", "linear")
 CASES = [
@@ -133,7 +135,7 @@ def test_runs_from_before_it_go_on(tmp_path):
   config = pretrain.get_config("data=arrays")
   old = build.as_json(config)
   del old["data"]["resample"], old["data"]["steps"]
-  files.write_json(tmp_path / workdir.CONFIG, old)
+  atomic.write_json(tmp_path / workdir.CONFIG, old)
   workdir.check(tmp_path, build.as_json(config))
   config.data.resample = "mean"
   with pytest.raises(InputError, match=r"data\.resample"):

@@ -11,8 +11,8 @@ import pytest
 
 from unirep.configs import evaluate, pretrain
 from unirep.data import pipeline, scripts, sources
-from unirep.errors import InputError
 from unirep.jobs import preparation as job
+from unirep.runtime.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CODE = re.findall(

@@ -9,7 +9,7 @@ import recordings
 from unirep.data import raw, sample
 from unirep.data.datasets import utd
 from unirep.data.datasets.utd import Utd
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 SHARED = pathlib.Path(__file__).parents[3] / "shared" / "data" / "utd_mhad"
 

@@ -7,9 +7,9 @@ import numpy as np
 import oneline
 import pytest
 
-from unirep.errors import InputError
 from unirep.extract import logmel, registry, words
 from unirep.extract.logmel import LogMel
+from unirep.runtime.errors import InputError
 
 
 def naive_log_mel(x, how):

@@ -6,8 +6,8 @@ import numpy as np
 import oneline
 import pytest
 
-from unirep.errors import InputError
 from unirep.extract import registry
+from unirep.runtime.errors import InputError
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

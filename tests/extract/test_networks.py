@@ -6,11 +6,11 @@ import numpy as np
 import oneline
 import pytest
 
-from unirep.errors import InputError
 from unirep.extract import logmel, registry
 from unirep.extract.logmel import LogMel
 from unirep.extract.pretrained import captions, pieces
-from unirep.weights import states
+from unirep.files import state_dicts
+from unirep.runtime.errors import InputError
 
 torch = pytest.importorskip("torch")
 import torch_networks  # noqa: E402
@@ -108,7 +108,7 @@ def test_files_of_torch_are_read(suffix, tmp_path):
     state["parameter"] = torch.nn.Parameter(base[2])
   path = tmp_path / f"a.{suffix}"
   save({"state_dict": state} if suffix == "pth" else state, path)
-  found = states.read("x", str(path), "any").arrays
+  found = state_dicts.read("x", str(path), "any").arrays
   assert found.keys() == state.keys()
   for name, tensor in state.items():
     assert found[name].shape == tuple(tensor.shape)

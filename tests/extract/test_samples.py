@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from unirep.errors import InputError
 from unirep.extract import samples
 from unirep.extract.samples import Sample
+from unirep.runtime.errors import InputError
 
 ALL = ("video", "audio", "image", "text", "sensor")
 

@@ -14,9 +14,9 @@ import hostile
 import numpy as np
 import pytest
 
-from unirep.errors import InputError
 from unirep.extract import assembly, clips, features, samples, store
 from unirep.extract.features import Settings
+from unirep.runtime.errors import InputError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 ALL = Settings(

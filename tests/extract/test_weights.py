@@ -14,11 +14,11 @@ import oneline
 import pytest
 from state_files import GLOBAL, legacy, modern, state, tensor, text, whole
 
-from unirep.errors import InputError
 from unirep.extract import registry
 from unirep.extract.weights import package
 from unirep.extract.weights.package import Shipped
-from unirep.weights import states
+from unirep.files import state_dicts
+from unirep.runtime.errors import InputError
 
 NUMBERS = np.arange(6, dtype=np.float32)
 FORMATS = {"modern": modern, "legacy": legacy}
@@ -42,14 +42,14 @@ GOOD = {
 
 def refused(data, match="."):
   with pytest.raises(InputError, match=match) as caught:
-    states.parse("weights", data)
+    state_dicts.parse("weights", data)
   oneline.check(caught.value)
   assert str(caught.value).startswith("weights ")
 
 
 @pytest.mark.parametrize("kind", GOOD)
 def test_a_file_is_read(kind):
-  (found,) = states.parse("weights", GOOD[kind]).values()
+  (found,) = state_dicts.parse("weights", GOOD[kind]).values()
   np.testing.assert_array_equal(found, NUMBERS.reshape(2, 3))
   assert found.dtype == np.float32
 
@@ -63,7 +63,7 @@ def test_views_of_a_storage_are_read(make):
     none=tensor("k", 6, 0, (0, 3), (3, 1)),
     number=whole(3),  # of what is no tensor, as an epoch
   )
-  found = states.parse("weights", make(pickled, k=NUMBERS))
+  found = state_dicts.parse("weights", make(pickled, k=NUMBERS))
   assert found.keys() == {"part", "turned", "one", "none"}
   np.testing.assert_array_equal(found["part"], [[1, 2], [4, 5]])
   np.testing.assert_array_equal(found["turned"], NUMBERS.reshape(2, 3).T)
@@ -85,7 +85,7 @@ def test_a_changed_byte_is_read_or_refused(kind):
     data = bytearray(GOOD[kind])
     data[rng.integers(len(data))] = rng.integers(256)
     with contextlib.suppress(InputError):
-      for x in states.parse("weights", bytes(data)).values():
+      for x in state_dicts.parse("weights", bytes(data)).values():
         assert x.size <= 24
         x.sum()
 
@@ -100,7 +100,7 @@ CALLS = {  # pickles that would make a file, %s, where they are run
   "getattr": GLOBAL("builtins", "getattr") + "(" + GLOBAL("os", "path"),
   "dotted": GLOBAL("torch._utils", "_rebuild_tensor_v2.__globals__") + ".",
   "torch": GLOBAL("torch", "load") + "(V%s\ntR.",
-  "ours": GLOBAL("unirep.files", "whole") + "(V%s\ntR.",
+  "ours": GLOBAL("unirep.runtime.atomic", "whole") + "(V%s\ntR.",
   "extension": "\x82\x01(V%s\ntR.",
 }
 
@@ -136,7 +136,7 @@ def test_nothing_of_ours_is_changed():
   ):
     refused(modern((name + change).encode("latin1")))
   for name in FORMATS:
-    (found,) = states.parse("weights", GOOD[name]).values()
+    (found,) = state_dicts.parse("weights", GOOD[name]).values()
     np.testing.assert_array_equal(found, NUMBERS.reshape(2, 3))
 
 
@@ -178,7 +178,7 @@ def test_a_pickle_takes_no_more_than_it_is_long():
   tracemalloc.start()
   for bomb in bombs():
     with contextlib.suppress(InputError):
-      assert states.parse("weights", modern(bomb.encode("latin1"))) == {}
+      assert state_dicts.parse("weights", modern(bomb.encode("latin1"))) == {}
   keys = ")" + "q\1h\1\x86" * 200
   head, tail = GOOD["legacy"].split(b"](")
   refused(head + f"]({keys}e.".encode("latin1") + tail, "no name")

@@ -15,12 +15,11 @@ import state_files
 
 from unirep.data import formats
 from unirep.data.annotations import tables
-from unirep.errors import InputError
 from unirep.extract import containers, images, samples, series
 from unirep.extract.broken import BrokenError
 from unirep.extract.pretrained import pieces
-from unirep.reading import doors
-from unirep.weights import states
+from unirep.files import guard, state_dicts
+from unirep.runtime.errors import InputError
 
 REFUSED = InputError, BrokenError
 
@@ -174,7 +173,7 @@ def as_json(data, found):
 
 
 def parsed(path):
-  return states.parse("weights", path.read_bytes())
+  return state_dicts.parse("weights", path.read_bytes())
 
 
 def small(data, found):
@@ -221,7 +220,7 @@ def vocabulary():
 
 
 def tokenized(path):
-  made = pieces.tokenizer("x", doors.read_text(path), 16)
+  made = pieces.tokenizer("x", guard.read_text(path), 16)
   return {"ids": np.array(made.encode("dogs bark").ids)}
 
 
@@ -244,7 +243,7 @@ TARGETS = {
     curves(), "a.csv", lambda x: {"x": series.read(str(x), 20)}, finite
   ),
   "json": Target(
-    manifest(), "a.json", lambda x: {"value": doors.read_json(x)}, as_json
+    manifest(), "a.json", lambda x: {"value": guard.read_json(x)}, as_json
   ),
   "torch": Target(
     state_files.modern(tensors()[0], k=tensors()[1]), "a.pt", parsed

@@ -23,8 +23,8 @@ from test_main import (
   logged,
 )
 
-from unirep import workdir as workdirs
-from unirep.checkpoints import digests
+from unirep.jobs import workdir as workdirs
+from unirep.train import digests
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))

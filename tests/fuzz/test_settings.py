@@ -22,11 +22,11 @@ from absl import app
 from absl.testing import flagsaver
 from ml_collections import ConfigDict
 
-from unirep import build, experiment, flags, schema
-from unirep import command as cli
-from unirep.errors import InputError
+from unirep import main as cli
+from unirep.cli import experiment, flags
+from unirep.config import build, keys, schema
 from unirep.jobs import checks, preparation
-from unirep.ranges import jobs
+from unirep.runtime.errors import InputError
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 SECONDS = 30  # for one case, on a machine that does other things as well
@@ -96,7 +96,7 @@ def places(config, prefix=()):
 def mutated(number):
   """A configuration of which one thing is wrong, and what."""
   draw = random.Random(number)
-  job = draw.choice(["pretrain", "pretrain", *jobs.KEYS])
+  job = draw.choice(["pretrain", "pretrain", *keys.KEYS])
   module = importlib.import_module(f"unirep.configs.{job}")
   variant = draw.choice(VARIANTS[job])
   if "size" in getattr(module, "CHOICES", {}):
@@ -176,14 +176,14 @@ def spoken(argv):
 
 def argv_case(number, folder):
   draw = random.Random(number)
-  job = draw.choice([*jobs.KEYS])
+  job = draw.choice([*keys.KEYS])
   module = importlib.import_module(f"unirep.configs.{job}")
-  keys = [".".join(x) for x in places(module.get_config())]
-  key, value = draw.choice(keys), draw.choice(VALUES)
+  known = [".".join(x) for x in places(module.get_config())]
+  key, value = draw.choice(known), draw.choice(VALUES)
   text = str(value).replace("\0", "")[:5000]
   noise = [
     f"--config.{key}",
-    f"--config.{key}.{draw.choice(keys)}={text}",
+    f"--config.{key}.{draw.choice(known)}={text}",
     f"--config.{key[:-1]}={text}",
     f"--config.{key}[0]={text}",
     f"--{key}={text}",

@@ -8,14 +8,13 @@ import pytest
 from fuzz import mutations
 
 import unirep
-from unirep import build
-from unirep import codes as coded
-from unirep import workdir as workdirs
-from unirep.checkpoints import digests
-from unirep.codes import Codes
-from unirep.errors import InputError
+from unirep.config import build
+from unirep.inference import codes as coded
+from unirep.inference.codes import Codes
 from unirep.jobs import encoding
-from unirep.train import log
+from unirep.jobs import workdir as workdirs
+from unirep.runtime.errors import InputError
+from unirep.train import digests, log
 
 SETTINGS = {"seed": 3, "data": {"source": "digits"}, "identity": {"a": "b"}}
 
@@ -114,7 +113,7 @@ def test_many(name, tmp_path):
 def configured(trained, count):
   """Networks of broken configurations: how many were refused."""
   model, refused = unirep.load(trained), 0
-  stored = {"params": model._params, "codebook": {"code_KxD": model.codebook}}
+  stored = {"params": model.params, "codebook": {"code_KxD": model.codebook}}
   whole = json.dumps(model.settings).encode()
   for i in range(count):
     try:

@@ -16,9 +16,9 @@ from rich.console import Console
 from state_files import GLOBAL, legacy, text
 
 from unirep.configs import convert
-from unirep.errors import InputError
+from unirep.files import safetensors, torch_writer
 from unirep.jobs import dispatch
-from unirep.weights import tensors, torch_writer
+from unirep.runtime.errors import InputError
 
 MARK = "run"  # what a pickle would make, were it run
 
@@ -100,7 +100,7 @@ CALLS = {
   "numpy": GLOBAL("numpy.core.multiarray", "_reconstruct") + "(tR",
   "rebuilt": GLOBAL("torch._utils", "_rebuild_tensor") + "(tR",
   "dotted": GLOBAL("collections", "OrderedDict.fromkeys") + "(tR",
-  "ours": call("whole", "unirep.files"),
+  "ours": call("whole", "unirep.runtime.atomic"),
 }
 
 
@@ -348,16 +348,16 @@ def test_safetensors_that_are_no_model(portable, tmp_path):
 
 def test_numbers_of_safetensors(portable, tmp_path):
   with (portable / "model.safetensors").open("rb") as file:
-    arrays = tensors.read(file)
+    arrays = safetensors.read(file)
   name = "params/encoder/coarse/text/bias"
   for i, x in enumerate(
     [np.full(8, np.nan), np.ones(8, np.int64), np.ones(9), np.ones((8, 1))]
   ):
-    tensors.write(tmp_path / "x", {**arrays, name: x})
+    safetensors.write(tmp_path / "x", {**arrays, name: x})
     data = (tmp_path / "x").read_bytes()
     refused(rewritten(tmp_path / f"its{i}", portable, data), tmp_path, name)
   del arrays[name]
-  tensors.write(tmp_path / "x", arrays)
+  safetensors.write(tmp_path / "x", arrays)
   data = (tmp_path / "x").read_bytes()
   refused(rewritten(tmp_path / "its9", portable, data), tmp_path, "lacks")
 

@@ -17,13 +17,13 @@ from official_files import Widths
 from rich.console import Console
 
 import unirep
-from unirep import build
-from unirep.checkpoints import digests, reading
+from unirep.config import build
 from unirep.configs import convert, pretrain
-from unirep.errors import InputError
+from unirep.files import state_dicts, torch_writer
 from unirep.interop.model import flat
 from unirep.jobs import dispatch
-from unirep.weights import states, torch_writer
+from unirep.runtime.errors import InputError
+from unirep.train import digests, reading
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GOLDEN = pathlib.Path(
@@ -163,7 +163,7 @@ def test_its_settings_say_where_it_is_from(fcid):
 
 def test_an_official_file_goes_out_as_it_came(fcid, out, tmp_path):
   came = official_files.fcid_file()
-  with states.opened(out["FCID"]) as saved:
+  with state_dicts.opened(out["FCID"]) as saved:
     value = saved.value
     assert (value["epoch"], value["total_step"]) == (3, 1234)
     there = {n: saved.array(x) for n, x in value["Encoder_parameters"].items()}
@@ -185,7 +185,7 @@ def test_torch_reads_what_goes_out(out):
   torch = pytest.importorskip("torch")
   for path in out.values():
     found = torch.load(path, weights_only=True)
-    with states.opened(path) as saved:
+    with state_dicts.opened(path) as saved:
       for part, names in found.items():
         if isinstance(names, int):
           assert saved.value[part] == names
@@ -411,7 +411,7 @@ def test_a_checkpoint_of_full_size(tmp_path):
     sys.stdout.write(f"{what}: {seconds:.1f} s, {memory:.2f} GB\n")
     assert seconds < 60
     assert memory < 3
-  with states.opened(tmp_path / "official" / "model.pt") as saved:
+  with state_dicts.opened(tmp_path / "official" / "model.pt") as saved:
     for name, x in saved.value["Encoder_parameters"].items():
       if not official_unused(name):
         np.testing.assert_array_equal(saved.array(x), encoder[name], name)
@@ -426,7 +426,7 @@ def official_unused(name):
 def test_tasks_and_retrieval_take_it_as_their_own(tmp_path):
   """Codes of a file that is as wide as a generated source."""
   from unirep.configs import evaluate, retrieve
-  from unirep.data.generated.synthetic import SyntheticEvents
+  from unirep.data.procedural.synthetic import SyntheticEvents
 
   x = SyntheticEvents(split="train", size=1)[0]["features"]
   widths = Widths(**{m: x[m].shape[-1] for m in ("video", "audio", "text")})

@@ -19,9 +19,9 @@ from test_main import environment
 from unirep.configs import data as data_of
 from unirep.data.datasets import releases
 from unirep.data.release import shards
-from unirep.errors import InputError
 from unirep.jobs import data as job
 from unirep.jobs import dispatch
+from unirep.runtime.errors import InputError
 
 QUIET = Console(quiet=True)
 WHERE = "tensorflow_datasets.core.features"

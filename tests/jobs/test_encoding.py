@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 import unirep
-from unirep import codes as coded
-from unirep.codes import Codes
-from unirep.errors import InputError
+from unirep.inference import codes as coded
+from unirep.inference.codes import Codes
 from unirep.jobs import encoding
+from unirep.runtime.errors import InputError
 
 N = 10
 
@@ -97,12 +97,12 @@ def test_a_name_says_what_codes_depend_on():
 def test_a_model_is_known_by_settings_weights_and_codes(trained):
   one = unirep.load(trained)
   settings = one.settings | {"seed": 7}
-  less = {**one._params, "decoder": {}}
+  less = {**one.params, "decoder": {}}
   made = type(one)
   others = [
-    made(one._network, one._params, one.codebook, settings),
-    made(one._network, less, one.codebook, one.settings),
-    made(one._network, one._params, one.codebook * 2, one.settings),
+    made(one.network, one.params, one.codebook, settings),
+    made(one.network, less, one.codebook, one.settings),
+    made(one.network, one.params, one.codebook * 2, one.settings),
   ]
   assert len({one.digest, *(x.digest for x in others)}) == 4
   assert unirep.load(trained).digest == one.digest

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from unirep.codes import Codes
 from unirep.configs import pretrain
-from unirep.jobs import charts, evaluation, report, tables
+from unirep.inference.codes import Codes
+from unirep.jobs import evaluation
+from unirep.reports import charts, pictures, tables
 
 C, N, T, D = 4, 160, 6, 8
 K = 2 * C + 1  # the last is asleep
@@ -165,7 +166,7 @@ def test_without_labels_retrieval_is_shown(tmp_path):
   names = ("r@1", "chance@1", "r@5", "chance@5")
   assert cells[1:] == [f"{100 * recall[name]:.1f}" for name in names]
   path = tmp_path / "report.png"
-  report.picture(path, [], bare.usage, bare.by_class)
+  pictures.picture(path, [], bare.usage, bare.by_class)
   assert path.stat().st_size > 5000
 
 
@@ -191,7 +192,7 @@ def test_the_picture_has_what_was_logged(shared, tmp_path, monkeypatch):
     for i in (1, 2)
   ]
   path = tmp_path / "report.png"
-  report.picture(path, lines, shared.usage, shared.by_class)
+  pictures.picture(path, lines, shared.usage, shared.by_class)
   assert drawn[0] == ([1, 2], {"loss": [3, 3], "cmcm": [1.5, 1.5]})
   assert drawn[1:] == [
     ([1, 2], {"audio-video": pytest.approx([10, 20])}),

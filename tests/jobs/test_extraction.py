@@ -13,12 +13,14 @@ from test_configs import Watched, leaves
 from test_main import refused, run
 
 import unirep
-from unirep import build, files, media
+from unirep.config import build
 from unirep.configs import evaluate, extract, pretrain, tokenize
 from unirep.data import sources
-from unirep.errors import InputError
 from unirep.extract import logmel
+from unirep.inference import media
 from unirep.jobs import dispatch, preparation
+from unirep.runtime import atomic
+from unirep.runtime.errors import InputError
 
 SHARED = pathlib.Path(__file__).resolve().parents[3] / "shared/data/media"
 QUIET = Console(quiet=True)
@@ -312,7 +314,7 @@ def test_pretraining_elsewhere_is_refused(tmp_path):
     config.data.path = path
     with pytest.raises(InputError, match=match):
       dispatch.run(config, tmp_path / "out", QUIET)
-  files.write_json(tmp_path / "manifest.json", {"name": "of another program"})
+  atomic.write_json(tmp_path / "manifest.json", {"name": "of another program"})
   with pytest.raises(InputError, match=r"configs/extract\.py"):
     dispatch.run(config, tmp_path / "out", QUIET)
 

@@ -13,13 +13,14 @@ from rich.console import Console
 from test_configs import Watched, leaves
 
 import unirep
-from unirep.codes import Codes
 from unirep.configs import generate, pretrain
 from unirep.data import raw, sources
-from unirep.data.generated.digits import Digits
-from unirep.errors import InputError
-from unirep.jobs import dispatch, gallery, generators, tables
+from unirep.data.procedural.digits import Digits
+from unirep.inference.codes import Codes
+from unirep.jobs import dispatch, generators
 from unirep.jobs import generate as job
+from unirep.reports import gallery, tables
+from unirep.runtime.errors import InputError
 
 QUIET = Console(quiet=True)
 

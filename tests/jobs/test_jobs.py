@@ -12,17 +12,18 @@ from rich.console import Console
 from test_configs import Watched, leaves
 
 import unirep
-from unirep import build
-from unirep import codes as coded
+from unirep.config import build
 from unirep.configs import evaluate, toc, tokenize
 from unirep.data import formats
-from unirep.data.generated.synthetic import SyntheticEvents
-from unirep.errors import InputError
-from unirep.jobs import dispatch, encoding, tables
+from unirep.data.procedural.synthetic import SyntheticEvents
+from unirep.inference import codes as coded
+from unirep.inference.tokenizer import Tokenizer
+from unirep.jobs import dispatch, encoding
 from unirep.jobs import evaluate as evaluate_job
 from unirep.jobs import tokenize as tokenize_job
+from unirep.reports import tables
+from unirep.runtime.errors import InputError
 from unirep.tasks import sharing
-from unirep.tokenizer import Tokenizer
 
 SAMPLES = 5
 KEEP = (4, 8, 16)
@@ -111,7 +112,7 @@ def test_few_programs_serve_all_shapes(model, features):
   audio = np.tile(features["audio"], (30, 4, 1))
   for samples, time in itertools.product((1, 8, 64), (10, 32)):
     model.encode(audio=audio[:samples, :time])
-  programs = model._either._cache_size()
+  programs = model.programs.encode._cache_size()
   for samples in (1, 2, 7, 8, 9, 63, 64, 65, 130):
     for time in (10, 17, 31, 32):
       codes = model.encode(audio=audio[:samples, :time])["audio"]
@@ -119,7 +120,7 @@ def test_few_programs_serve_all_shapes(model, features):
       model.encode(audio=list(audio[:samples, :time]))
       lengths = {"audio": [3] * samples}
       model.encode(lengths=lengths, audio=audio[:samples, :time])
-  assert model._either._cache_size() == programs
+  assert model.programs.encode._cache_size() == programs
 
 
 def test_a_bucket_changes_no_code(model, features):
@@ -128,8 +129,8 @@ def test_a_bucket_changes_no_code(model, features):
   for i in range(3):
     alone = model.encode(audio=audio[i : i + 1])["audio"]
     np.testing.assert_array_equal(codes[i : i + 1], alone)
-  direct = model._network.encode(
-    model._params, model.codebook, {"audio": audio[:3]}
+  direct = model.network.encode(
+    model.params, model.codebook, {"audio": audio[:3]}
   )
   np.testing.assert_array_equal(codes[:3], direct["audio"])
 

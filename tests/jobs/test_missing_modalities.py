@@ -15,9 +15,9 @@ from test_main import ROOT, environment
 import unirep
 from unirep.configs import evaluate, pretrain, tokenize
 from unirep.data import arrays
-from unirep.errors import InputError
 from unirep.jobs import dispatch, preparation
 from unirep.launch import sweep
+from unirep.runtime.errors import InputError
 
 N, T, CLASSES = 36, 10, 3
 SHAPES = {

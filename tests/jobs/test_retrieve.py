@@ -8,12 +8,12 @@ from rich.console import Console
 from test_configs import Watched, leaves
 
 import unirep
-from unirep import similarity
 from unirep.configs import retrieve
-from unirep.data.generated.synthetic import SyntheticEvents
-from unirep.errors import InputError
+from unirep.data.procedural.synthetic import SyntheticEvents
+from unirep.inference import similarity
 from unirep.jobs import dispatch
 from unirep.jobs import retrieve as job
+from unirep.runtime.errors import InputError
 from unirep.tasks import bags
 
 QUIET = Console(quiet=True)
@@ -59,8 +59,8 @@ def test_states_are_the_codes_of_the_model(model, features):
   np.testing.assert_allclose(
     short.soft_NxK, states["audio"].soft_NxK, atol=1e-4
   )
-  network = model._network
-  general = network.general(model._params, {"text": features["text"]})["text"]
+  network = model.network
+  general = network.general(model.params, {"text": features["text"]})["text"]
   text = states["text"]
   np.testing.assert_allclose(text.general_NxTxD, general, rtol=1e-5, atol=1e-6)
   np.testing.assert_allclose(text.whole_NxD, general[:, 0], atol=1e-5)
@@ -69,10 +69,10 @@ def test_states_are_the_codes_of_the_model(model, features):
 def test_states_of_any_number_compile_nothing(model, features):
   for count in (1, 5, 20):
     model.states(audio=features["audio"][:count])
-  programs = model._whole._cache_size()
+  programs = model.programs.states._cache_size()
   for count in (1, 2, 3, 7, 8, 9, 19):
     model.states(audio=features["audio"][:count])
-  assert model._whole._cache_size() == programs
+  assert model.programs.states._cache_size() == programs
 
 
 @pytest.mark.parametrize("name", similarity.REPRESENTATIONS)

@@ -8,13 +8,13 @@ import oneline
 import pytest
 from rich.console import Console
 
-from unirep.codes import Codes
 from unirep.configs import evaluate as evaluate_config
 from unirep.configs import pretrain
 from unirep.data import arrays, labels, resample
-from unirep.errors import InputError
-from unirep.jobs import evaluate, evaluation, preparation, splits
-from unirep.tasks import classification, cross_classification, localization
+from unirep.inference.codes import Codes
+from unirep.jobs import checks, evaluate, evaluation, preparation
+from unirep.runtime.errors import InputError
+from unirep.tasks import classification, localization
 
 N, T = 24, 10
 
@@ -131,10 +131,10 @@ def test_features_of_another_model(trained):
 
   model = unirep.load(trained)
   with pytest.raises(InputError, match=r"test split: .video."):
-    splits.check_features(model, source(), "test")
+    checks.check_features(model, source(), "test")
   other = arrays.Arrays({"smell": np.ones((3, 2))})
   with pytest.raises(InputError, match="it has only smell"):
-    splits.check_features(model, other, "test")
+    checks.check_features(model, other, "test")
 
 
 def codes(label_N, seed=0):
@@ -154,14 +154,17 @@ def test_unknown_classes_count_nowhere():
   label_N[::4] = -1
   given = [codes(label_N, seed) for seed in range(3)]
   known = [rows(x, label_N >= 0) for x in given]
-  for problem in (classification.problem, cross_classification.problem):
+  for problem in (
+    classification.problem,
+    lambda *x: classification.across(*x)[""],
+  ):
     a, b = problem(*given), problem(*known)
     assert a.task.outputs == b.task.outputs == 3
     assert a.chance == b.chance
     np.testing.assert_array_equal(
       a.train.labels["class"], label_N[label_N >= 0]
     )
-  a, b = (cross_classification.problems(*x).keys() for x in (given, known))
+  a, b = (classification.across(*x).keys() for x in (given, known))
   assert a == b
   options = {"seeds": 1, "learning_rate": 1e-2, "steps": 5, "batch_size": 4}
   code_KxD = np.eye(4, dtype=np.float32)
@@ -196,8 +199,8 @@ def test_each_split_is_itself_and_opened_once(monkeypatch):
   def source(data, kind, split, fine):
     return [data["source"], kind, split, fine]
 
-  monkeypatch.setattr(splits.sources, "source", source)
-  opened = splits.opened({"source": "here"}, ("audio",))
+  monkeypatch.setattr(checks.sources, "source", source)
+  opened = checks.opened({"source": "here"}, ("audio",))
   for split in ("train", "validation", "test"):
     found = opened("clips", split)
     assert found == ["here", "clips", split, ("audio",)]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from test_main import QUICK, TINY, command, environment, refused
 
-from unirep import codebook
-from unirep.errors import InputError
-from unirep.jobs import start
+from unirep.jobs import preparation
+from unirep.quantizer import codebook
+from unirep.runtime.errors import InputError
 from unirep.train.state import TrainState
 
 HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -32,14 +32,14 @@ def other(monkeypatch):
   book |= {"code_KxD": np.ones((4, 3)), "count_K": np.arange(4.0)}
   run = types.SimpleNamespace(params=params, book=book)
   monkeypatch.setattr(
-    start.reading, "read_model", lambda *_: (run.params, run.book, {})
+    preparation.reading, "read_model", lambda *_: (run.params, run.book, {})
   )
   return run
 
 
 def begun(state):
   where = jax.tree.map(lambda _: HERE, state)
-  return start.from_run(state, pathlib.Path("other"), where)
+  return preparation.from_run(state, pathlib.Path("other"), where)
 
 
 def test_weights_of_a_run_go_by_their_names(other):

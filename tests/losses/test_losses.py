@@ -12,8 +12,8 @@ import optax
 import pytest
 from compiled import Module
 
-from unirep import codebook
 from unirep.losses import club, cmcm, cpc, infonce, reconstruction
+from unirep.quantizer import codebook
 
 club, cmcm, cpc, infonce = map(Module, (club, cmcm, cpc, infonce))
 reconstruction, codebook = map(Module, (reconstruction, codebook))

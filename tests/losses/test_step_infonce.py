@@ -6,7 +6,7 @@ import pytest
 from compiled import Module
 
 from unirep.losses import infonce
-from unirep.losses.view import Draws, Outputs, View
+from unirep.losses.base import Draws, Outputs, View
 
 infonce = Module(infonce)
 

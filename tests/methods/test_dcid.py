@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unirep import build, mm_ema
+from unirep.config import build
 from unirep.configs import pretrain
 from unirep.data import pipeline
-from unirep.data.generated.synthetic import SyntheticEvents
+from unirep.data.procedural.synthetic import SyntheticEvents
 from unirep.losses import cpc
 from unirep.methods import recipe as recipes
 from unirep.nn.recurrent import BiLSTM
+from unirep.quantizer import mm_ema
 
 B, MODALITIES = 6, ("video", "audio", "text")
 

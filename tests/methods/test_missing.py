@@ -16,12 +16,10 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec
 
-from unirep import codebook as codebooks
-from unirep import growth
 from unirep.losses import club, cmcm, cpc, infonce, matching, objective
 from unirep.losses import contrast as contrasts
 from unirep.losses import reconstruction as restoring
-from unirep.losses.view import Draws, View, fingerprint
+from unirep.losses.base import Draws, View, fingerprint
 from unirep.methods import levels
 from unirep.methods import recipe as recipes
 from unirep.methods.dcid import DCID
@@ -29,6 +27,8 @@ from unirep.methods.fcid import FCID
 from unirep.methods.network import Modality
 from unirep.parallel import collectives
 from unirep.parallel import mesh as mesh_lib
+from unirep.quantizer import codebook as codebooks
+from unirep.quantizer import growth
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib
 

@@ -9,16 +9,16 @@ import numpy as np
 import optax
 import pytest
 
-from unirep import codebook as codebook_lib
 from unirep.losses import club as club_lib
 from unirep.losses import cmcm, cpc, matching, objective
-from unirep.losses.view import View
+from unirep.losses.base import View
 from unirep.methods import levels
 from unirep.methods import recipe as recipes
 from unirep.methods.fcid import FCID
 from unirep.methods.network import Modality
 from unirep.methods.recipe import padding_mask
 from unirep.nn import decoders
+from unirep.quantizer import codebook as codebook_lib
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib
 

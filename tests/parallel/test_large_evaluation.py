@@ -12,7 +12,7 @@ import pytest
 from test_main import ROOT, environment
 from test_processes import launch, run
 
-from unirep import codes as coded
+from unirep.inference import codes as coded
 
 SIZES = (
   "--config.steps=2",

@@ -11,7 +11,7 @@ import pytest
 from test_main import ROOT, environment
 from test_processes import launch
 
-from unirep.data.generated.synthetic import SyntheticEvents
+from unirep.data.procedural.synthetic import SyntheticEvents
 
 pytestmark = pytest.mark.slow
 COUNT = 100_000

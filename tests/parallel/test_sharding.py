@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from unirep import build
+from unirep.config import build
 from unirep.configs import pretrain
 from unirep.losses import cmcm, matching
 from unirep.methods import recipe as recipes

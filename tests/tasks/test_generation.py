@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 from unirep.tasks.generation import baseline, flow, judge, table
 
 CODE_KxD = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)

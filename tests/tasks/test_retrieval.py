@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from unirep import similarity
-from unirep.errors import InputError
-from unirep.similarity import States
+from unirep.inference import similarity
+from unirep.inference.similarity import States
+from unirep.runtime.errors import InputError
 from unirep.tasks import bags
 from unirep.tasks.retrieval import ranks, table
 from unirep.tasks.retrieval.table import Asked, Setting

@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-from unirep.codes import Codes
-from unirep.jobs import charts
+from unirep.inference.codes import Codes
+from unirep.reports import charts
 from unirep.tasks import bags, sharing
 
 K, C, N, T = 32, 8, 240, 6

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from unirep.codes import Codes
-from unirep.errors import InputError
-from unirep.tasks import slots
+from unirep.inference.codes import Codes
+from unirep.runtime.errors import InputError
+from unirep.tasks import classification
 
 
 def codes(**labels):
@@ -18,7 +18,7 @@ def codes(**labels):
 
 def test_each_slot_is_a_problem_with_its_classes_and_chance():
   made = codes(slot__verb=[0, 1, 1, 1], slot__noun=[3, 2, 0, 0], clip=[9] * 4)
-  found = slots.problems(made, made, made)
+  found = classification.slots(made, made, made)
   assert found.keys() == {"_verb", "_noun"}
   assert found["_verb"].task.outputs == 2
   assert found["_noun"].task.outputs == 4
@@ -34,4 +34,4 @@ def test_each_slot_is_a_problem_with_its_classes_and_chance():
 def test_without_slots_one_line_says_so():
   made = codes(clip=[0, 1, 2, 3])
   with pytest.raises(InputError, match="no label slot/NAME"):
-    slots.problems(made, made, made)
+    classification.slots(made, made, made)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from unirep.codes import Codes
-from unirep.errors import InputError
+from unirep.inference.codes import Codes
+from unirep.runtime.errors import InputError
 from unirep.tasks.probing import suite
 from unirep.tasks.registry import TASKS
 from unirep.tasks.rows import Setting

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from unirep.codes import Codes
-from unirep.errors import InputError
-from unirep.tasks import classification, cross_classification, localization
+from unirep.inference.codes import Codes
+from unirep.runtime.errors import InputError
+from unirep.tasks import classification, localization
 from unirep.tasks.probing import probe, protocol, suite
 
 K, D, C, T = 8, 6, 4, 3
@@ -244,16 +244,16 @@ def test_only_classes_of_both_data_sets_are_shared():
     return Codes({"a": idx}, {}, {"class": label})
 
   train, test = some([0, 1, 3, 4]), some([1, 2, 4])
-  nominal = cross_classification.problem(train, train, test)
-  shared = cross_classification.shared(train, train, test)
+  nominal = classification.across(train, train, test)[""]
+  shared = classification.shared(train, train, test)
   assert nominal.task.outputs == 5
   assert shared.task.outputs == 2
   np.testing.assert_array_equal(shared.test.labels["class"], [0] * 3 + [1] * 3)
   np.testing.assert_array_equal(shared.train.idx["a"][:, 0], [3, 4, 5, 1, 2, 3])
   assert "2 classes" in shared.note
-  both = cross_classification.problems(train, train, test)
+  both = classification.across(train, train, test)
   assert [*both] == ["", "_shared"]
-  assert [*cross_classification.problems(train, train, train)] == [""]
+  assert [*classification.across(train, train, train)] == [""]
 
 
 def test_what_can_not_be_measured():

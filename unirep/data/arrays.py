@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from unirep import files
 from unirep.data import formats, presence, values
 from unirep.data.columns import Column
 from unirep.data.pipeline import Subset
 from unirep.data.sample import PRESENT, Sample, Source
-from unirep.errors import InputError
-from unirep.reading import npy
+from unirep.files import npy
+from unirep.runtime import atomic
+from unirep.runtime.errors import InputError
 
 _LENGTH, _LABEL = "length/", "label/"
 
@@ -187,7 +187,7 @@ def save_npz(
   path: os.PathLike[str], contents: Mapping[str, np.ndarray]
 ) -> None:
   """Writes a compressed npz file: a whole one or none."""
-  with files.whole(path) as part, part.open("wb") as file:
+  with atomic.whole(path) as part, part.open("wb") as file:
     np.savez_compressed(file, allow_pickle=False, **contents)
 
 

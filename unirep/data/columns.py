@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from unirep.data import hdf5
-from unirep.errors import InputError
-from unirep.reading import doors, npy, zips
+from unirep.files import guard, npy, zips
+from unirep.runtime.errors import InputError
 
 CHUNK = 2**25  # bytes that are read at once where all rows are looked at
 
@@ -58,7 +58,7 @@ class Raw(NamedTuple):
     row = math.prod(self.shape[1:])
     offset = self.offset + start * row * self.dtype.itemsize
     count = (stop - start) * row
-    doors.check(self.path)
+    guard.check(self.path)
     x = np.fromfile(self.path, self.dtype, count, offset=offset)
     if x.size < count:
       raise ValueError(f"it ends before row {stop}")
@@ -178,8 +178,8 @@ class Column:
 def _read(part, start, stop):
   try:
     return part.read(start, stop)
-  except doors.BROKEN as error:
+  except guard.BROKEN as error:
     raise InputError(
       f"{part.path}: cannot read rows {start} to {stop - 1}"
-      f" ({doors.reason(error)})"
+      f" ({guard.reason(error)})"
     ) from error

@@ -19,9 +19,9 @@ from typing import Any
 
 from unirep.data import hdf5
 from unirep.data.columns import Column, Hdf5, Packed, Part, Raw
-from unirep.errors import InputError
-from unirep.reading import doors, npy, zips
-from unirep.reading.npy import Header
+from unirep.files import guard, npy, zips
+from unirep.files.npy import Header
+from unirep.runtime.errors import InputError
 
 CHECKED = 2**28  # bytes up to which data are looked at as a whole beforehand
 KINDS = "an .npz or HDF5 file, or a folder of .npy files or of such shards"
@@ -41,18 +41,18 @@ def read(path: str | os.PathLike[str]) -> dict[str, Column]:
       in C order; if shards differ in keys or shapes, or one is missing.
   """
   path = pathlib.Path(path)
-  with doors.reading(path):
+  with guard.reading(path):
     return _read(path)
 
 
-def check_room(path: doors.Path, columns: Mapping[str, Any]) -> None:
+def check_room(path: guard.Path, columns: Mapping[str, Any]) -> None:
   """Raises InputError for packed arrays that are too large to be held."""
   parts = [p for x in columns.values() for p in getattr(x, "parts", ())]
   held = sum(p.nbytes for p in parts if isinstance(p, Packed))
-  if held > doors.ROOM:
+  if held > guard.ROOM:
     raise InputError(
       f"{path}: its packed arrays take {held} bytes of memory; at most"
-      f" {doors.ROOM}, so write it by np.savez in C order, or as .npy or HDF5"
+      f" {guard.ROOM}, so write it by np.savez in C order, or as .npy or HDF5"
     )
 
 
@@ -102,7 +102,7 @@ def _file(path: pathlib.Path) -> dict[str, Part]:
 
   if not path.exists():
     raise InputError(f"{path}: no such file or folder; give {KINDS}")
-  doors.check(path)
+  guard.check(path)
   if zipfile.is_zipfile(path):
     return _npz(path)
   if h5py.is_hdf5(path):
@@ -134,8 +134,8 @@ def _raise(error):
 
 
 def _npy(path: pathlib.Path) -> Part:
-  doors.check(path)
-  with doors.reading(path), path.open("rb") as file:
+  guard.check(path)
+  with guard.reading(path), path.open("rb") as file:
     of = _header(file)
     if of.fortran:
       raise ValueError(
@@ -162,8 +162,8 @@ def _npz(path: pathlib.Path) -> dict[str, Part]:
         else:
           begin = _begin(raw, info) + offset
           found[key] = Raw(str(path), of.dtype, of.shape, begin)
-      except doors.BROKEN as error:
-        raise ValueError(f"key {key!r}: {doors.reason(error)}") from error
+      except guard.BROKEN as error:
+        raise ValueError(f"key {key!r}: {guard.reason(error)}") from error
   return found
 
 
@@ -172,9 +172,9 @@ def _check_sum(archive, key, info):
     with archive.open(info) as file:
       for _ in zips.parts(file, info.file_size):
         pass
-  except doors.BROKEN as error:
+  except guard.BROKEN as error:
     raise ValueError(
-      f"key {key!r} is damaged: {doors.reason(error)}"
+      f"key {key!r} is damaged: {guard.reason(error)}"
     ) from error
 
 

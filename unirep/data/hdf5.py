@@ -8,36 +8,36 @@ from typing import Any
 
 import numpy as np
 
-from unirep.errors import InputError
-from unirep.reading import doors
+from unirep.files import guard
+from unirep.runtime.errors import InputError
 
 DEEPEST = 3  # groups within each other; they may hold themselves
 _MOST = 10_000  # datasets of a file
 
 
-def datasets(path: doors.Path) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
+def datasets(path: guard.Path) -> dict[str, tuple[np.dtype, tuple[int, ...]]]:
   """Key -> (dtype, shape) of all datasets.
 
   Raises:
     InputError: for a file that is broken, or a dataset that `check` refuses.
   """
   h5py = _package(path)
-  doors.check(path)
-  with doors.reading(path), h5py.File(path, "r") as file:
+  guard.check(path)
+  with guard.reading(path), h5py.File(path, "r") as file:
     return {
       key: (item.dtype, item.shape) for key, item in _below(file, path, "")
     }
 
 
-def dataset(path: doors.Path, key: str) -> Any:
+def dataset(path: guard.Path, key: str) -> Any:
   """An open dataset; its file is open as long as that lives.
 
   Raises:
     InputError: as `datasets`, or if there is none of that name.
   """
   h5py = _package(path)
-  doors.check(path)
-  with doors.reading(path):
+  guard.check(path)
+  with guard.reading(path):
     file = h5py.File(path, "r")
     _check_link(file, key, path, key)
     item = file[key]
@@ -47,19 +47,19 @@ def dataset(path: doors.Path, key: str) -> Any:
     return item
 
 
-def array(path: doors.Path, key: str) -> np.ndarray:
+def array(path: guard.Path, key: str) -> np.ndarray:
   """One whole dataset.
 
   Raises:
     InputError: as `dataset`, or if it is more than memory should take.
   """
   item = dataset(path, key)
-  if item.nbytes > doors.ROOM:
+  if item.nbytes > guard.ROOM:
     raise InputError(
       f"{path}: {key!r} takes {item.nbytes} bytes of memory; at most"
-      f" {doors.ROOM}"
+      f" {guard.ROOM}"
     )
-  with doors.reading(path):
+  with guard.reading(path):
     return item[()]
 
 
@@ -73,7 +73,7 @@ def _package(path):
 
 
 def _below(
-  group: Any, path: doors.Path, prefix: str
+  group: Any, path: guard.Path, prefix: str
 ) -> Iterator[tuple[str, Any]]:
   """Yields (key, dataset) of a group and those in it."""
   import h5py
@@ -103,7 +103,7 @@ def _check_link(group, name, path, key):
     raise InputError(f"{path}: {key!r} is a link; store the array itself")
 
 
-def check(item: Any, path: doors.Path, key: str) -> None:
+def check(item: Any, path: guard.Path, key: str) -> None:
   """Checks that a dataset can be read, all of it from this file.
 
   Raises:
@@ -155,9 +155,9 @@ def _check_chunks(item, path, key):
         " not installed; write it with gzip, or as it is"
       )
   chunk = math.prod(item.chunks) * item.dtype.itemsize
-  if chunk > doors.ROOM:
+  if chunk > guard.ROOM:
     raise InputError(
-      f"{path}: {key!r} has chunks of {chunk} bytes; at most {doors.ROOM}, one"
+      f"{path}: {key!r} has chunks of {chunk} bytes; at most {guard.ROOM}, one"
       " sample each is best"
     )
   sizes = zip(item.shape, item.chunks, strict=True)

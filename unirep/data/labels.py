@@ -11,7 +11,7 @@ import numpy as np
 
 from unirep.data.resample import Resampled
 from unirep.data.sample import Source
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 MOST = {"class": 2**15, "slot": 2**15, "segments": 2**12}  # classes
 LOOKED = 64  # samples of a source that does not know its labels as a whole

@@ -14,9 +14,9 @@ import grain
 import numpy as np
 from absl import flags
 
-from unirep import signals
 from unirep.data.sample import Batch, Sample, Source, stored
-from unirep.errors import InputError
+from unirep.runtime import signals
+from unirep.runtime.errors import InputError
 
 
 class BatchIterator(grain.DatasetIterator[Batch]):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 
 def expected(data: Mapping[str, Any]) -> bool:

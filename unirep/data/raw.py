@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unirep.data.sample import Source
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 PICTURES, JOINTS, SOUND, CURVES = "pictures", "joints", "sound", "curves"
 

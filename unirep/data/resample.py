@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from unirep.data.sample import Sample, Source
-from unirep.errors import InputError, pick
+from unirep.runtime.errors import InputError, pick
 
 
 class Resampled:

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 Sample = dict[str, dict[str, np.ndarray]]
 Batch = dict[str, dict[str, np.ndarray]]

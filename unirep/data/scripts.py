@@ -6,7 +6,7 @@ import sys
 
 from unirep.data import sample
 from unirep.data.sample import Source
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 FUNCTION = "source"  # what is called where a path names only the file
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from unirep.data import arrays, pipeline, resample, sample, scripts
 from unirep.data.sample import Source
-from unirep.errors import InputError, pick
+from unirep.runtime.errors import InputError, pick
 
 
 class Uses(NamedTuple):
@@ -151,14 +151,14 @@ def _generated(make):
 
 def _synthetic(kind, **options):
   del kind
-  from unirep.data.generated.synthetic import SyntheticEvents
+  from unirep.data.procedural.synthetic import SyntheticEvents
 
   return SyntheticEvents(**options)
 
 
 def _digits(kind, *, other_speaker="", **options):
-  from unirep.data.generated.digit_events import DigitEvents
-  from unirep.data.generated.digits import Digits
+  from unirep.data.procedural.digit_events import DigitEvents
+  from unirep.data.procedural.digits import Digits
 
   if kind == "other":
     options["speaker_out"] = other_speaker
@@ -178,15 +178,15 @@ def _arrays(options, kind, split):
 
 
 def _media_pair(options, modalities):
-  from unirep.data.datasets import media
+  from unirep.data.datasets import extracted
 
-  return media.pair(options, modalities)
+  return extracted.pair(options, modalities)
 
 
 def _media(options, kind, split):
-  from unirep.data.datasets import media
+  from unirep.data.datasets import extracted
 
-  return media.source(options, kind, split)
+  return extracted.source(options, kind, split)
 
 
 def _recorded(make):

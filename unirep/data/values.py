@@ -10,8 +10,8 @@ import numpy as np
 
 from unirep.data.columns import CHUNK, Column
 from unirep.data.sample import LARGEST, Sample
-from unirep.errors import InputError
-from unirep.reading import doors
+from unirep.files import guard
+from unirep.runtime.errors import InputError
 
 Values = np.ndarray | Column
 HUGE = 1e6  # above it features are not what networks are made for
@@ -130,8 +130,8 @@ def integers(what: str, value: Values) -> np.ndarray:
 
 
 def _check_room(what: str, needed: int) -> None:
-  if needed > doors.ROOM:
+  if needed > guard.ROOM:
     raise InputError(
-      f"{what} takes {needed} bytes of memory; at most {doors.ROOM} are read at"
+      f"{what} takes {needed} bytes of memory; at most {guard.ROOM} are read at"
       " once"
     )

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unirep import files
-from unirep.errors import InputError
 from unirep.extract import samples
 from unirep.extract.samples import Sample
-from unirep.reading import doors, npy
+from unirep.files import guard, npy
+from unirep.runtime import atomic
+from unirep.runtime.errors import InputError
 
 FEATURES, FAILED = "features", "failed.csv"
 MANIFEST, SAMPLES = "manifest.json", "samples.csv"
@@ -62,7 +62,7 @@ def assemble(
     InputError: if there is no row.
   """
   rows, failed, there = _survey(parts, head["extractors"])
-  with files.whole(folder / FAILED) as path:
+  with atomic.whole(folder / FAILED) as path:
     _write_csv(path, ("id", "file", "reason"), failed)
   if not rows:
     raise InputError(
@@ -88,10 +88,10 @@ def assemble(
       _join(into / "length" / f"{m}.npy", parts, f"length/{m}", mine)
     own = [found[rows[i].sample] for i in np.flatnonzero(mine)]
     _write_labels(into / "label", own, numbers, _shared(found))
-    files.write_json(into / MANIFEST, manifest)
+    atomic.write_json(into / MANIFEST, manifest)
   fields = "split", "row", "id", "label", "segments"
   _write_csv(building / SAMPLES, fields, _listed(rows, found))
-  files.write_json(building / MANIFEST, manifest)
+  atomic.write_json(building / MANIFEST, manifest)
   building.rename(folder / FEATURES)
   return manifest
 
@@ -134,7 +134,7 @@ def _survey(parts, modalities) -> tuple[list[Row], list, list[str]]:
   """All rows, all failures, and the modalities that any sample has."""
   rows, failed, has = [], [], dict.fromkeys(modalities, False)
   for path in parts:
-    with doors.reading(path):
+    with guard.reading(path):
       keys = "note", *(f"feature/{m}" for m in has)
       part = npy.read_archive(path, sys.maxsize, keys=keys)
       note = json.loads(part["note"].tobytes())

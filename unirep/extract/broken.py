@@ -2,8 +2,8 @@
 
 import os
 
-from unirep import errors
-from unirep.reading import doors, riff
+from unirep.files import guard, riff
+from unirep.runtime import errors
 
 
 class BrokenError(Exception):
@@ -31,7 +31,7 @@ def regular(path: str, most: int | None = None) -> None:
     path: the file.
     most: bytes that it may have.
   """
-  wrong = doors.fault(path)
+  wrong = guard.fault(path)
   if wrong:
     raise BrokenError(path, wrong)
   size = os.stat(path).st_size
@@ -46,7 +46,7 @@ def promised(path: str) -> None:
   try:
     with open(path, "rb") as file:
       wrong = riff.fault(file, os.fstat(file.fileno()).st_size)
-  except doors.BROKEN as error:
-    raise BrokenError(path, doors.reason(error)) from error
+  except guard.BROKEN as error:
+    raise BrokenError(path, guard.reason(error)) from error
   if wrong:
     raise BrokenError(path, wrong)

@@ -3,8 +3,13 @@
 Dimensions: N segments, H/W rows and columns of an image.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+import numpy as np
+
+from unirep.runtime.errors import InputError
 
 
 class Loaded(NamedTuple):
@@ -54,3 +59,54 @@ class Extractor(NamedTuple):
   licence: str
   origin: str
   load: Callable[[], Loaded]
+
+
+def parse(name: str, argument: str, defaults: Any) -> Any:
+  """Defaults with what an argument changes, in their types.
+
+  Args:
+    name: of the extractor, for errors.
+    argument: "KEY=VALUE,KEY=VALUE", maybe empty.
+    defaults: a NamedTuple of numbers.
+
+  Raises:
+    InputError: for an unknown key or no number.
+  """
+  known = defaults._asdict()
+  for part in argument.split(",") if argument else ():
+    key, _, value = part.partition("=")
+    if key not in known:
+      raise InputError(
+        f"{name}:{argument}: {key!r} is no option; there are"
+        f" {', '.join(f'{k}={v}' for k, v in known.items())}"
+      )
+    try:
+      known[key] = type(known[key])(value)
+    except ValueError as error:
+      kind = type(known[key]).__name__
+      raise InputError(
+        f"{name}:{argument}: {key} must be {kind}, got {value!r}"
+      ) from error
+  return type(defaults)(**known)
+
+
+def require(name: str, options: Any, **least: float) -> None:
+  """Raises InputError for an option below the least that it may be."""
+  for key, value in least.items():
+    if not value <= getattr(options, key) < float("inf"):
+      got = getattr(options, key)
+      raise InputError(f"{name}: {key}={got} must be {value} or more")
+
+
+def means(x_NxSxF: np.ndarray, parts: int, what: str) -> np.ndarray:
+  """The mean of each of `parts` equal parts of time: (N, parts * F).
+
+  Raises:
+    InputError: for fewer samples than parts.
+  """
+  N, S, _ = x_NxSxF.shape
+  if parts > S:
+    raise InputError(f"{what}: a segment has {S} of them for parts={parts}")
+  edges = np.arange(parts + 1) * S // parts
+  cut = [x_NxSxF[:, a:b].mean(1) for a, b in itertools.pairwise(edges)]
+  return np.stack(cut, 1).reshape(N, -1)

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unirep.errors import InputError
 from unirep.extract import clips, registry
 from unirep.extract.broken import one_line
 from unirep.extract.clips import Clip, Failure, Plan
 from unirep.extract.extractor import Extractor, Loaded
+from unirep.runtime.errors import InputError
 
 DTYPES = ("float16", "float32")
 PACKAGES = {"image": ("PIL", "av"), "waveform": ("av",)}  # that readers need

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unirep.errors import InputError
-from unirep.extract import averages, options
-from unirep.extract.extractor import Extractor, Loaded
+from unirep.extract.extractor import Extractor, Loaded, means, parse, require
+from unirep.runtime.errors import InputError
 
 _BREAK, _SCALE = 700.0, 1127.0  # Hz, and mels in e-folds: the HTK formula
 
@@ -41,9 +40,9 @@ class LogMel(NamedTuple):
 
 def extractor(argument: str = "") -> Extractor:
   """The bands of each part of a segment, one behind the other."""
-  how: LogMel = options.parse("logmel", argument, LogMel())
+  how: LogMel = parse("logmel", argument, LogMel())
   least = {"rate": 1000, "frame": 0.001, "hop": 0.001, "bands": 1, "parts": 1}
-  options.require("logmel", how, **least, low=0, offset=1e-12)
+  require("logmel", how, **least, low=0, offset=1e-12)
   if not how.low < how.high <= how.rate / 2:
     raise InputError(
       f"logmel: low={how.low} and high={how.high} must rise, up to half of"
@@ -51,7 +50,7 @@ def extractor(argument: str = "") -> Extractor:
     )
 
   def run(wave_NxS):
-    return averages.means(log_mel(wave_NxS, how), how.parts, "logmel frames")
+    return means(log_mel(wave_NxS, how), how.parts, "logmel frames")
 
   return Extractor(
     name=f"logmel:{argument}" if argument else "logmel",

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unirep.extract import options
-from unirep.extract.extractor import Extractor, Loaded
+from unirep.extract.extractor import Extractor, Loaded, parse, require
 
 
 class Size(NamedTuple):
@@ -20,8 +19,8 @@ class Size(NamedTuple):
 
 def extractor(argument: str = "") -> Extractor:
   """A grid of colours in 0..1."""
-  size: Size = options.parse("pixels", argument, Size())
-  options.require("pixels", size, height=1, width=1)
+  size: Size = parse("pixels", argument, Size())
+  require("pixels", size, height=1, width=1)
 
   def run(image_NxHxWx3):
     return image_NxHxWx3.astype(np.float32) / 255

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection
 from typing import Any, NamedTuple
 
-from unirep import signals
+from unirep.runtime import signals
 
 AHEAD = 2  # items of each worker that are done or under way
 

@@ -3,10 +3,10 @@
 import inspect
 from collections.abc import Callable
 
-from unirep.errors import InputError, pick
 from unirep.extract import logmel, pixels, sensor, words
 from unirep.extract.extractor import Extractor
 from unirep.extract.pretrained import captions, graphs, pictures, sounds
+from unirep.runtime.errors import InputError, pick
 
 EXTRACTORS: dict[str, Callable[..., Extractor]] = {
   "logmel": logmel.extractor,

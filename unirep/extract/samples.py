@@ -7,9 +7,9 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from unirep.errors import InputError
 from unirep.extract import containers, images, series, texts
-from unirep.reading import doors
+from unirep.files import guard
+from unirep.runtime.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 ALIASES = {"val": "validation", "valid": "validation", "dev": "validation"}
@@ -141,7 +141,7 @@ def table(path: pathlib.Path, columns: Iterable[str]) -> list[Sample]:
   Raises:
     InputError: for a column that has no meaning, or an id that is there twice.
   """
-  doors.check(path)
+  guard.check(path)
   csv.field_size_limit(2**24)
   known = {*COLUMNS, *TIMES, *columns}
   try:
@@ -161,7 +161,7 @@ def table(path: pathlib.Path, columns: Iterable[str]) -> list[Sample]:
           raise InputError(f"{path}: it has more than {MOST} lines")
         found.append(_row(path.parent, {*columns}, i, row))
   except (csv.Error, OSError) as error:
-    raise InputError(f"{path}: {doors.reason(error)}") from error
+    raise InputError(f"{path}: {guard.reason(error)}") from error
   ids = set()
   for sample in found:
     if sample.id in ids:

@@ -2,9 +2,8 @@
 
 from typing import NamedTuple
 
-from unirep.errors import InputError
-from unirep.extract import averages, options
-from unirep.extract.extractor import Extractor, Loaded
+from unirep.extract.extractor import Extractor, Loaded, means, parse, require
+from unirep.runtime.errors import InputError
 
 
 class Sensor(NamedTuple):
@@ -24,15 +23,15 @@ class Sensor(NamedTuple):
 
 def extractor(argument: str = "") -> Extractor:
   """The channels of each part of a segment, one behind the other."""
-  how: Sensor = options.parse("sensor", argument, Sensor())
+  how: Sensor = parse("sensor", argument, Sensor())
   if not how.channels:
     raise InputError(
       "sensor: how many numbers has a sample? write sensor:rate=50,channels=6"
     )
-  options.require("sensor", how, rate=1, channels=1, parts=1)
+  require("sensor", how, rate=1, channels=1, parts=1)
 
   def run(series_NxSxC):
-    return averages.means(series_NxSxC, how.parts, "sensor samples")
+    return means(series_NxSxC, how.parts, "sensor samples")
 
   return Extractor(
     name=f"sensor:{argument}",

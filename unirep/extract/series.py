@@ -11,7 +11,7 @@ import struct
 import numpy as np
 
 from unirep.extract.broken import BrokenError, one_line, regular
-from unirep.reading import npy
+from unirep.files import npy
 
 SUFFIXES = (".npy", ".csv", ".tsv")
 MOST = 2**28  # bytes of a file ...

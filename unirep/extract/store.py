@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unirep import files
-from unirep.errors import InputError
 from unirep.extract import assembly, clips, features, pool
 from unirep.extract.assembly import FEATURES, MANIFEST, Row
 from unirep.extract.clips import Failure
 from unirep.extract.features import Front
 from unirep.extract.samples import Sample
-from unirep.reading import doors
+from unirep.files import guard
+from unirep.runtime import atomic
+from unirep.runtime.errors import InputError
 
 CHUNK = 16  # samples of a part
 PARTS = "parts"
@@ -99,7 +99,7 @@ def _finished(target: pathlib.Path, digest: str) -> dict[str, Any] | None:
   """The manifest of features that are whole, if they are."""
   if not (target / MANIFEST).exists():
     return None
-  manifest = doors.read_json(target / MANIFEST)
+  manifest = guard.read_json(target / MANIFEST)
   if not isinstance(manifest, dict) or manifest.get("digest") != digest:
     raise InputError(
       f"{target} was made of other files, or by other extractors; delete it,"
@@ -151,5 +151,5 @@ def _write_part(path: pathlib.Path, made: Front, given: Sequence) -> None:
   for m in made.extractors:
     x, length_N = features.stack(made, m, [f.get(m) for f in computed])
     arrays |= {f"feature/{m}": x, f"length/{m}": length_N}
-  with files.whole(path) as part, part.open("wb") as file:
+  with atomic.whole(path) as part, part.open("wb") as file:
     np.savez(file, allow_pickle=False, **arrays)

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from unirep.extract import options
-from unirep.extract.extractor import Extractor, Loaded
+from unirep.extract.extractor import Extractor, Loaded, parse, require
 
 # Letters, digits and apostrophes inside.
 WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
@@ -24,8 +23,8 @@ class Words(NamedTuple):
 
 def extractor(argument: str = "") -> Extractor:
   """A vector a word; of a text without any, none."""
-  how: Words = options.parse("words", argument, Words())
-  options.require("words", how, width=2)
+  how: Words = parse("words", argument, Words())
+  require("words", how, width=2)
 
   def run(texts):
     return [

@@ -5,8 +5,9 @@ DCID's all of them. Codes need the encoder, and DCID's the LSTM that reads text.
 """
 
 import re
+from collections.abc import Sequence
 
-from unirep.interop import official, official_dcid
+from unirep.interop import official
 from unirep.interop.official import Names
 
 ENCODER = "Encoder_parameters"
@@ -41,8 +42,7 @@ def tables_of(
   if method == "fcid":
     encoder, decoder = official.encoder(layers), official.DECODER
   else:
-    encoder = official_dcid.encoder(order, layers)
-    decoder = official_dcid.decoder(order)
+    encoder, decoder = dcid_encoder(order, layers), dcid_decoder(order)
   book = {
     f"{BOOKS[method]}.{theirs}": (f"codebook/{ours}", official.SAME)
     for ours, theirs in BOOK.items()
@@ -52,10 +52,53 @@ def tables_of(
     DECODER: within("", "params/decoder/", decoder),
   }
   if method == "dcid" and "text" in order:
-    tables[FRONT] = within("", "params/encoder/", official_dcid.FRONT)
+    tables[FRONT] = within("", "params/encoder/", DCID_FRONT)
   return tables
 
 
 def attention(method: str, modality: str) -> str:
   """The official module that attends over time."""
   return f"{modality[0] if method == 'fcid' else modality}_self_att"
+
+
+DCID_FRONT: Names = {  # the LSTM that reads text
+  name: entry
+  for i in range(2)
+  for end, back in [("", ""), ("_reverse", "_back")]
+  for name, entry in official.lstm(
+    f"{{}}_l{i}{end}", f"front/text/lstm{i}{back}"
+  ).items()
+}
+
+
+def dcid_encoder(modalities: Sequence[str], layers: int) -> Names:
+  """Names of the official DCID's encoder, for any two modalities or all."""
+  names: Names = {}
+  for m in modalities:
+    inner = (
+      official.GRID_SPECIFIC
+      if m == "video"
+      else official.weight_bias(f"{m}_linear", "linear")
+    )
+    names |= official.within(f"{m.title()}_encoder.", f"specific/{m}/", inner)
+    names |= official.within(
+      f"{m}_self_att.", f"tokens/{m}/", official.temporal(layers)
+    )
+    if m == "video":
+      names |= official.within(
+        "video_semantic_encoder.", "tokens/video/pool/", official.GRID_POOL
+      )
+  return names
+
+
+def dcid_decoder(modalities: Sequence[str]) -> Names:
+  """Names of its decoders; the classifiers in them are in no loss, left out."""
+  names: Names = {}
+  for m in modalities:
+    linear = {
+      **official.weight_bias(f"{m}_linear", "embed"),
+      **official.weight_bias(f"{m}_rec", "out"),
+    }
+    inner = official.GRID_DECODER if m == "video" else linear
+    names |= official.within(f"{m.title()}_decoder.", f"fine/{m}/", inner)
+  return names

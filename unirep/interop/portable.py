@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from unirep import files
-from unirep.errors import InputError
+from unirep.files import guard, safetensors, state_dicts
 from unirep.interop.model import Like, Model, fault, flat, nested, some
-from unirep.reading import doors
-from unirep.weights import states, tensors
+from unirep.runtime import atomic
+from unirep.runtime.errors import InputError
 
 ARRAYS, ABOUT = "model.safetensors", "model.json"
 FORMAT = 1
@@ -27,15 +26,15 @@ def write(folder: pathlib.Path, model: Model) -> None:
   """Writes both files; what stood there under their names is replaced."""
   tree = {"params": model.params, "codebook": model.codebook}
   arrays = {name: np.asarray(x) for name, x in flat(tree).items()}
-  with files.whole(folder / ARRAYS) as part:
-    tensors.write(part, arrays)
+  with atomic.whole(folder / ARRAYS) as part:
+    safetensors.write(part, arrays)
   about = {
     "format": FORMAT,
     "step": model.step,
     "sha256": digest(folder / ARRAYS),
     "settings": model.settings,
   }
-  files.write_json(folder / ABOUT, about)
+  atomic.write_json(folder / ABOUT, about)
 
 
 def read(folder: pathlib.Path) -> Model:
@@ -47,8 +46,8 @@ def read(folder: pathlib.Path) -> Model:
   about = _about(folder / ABOUT)
   if digest(folder / ARRAYS) != about.get("sha256"):
     raise InputError(f"{folder / ARRAYS} is not the file of its {ABOUT}")
-  arrays = states.read_tensors(folder / ARRAYS)
-  with states.whole(str(folder / ARRAYS)):
+  arrays = state_dicts.read_tensors(folder / ARRAYS)
+  with state_dicts.whole(str(folder / ARRAYS)):
     tree = nested(arrays)
   settings, step = about.get("settings"), about.get("step")
   if (
@@ -106,13 +105,13 @@ def check(model: Model, expected: Mapping[str, Any]) -> None:
 
 def digest(path: pathlib.Path) -> str:
   """The sha256 of a file; raises InputError where it can't be read."""
-  doors.check(path)
-  with doors.reading(path), path.open("rb") as file:
+  guard.check(path)
+  with guard.reading(path), path.open("rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _about(path: pathlib.Path) -> dict[str, Any]:
-  about = doors.read_json(path, LARGEST)
+  about = guard.read_json(path, LARGEST)
   if not isinstance(about, dict) or about.get("format") != FORMAT:
     raise InputError(f"{path} is of no format that is known; {FORMAT} is")
   return about

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unirep.codebook import FAR
-from unirep.errors import InputError
+from unirep.files import torch_reader
+from unirep.files.torch_pickles import Tensor
+from unirep.files.torch_reader import Saved
 from unirep.interop.layouts import (
   BOOKS,
   DECODER,
@@ -26,9 +27,8 @@ from unirep.interop.layouts import (
 )
 from unirep.interop.model import Like, fault, nested, some
 from unirep.interop.official import Names
-from unirep.weights import torch_files
-from unirep.weights.pickles import Tensor
-from unirep.weights.torch_files import Saved
+from unirep.quantizer.codebook import FAR
+from unirep.runtime.errors import InputError
 
 
 class Found(NamedTuple):
@@ -122,17 +122,17 @@ def stored(found: Found, size: int) -> dict[str, Any]:
   for name, (path, layout) in found.names.items():
     tensor = found.tensors[name]
     try:
-      torch_files.check(tensor)
+      torch_reader.check(tensor)
     except (TypeError, ValueError) as error:
       raise InputError(f"{_short(name)!a}: {error}") from error
-    total += torch_files.nbytes(tensor)
+    total += torch_reader.nbytes(tensor)
     if total > size:  # many share their numbers
       raise InputError(f"its arrays take {total} bytes, and it has {size}")
     try:
       shape = layout.ours(_nothing(tensor.shape)).shape
     except (ValueError, OverflowError):  # as `check` will say
       shape = tuple(tensor.shape)
-    likes[path] = Like(shape, torch_files.dtype(tensor))
+    likes[path] = Like(shape, torch_reader.dtype(tensor))
   return nested(likes)
 
 
@@ -210,7 +210,7 @@ def _parts(value: Any) -> dict[Any, dict[str, Any]]:
   """State dicts by part; one by itself is the encoder's."""
   if not isinstance(value, dict):
     raise InputError("it holds no state dict")
-  for name in torch_files.WRAPPERS:
+  for name in torch_reader.WRAPPERS:
     if isinstance(value.get(name), dict) and ENCODER not in value:
       value = value[name]
   parts = {

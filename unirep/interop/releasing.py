@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from unirep.errors import InputError
 from unirep.interop import official
 from unirep.interop.layouts import DECODER, ENCODER, POOLS, tables_of
 from unirep.interop.model import Model
+from unirep.runtime.errors import InputError
 
 KINDS = {"video": "grid", "audio": "sequence", "text": "sequence"}
 # Our orders of modalities that theirs can stand for: FCID's heads are named by

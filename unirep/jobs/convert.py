@@ -8,19 +8,20 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from unirep import build, files
-from unirep import workdir as workdirs
-from unirep.build import Config
-from unirep.checkpoints import digests, reading, saving
-from unirep.codebook import Codebook
+from unirep.config import build
+from unirep.config.build import Config
 from unirep.configs import pretrain
-from unirep.errors import InputError, pick
+from unirep.files import state_dicts, torch_writer
+from unirep.inference.tokenizer import Tokenizer
 from unirep.interop import portable, released, releasing
 from unirep.interop.model import Model, some
+from unirep.jobs import workdir as workdirs
 from unirep.methods.network import Network
-from unirep.tokenizer import Tokenizer
+from unirep.quantizer.codebook import Codebook
+from unirep.runtime import atomic
+from unirep.runtime.errors import InputError, pick
+from unirep.train import digests, reading, saving
 from unirep.train.state import TrainState
-from unirep.weights import states, torch_writer
 
 OFFICIAL = "model.pt"
 
@@ -78,7 +79,7 @@ def _import(config, workdir, console) -> dict[str, Any]:
 
 def _official(path: pathlib.Path) -> Model:
   """The model of a file of the official scripts."""
-  with states.opened(path) as saved:
+  with state_dicts.opened(path) as saved:
     found = released.recognize(saved.value)
     likes = released.stored(found, path.stat().st_size)
     settings = _settings(found, path.name, portable.digest(path))
@@ -217,7 +218,7 @@ def _to_official(config, workdir, console) -> dict[str, Any]:
   whole = build.as_json(build.from_json(model.settings))
   value = releasing.state_dicts(model._replace(settings=whole))
   workdirs.claim(workdir, build.as_json(config))
-  with files.whole(workdir / OFFICIAL) as part:
+  with atomic.whole(workdir / OFFICIAL) as part:
     torch_writer.write(part, value)
   console.print(f"{OFFICIAL} is in {workdir}", soft_wrap=True, markup=False)
   return {"files": [OFFICIAL]}

@@ -7,14 +7,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from unirep import build, files
-from unirep import workdir as workdirs
-from unirep.build import Config
+from unirep.config import build
+from unirep.config.build import Config
 from unirep.data.datasets import converted, releases
 from unirep.data.datasets.clips import Clips
-from unirep.data.release import lists, shards
-from unirep.errors import InputError, pick
-from unirep.jobs import inspection
+from unirep.data.release import inspection, lists, shards
+from unirep.jobs import workdir as workdirs
+from unirep.runtime import atomic
+from unirep.runtime.errors import InputError, pick
 
 
 class NotReadyError(InputError):
@@ -161,4 +161,4 @@ def _stamp(folder: pathlib.Path, meaning, ids) -> None:
         f"{path} is of a conversion of other clips or options; name another"
         " --workdir"
       )
-    files.write_json(path, value)
+    atomic.write_json(path, value)

@@ -7,10 +7,8 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from unirep import build, schema
-from unirep import workdir as workdirs
-from unirep.build import Config
-from unirep.errors import InputError
+from unirep.config import build, schema
+from unirep.config.build import Config
 from unirep.jobs import (
   convert,
   data,
@@ -22,7 +20,9 @@ from unirep.jobs import (
   toc,
   tokenize,
 )
-from unirep.parallel import lockstep
+from unirep.jobs import workdir as workdirs
+from unirep.runtime import lockstep
+from unirep.runtime.errors import InputError
 
 JOBS = {
   "pretrain": pretrain.run,

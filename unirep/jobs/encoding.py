@@ -11,15 +11,14 @@ import jax
 import numpy as np
 from absl import logging
 
-from unirep import codes as coded
-from unirep import files
-from unirep.codes import Codes
 from unirep.data.pipeline import Subset
 from unirep.data.sample import Source
-from unirep.errors import InputError
-from unirep.parallel import lockstep
-from unirep.reading import doors
-from unirep.tokenizer import Tokenizer
+from unirep.files import guard
+from unirep.inference import codes as coded
+from unirep.inference.codes import Codes
+from unirep.inference.tokenizer import Tokenizer
+from unirep.runtime import atomic, lockstep
+from unirep.runtime.errors import InputError
 
 CHUNK = 4096  # samples of a file, before all are one
 DATA = "data.json"  # which data the splits are
@@ -48,7 +47,7 @@ def remember(
     InputError: where it is other data, and may not be.
   """
   path = workdir / DATA
-  known = doors.read_json(path) if path.exists() else {}
+  known = guard.read_json(path) if path.exists() else {}
   if not isinstance(known, dict):
     raise InputError(f"{path} does not say which data are known; delete it")
   before = known.get(name, data)
@@ -57,7 +56,7 @@ def remember(
       f"{workdir} is of other data: {name} was {before!r} and is {data!r}; "
       "bring back the data, or go on with these by --config.allow_changed"
     )
-  files.write_json(path, {**known, name: data})
+  atomic.write_json(path, {**known, name: data})
 
 
 def encoded(
@@ -119,7 +118,7 @@ def _write(path: pathlib.Path, codes: Codes) -> bool:
   try:
     coded.write(path, codes)
   except OSError as error:
-    if error.errno not in files.NO_ROOM or jax.process_count() > 1:
+    if error.errno not in atomic.NO_ROOM or jax.process_count() > 1:
       raise
     logging.warning("%s: %s", path, error.strerror)
     return False

@@ -9,22 +9,25 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from unirep import build, files, toc
-from unirep import codes as coded
-from unirep import workdir as workdirs
-from unirep.build import Config
-from unirep.codebook import awake
-from unirep.codes import Codes
+from unirep.config import build
+from unirep.config.build import Config
 from unirep.data import identity, pipeline, sources
-from unirep.data.datasets import media
-from unirep.errors import InputError, pick
-from unirep.jobs import encoding, evaluation, report, splits, tables
+from unirep.data.datasets import extracted
+from unirep.inference import codes as coded
+from unirep.inference.codes import Codes
+from unirep.inference.tokenizer import load
+from unirep.jobs import checks, encoding, evaluation
+from unirep.jobs import workdir as workdirs
 from unirep.jobs.toc import PUBLISHED
+from unirep.quantizer import toc
+from unirep.quantizer.codebook import awake
+from unirep.reports import pictures, tables
+from unirep.runtime import atomic
+from unirep.runtime.errors import InputError, pick
 from unirep.tasks import sharing
 from unirep.tasks.probing import probe, protocol
 from unirep.tasks.registry import TASKS
 from unirep.tasks.rows import Setting
-from unirep.tokenizer import load
 
 
 def run(
@@ -54,15 +57,15 @@ def run(
     )
   kinds = {kind for name in config.tasks for kind in TASKS[name].kinds}
   sources.check(config.data, kinds)
-  media.check(
+  extracted.check(
     tokenizer.settings.get("extraction"),
-    media.made(config.data),
+    extracted.made(config.data),
     tokenizer.modalities,
     f"data.source={config.data.source}",
   )
-  opened = splits.opened(config.data, tokenizer.settings["fine"])
+  opened = checks.opened(config.data, tokenizer.settings["fine"])
   there = {sources.kind(config.data.source, kind) for kind in kinds}
-  splits.check_downstream(opened, tokenizer, there)
+  checks.check_downstream(opened, tokenizer, there)
   workdirs.claim(workdir, build.as_json(config))
   encode = functools.lru_cache(
     functools.partial(_encode, config, tokenizer, opened, workdir, console)
@@ -97,10 +100,10 @@ def _measured(config, tokenizer, keep_M, encode, console) -> dict[str, Any]:
 
 
 def _tell(results, workdir, console) -> None:
-  files.write_json(workdir / "results.json", results)
-  with files.whole(workdir / "results.md") as part:
+  atomic.write_json(workdir / "results.json", results)
+  with atomic.whole(workdir / "results.md") as part:
     part.write_text(tables.markdown(results))
-  report.results(workdir / "results.png", results)
+  pictures.results(workdir / "results.png", results)
   console.print(tables.markdown(results), soft_wrap=True)
   console.print(
     f"results.json, .md, .png and .pdf are in {workdir}", soft_wrap=True

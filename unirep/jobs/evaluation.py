@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from unirep import codebook
-from unirep.build import Config
-from unirep.codes import Codes
+from unirep.config.build import Config
 from unirep.data import identity, pipeline
 from unirep.data.sample import Source
+from unirep.inference.codes import Codes
+from unirep.inference.tokenizer import Tokenizer
 from unirep.jobs import encoding
+from unirep.quantizer import codebook
 from unirep.tasks import classification, localization, sharing
-from unirep.tokenizer import Tokenizer
 
 
 class Found(NamedTuple):

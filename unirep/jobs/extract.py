@@ -6,12 +6,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from unirep import build
-from unirep import workdir as workdirs
-from unirep.build import Config
-from unirep.errors import InputError
+from unirep.config import build
+from unirep.config.build import Config
 from unirep.extract import assembly, clips, features, samples, store
 from unirep.extract.features import Front, Settings
+from unirep.jobs import workdir as workdirs
+from unirep.runtime.errors import InputError
 
 
 def run(

@@ -9,16 +9,17 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from unirep import build
-from unirep import workdir as workdirs
-from unirep.build import Config
+from unirep.config import build
+from unirep.config.build import Config
 from unirep.data import raw, sources
 from unirep.data.sample import Source
-from unirep.errors import InputError
-from unirep.jobs import gallery, generators, retrieve, tables
+from unirep.inference.tokenizer import Tokenizer, load
+from unirep.jobs import generators, retrieve
+from unirep.jobs import workdir as workdirs
 from unirep.jobs.generators import Split
+from unirep.reports import gallery, tables
+from unirep.runtime.errors import InputError
 from unirep.tasks.generation import table
-from unirep.tokenizer import Tokenizer, load
 
 
 def run(

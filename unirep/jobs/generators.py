@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from unirep import toc
-from unirep.build import Config
-from unirep.codes import Codes
+from unirep.config.build import Config
 from unirep.data import raw
 from unirep.data.raw import Raw
 from unirep.data.sample import Source
-from unirep.errors import InputError
+from unirep.inference.codes import Codes
+from unirep.inference.tokenizer import Tokenizer
 from unirep.jobs import evaluate
+from unirep.quantizer import toc
+from unirep.runtime.errors import InputError
 from unirep.tasks.generation import baseline, flow, judge, table
 from unirep.tasks.generation.flow import Flow
 from unirep.tasks.generation.judge import Judge
@@ -29,7 +30,6 @@ from unirep.tasks.generation.table import (
   SHUFFLED,
   Things,
 )
-from unirep.tokenizer import Tokenizer
 
 RIDGE_SAMPLES = 500  # of training, that the baseline is fit on
 

@@ -12,27 +12,18 @@ from absl import logging
 from jax.sharding import Mesh
 from rich.console import Console
 
-from unirep import files
-from unirep import workdir as workdirs
-from unirep.build import Config
-from unirep.checkpoints import restoring, saving
+from unirep.config.build import Config
 from unirep.data import pipeline
-from unirep.errors import InputError
-from unirep.jobs import (
-  encoding,
-  evaluation,
-  preparation,
-  report,
-  resident,
-  tables,
-  tracking,
-)
-from unirep.jobs import start as starts
+from unirep.inference.tokenizer import Tokenizer
+from unirep.jobs import encoding, evaluation, preparation
+from unirep.jobs import preparation as starts
+from unirep.jobs import workdir as workdirs
 from unirep.jobs.preparation import Job
-from unirep.parallel import lockstep
 from unirep.parallel import mesh as meshes
-from unirep.tokenizer import Tokenizer
-from unirep.train import log, loop, step
+from unirep.reports import pictures, tables
+from unirep.runtime import atomic, lockstep
+from unirep.runtime.errors import InputError
+from unirep.train import log, loop, resident, restoring, saving, step, tracking
 from unirep.train import state as states
 from unirep.train.state import TrainState
 
@@ -259,13 +250,13 @@ def finish(
   found = evaluation.evaluate(config, tokenizer.codebook, codes)
   summary = summary | found.results
   console.print(tables.summary(summary))
-  report.picture(
+  pictures.picture(
     workdir / workdirs.REPORT,
     log.read(workdir / log.METRICS),
     found.usage,
     found.by_class,
   )
-  files.write_json(workdir / workdirs.SUMMARY, summary)
+  atomic.write_json(workdir / workdirs.SUMMARY, summary)
   written = f"{workdirs.SUMMARY} and {workdirs.REPORT}"
   console.print(f"{written} are in {workdir}", soft_wrap=True)
   return found.results

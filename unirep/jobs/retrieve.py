@@ -9,18 +9,21 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from unirep import build, files, similarity
-from unirep import workdir as workdirs
-from unirep.build import Config
+from unirep.config import build
+from unirep.config.build import Config
 from unirep.data import pipeline, sources
-from unirep.data.datasets import media
+from unirep.data.datasets import extracted
 from unirep.data.sample import PRESENT, Source
-from unirep.errors import InputError, pick
-from unirep.jobs import evaluate, splits, tables
+from unirep.inference import similarity
+from unirep.inference.tokenizer import Tokenizer, load
+from unirep.jobs import checks, evaluate
+from unirep.jobs import workdir as workdirs
+from unirep.reports import tables
+from unirep.runtime import atomic
+from unirep.runtime.errors import InputError, pick
 from unirep.tasks.probing import protocol
 from unirep.tasks.retrieval import table
 from unirep.tasks.retrieval.table import Asked
-from unirep.tokenizer import Tokenizer, load
 
 SPLITS = ("train", "validation", "test")
 BATCH = 64  # samples read at a time: the tokenizer's largest call
@@ -82,8 +85,8 @@ def write(
     console: where to print.
     more: what else was written, for the last line.
   """
-  files.write_json(workdir / "results.json", results)
-  with files.whole(workdir / "results.md") as part:
+  atomic.write_json(workdir / "results.json", results)
+  with atomic.whole(workdir / "results.md") as part:
     part.write_text(text)
   console.print(text, soft_wrap=True, markup=False)
   console.print(f"results.json and .md{more} are in {workdir}", soft_wrap=True)
@@ -127,7 +130,7 @@ def _source(
     raise InputError(f"data, split={config.split}: there are no samples")
   known = source[0]["features"]
   names = config.modalities or [m for m in model.modalities if m in known]
-  splits.check_features(model, source, config.split)
+  checks.check_features(model, source, config.split)
   for m in names:
     for where, has in ((path, model.modalities), ("the data", [*known])):
       if m not in has:
@@ -139,7 +142,7 @@ def _source(
   if data.source == "media" or (data.source == "arrays" and data.test):
     where = f"data.source={data.source}"
     trained = model.settings.get("extraction")
-    media.check(trained, media.made(data), model.modalities, where)
+    extracted.check(trained, extracted.made(data), model.modalities, where)
   if config.relevance != "pair" and config.relevance not in source[0]["labels"]:
     raise InputError(
       f"relevance={config.relevance}: the data has no label/{config.relevance}"

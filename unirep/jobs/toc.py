@@ -6,15 +6,17 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from unirep import build, files, toc
-from unirep import workdir as workdirs
-from unirep.build import Config
-from unirep.codebook import awake
+from unirep.config import build
+from unirep.config.build import Config
 from unirep.data import arrays
-from unirep.errors import InputError
-from unirep.jobs import report
-from unirep.reading import npy
-from unirep.tokenizer import load
+from unirep.files import npy
+from unirep.inference.tokenizer import load
+from unirep.jobs import workdir as workdirs
+from unirep.quantizer import toc
+from unirep.quantizer.codebook import awake
+from unirep.reports import pictures
+from unirep.runtime import atomic
+from unirep.runtime.errors import InputError
 
 PUBLISHED = (64, 128, 144, 168, 196, 224)
 
@@ -79,8 +81,8 @@ def _tell(results, found, workdir, console) -> None:
   arrays.save_npz(workdir / "toc.npz", found)
   importance_D, keep_S = found["importance_D"], results["keep"]
   path = workdir / "toc.png"
-  report.importance_curve(path, importance_D, keep_S, results["chosen_keep"])
-  files.write_json(workdir / "toc.json", results)
+  pictures.importance_curve(path, importance_D, keep_S, results["chosen_keep"])
+  atomic.write_json(workdir / "toc.json", results)
   console.print(describe(results, importance_D), soft_wrap=True)
   console.print(
     f"toc.npz, .png, .pdf and .json are in {workdir}", soft_wrap=True

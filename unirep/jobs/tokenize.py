@@ -10,17 +10,18 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from unirep import build, media
-from unirep import workdir as workdirs
-from unirep.build import Config
+from unirep.config import build
+from unirep.config.build import Config
 from unirep.data import arrays, formats, identity, pipeline
-from unirep.data.datasets import media as manifests
-from unirep.errors import InputError
+from unirep.data.datasets import extracted as manifests
 from unirep.extract import assembly, clips, samples
+from unirep.files import npy
+from unirep.inference import media
+from unirep.inference.tokenizer import load
 from unirep.jobs import encoding, extract
-from unirep.parallel import lockstep
-from unirep.reading import npy
-from unirep.tokenizer import load
+from unirep.jobs import workdir as workdirs
+from unirep.runtime import lockstep
+from unirep.runtime.errors import InputError
 
 SHARD = 2**16  # samples of a file of codes
 MODEL, DATA = "stamp/model", "stamp/data"  # what codes were made by, and of

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from unirep.losses.view import Loss, View
+from unirep.losses.base import Loss, View
 from unirep.nn.blocks import Linear, draw
 from unirep.parallel import collectives
 

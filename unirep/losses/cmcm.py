@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep.losses import contrast as contrasts
-from unirep.losses.view import Loss, View, together
+from unirep.losses.base import Loss, View, together
 from unirep.parallel import collectives
 
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep.losses import contrast as contrasts
-from unirep.losses.view import Arrays, Loss, View, at, context, together
+from unirep.losses.base import Arrays, Loss, View, at, context, together
 from unirep.nn.blocks import Linear, draw
 from unirep.nn.recurrent import LSTM
 from unirep.parallel import collectives

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep.losses import contrast as contrasts
-from unirep.losses.view import Loss, View, at, context, together
+from unirep.losses.base import Loss, View, at, context, together
 from unirep.parallel import collectives
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep.losses import cmcm
-from unirep.losses.view import Arrays, Loss, View
+from unirep.losses.base import Arrays, Loss, View
 from unirep.parallel import collectives
 
 

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep.losses import club, cmcm, cpc, infonce, matching, reconstruction
-from unirep.losses.view import View
+from unirep.losses.base import View
 
 # Name -> (view, **keywords) -> Loss. A new loss is a file and a line here; its
 # weight is `config.weights.NAME` and its keywords are `config.loss.NAME`.

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from unirep.losses.view import Arrays, Loss, View, counted
+from unirep.losses.base import Arrays, Loss, View, counted
 from unirep.parallel import collectives
 
 

@@ -14,14 +14,14 @@ import dataclasses
 
 import jax
 
-from unirep import codebook
 from unirep.losses import club
-from unirep.losses.view import Arrays, Outputs, counted
+from unirep.losses.base import Arrays, Outputs, counted
 from unirep.methods import levels
 from unirep.methods.network import Network
 from unirep.nn import encoders, sites
 from unirep.nn.recurrent import BiLSTM
 from unirep.nn.sites import at_least_float32
+from unirep.quantizer import codebook
 
 
 @dataclasses.dataclass(frozen=True)

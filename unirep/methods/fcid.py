@@ -15,14 +15,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from unirep import codebook
 from unirep.losses import club
-from unirep.losses.view import Arrays, Outputs, counted
+from unirep.losses.base import Arrays, Outputs, counted
 from unirep.methods import levels
 from unirep.methods.network import Network
 from unirep.nn import decoders, encoders, sites
 from unirep.nn.blocks import Linear
 from unirep.nn.sites import at_least_float32
+from unirep.quantizer import codebook
 
 
 @dataclasses.dataclass(frozen=True)

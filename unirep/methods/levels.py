@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from unirep import codebook
 from unirep.parallel import collectives
+from unirep.quantizer import codebook
 
 Arrays = Mapping[str, jax.Array]
 

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from unirep import codebook
-from unirep.errors import InputError
 from unirep.losses import club
-from unirep.losses.view import Arrays, Outputs
+from unirep.losses.base import Arrays, Outputs
 from unirep.nn import encoders, sites
 from unirep.nn.blocks import Dtype
 from unirep.nn.kinds import KINDS, Kind
+from unirep.quantizer import codebook
+from unirep.runtime.errors import InputError
 
 Params = Mapping[str, Any]
 

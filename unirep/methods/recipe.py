@@ -11,15 +11,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from unirep import codebook as codebooks
-from unirep import growth
 from unirep.losses import club, cmcm, cpc, objective
 from unirep.losses import contrast as contrasts
-from unirep.losses.view import Draws, View, fingerprint
-from unirep.methods import levels
+from unirep.losses.base import Draws, View, fingerprint
+from unirep.methods import dcid, fcid, levels
 from unirep.methods.method import Aux, Method
 from unirep.methods.network import Network
 from unirep.parallel import collectives
+from unirep.quantizer import codebook as codebooks
+from unirep.quantizer import growth
 
 
 class Recipe(NamedTuple):
@@ -207,3 +207,7 @@ def padding_mask(batch: Mapping[str, Any]) -> dict[str, jax.Array]:
     if m in present:
       mask[m] |= ~present[m][:, None]
   return mask
+
+
+# Name -> the class of its network; all else of a method is in its config.
+METHODS = {"fcid": fcid.FCID, "dcid": dcid.DCID}

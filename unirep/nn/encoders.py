@@ -9,7 +9,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from unirep.errors import pick
 from unirep.nn.blocks import (
   Conv,
   Dtype,
@@ -18,6 +17,7 @@ from unirep.nn.blocks import (
   ResidualBlock,
   TransformerLayer,
 )
+from unirep.runtime.errors import pick
 
 
 class GridPool(nn.Module):

@@ -1,1 +1,1 @@
-"""Devices and processes: mesh, collectives, cluster, preemption."""
+"""Mesh and collectives: the only crossing between devices."""

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 AXIS = "data"
 MODEL = "model"

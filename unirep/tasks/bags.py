@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from unirep.codes import has
+from unirep.inference.codes import has
 
 CHUNK = 256  # queries at a time: 8 MB of similarities to 4000 samples
 

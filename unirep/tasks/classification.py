@@ -1,14 +1,20 @@
-"""Event classification: which event a clip shows (AVE and its like)."""
+"""Event classification: which event a clip shows (AVE and its like).
+
+Trained and tested on one data set (`problem`), trained on one and tested on
+another (`across`), or on each word of a sentence (`slots`).
+"""
 
 from typing import Any
 
 import numpy as np
 
-from unirep.codes import Codes, has
-from unirep.errors import InputError
+from unirep.inference.codes import Codes, has
+from unirep.runtime.errors import InputError
 from unirep.tasks.probing import criteria, probe, scores, suite
 from unirep.tasks.probing.probe import Task
-from unirep.tasks.probing.suite import Problem
+from unirep.tasks.probing.suite import Problem, part
+
+SLOT = "slot/"  # labels of words at one place of a sentence
 
 
 def problem(train: Codes, validation: Codes, test: Codes) -> Problem:
@@ -129,3 +135,67 @@ def _score(logits_NxC, label_N):
     "accuracy": scores.value(scores.accuracy(logits_NxC, label_N)),
     "class_accuracy": mean,
   }
+
+
+def across(train: Codes, validation: Codes, test: Codes) -> dict[str, Problem]:
+  """Trained on one data set, tested on another.
+
+  One problem is on the nominal classes; where the two sets differ in classes,
+  a second one is on those that both have.
+
+  Args:
+    train: of the first data set.
+    validation: of the first data set.
+    test: of the second one.
+  """
+  codes = [known(x) for x in (train, validation, test)]
+  found = {"": _nominal(*codes)}
+  first, second = ({*c.labels["class"].tolist()} for c in codes[::2])
+  return found if first == second else found | {"_shared": shared(*codes)}
+
+
+def _nominal(train: Codes, validation: Codes, test: Codes) -> Problem:
+  return problem(train, validation, test)._replace(
+    note="trained on one data set, tested on another"
+  )
+
+
+def shared(train: Codes, validation: Codes, test: Codes) -> Problem:
+  """As `across`, on the classes that both data sets have, and no others.
+
+  A class that one side lacks can't be learned, or is never asked for; the
+  nominal number then says as much about the lists as about the codes.
+  """
+  both = np.intersect1d(train.labels["class"], test.labels["class"])
+  parts = [_keep(codes, both) for codes in (train, validation, test)]
+  return problem(*parts)._replace(
+    note=f"trained on one data set, tested on another; {both.size} classes "
+    "that both have"
+  )
+
+
+def _keep(codes: Codes, classes: np.ndarray) -> Codes:
+  """The samples of `classes`, renumbered in their order."""
+  codes = part(codes, np.isin(codes.labels["class"], classes))
+  label_N = np.searchsorted(classes, codes.labels["class"]).astype(np.int32)
+  return codes._replace(labels={**codes.labels, "class": label_N})
+
+
+def slots(train: Codes, validation: Codes, test: Codes) -> dict[str, Problem]:
+  """One problem for each of the labels "slot/<name>" (N,).
+
+  Raises:
+    InputError: if there is none.
+  """
+  names = [n for n in test.labels if n.startswith(SLOT)]
+  if not names:
+    raise InputError(f"the samples have no label {SLOT}NAME")
+  codes = train, validation, test
+  return {
+    f"_{name.removeprefix(SLOT)}": problem(*(_as_class(x, name) for x in codes))
+    for name in names
+  }
+
+
+def _as_class(codes, name):
+  return codes._replace(labels={**codes.labels, "class": codes.labels[name]})

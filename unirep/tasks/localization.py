@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unirep.codes import Codes
-from unirep.errors import InputError
+from unirep.inference.codes import Codes
+from unirep.runtime.errors import InputError
 from unirep.tasks.probing import criteria, probe, scores, suite
 from unirep.tasks.probing.probe import Task
 from unirep.tasks.probing.suite import Problem
@@ -199,3 +199,16 @@ def _released_score(logits_NxTxC, label, *, batch):
     "f1_with_background": f1,
     "precision_with_background": p,
   }
+
+
+def across(train: Codes, validation: Codes, test: Codes) -> Problem:
+  """As `problem`, with a test set of another kind.
+
+  Args:
+    train: clips with one event; the class of each segment.
+    validation: of the same data set.
+    test: clips with several events, of the same classes in the same order.
+  """
+  return problem(train, validation, test)._replace(
+    note="trained on one data set, tested on another"
+  )

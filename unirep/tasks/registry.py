@@ -4,14 +4,8 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from unirep.codes import Codes
-from unirep.tasks import (
-  classification,
-  cross_classification,
-  cross_localization,
-  localization,
-  slots,
-)
+from unirep.inference.codes import Codes
+from unirep.tasks import classification, localization
 from unirep.tasks.probing import table
 from unirep.tasks.probing.suite import Problem
 from unirep.tasks.rows import Row, Setting
@@ -60,18 +54,16 @@ def one(problem: Callable[..., Problem], **options: Any) -> Entry:
 
 TASKS: Mapping[str, Entry] = {
   "classification": one(classification.problem),
-  "slots": probing(slots.problems),
+  "slots": probing(classification.slots),
   "localization": one(
     localization.problem,
     trained="events",
     tested="events",
     released=localization.with_background,
   ),
-  "cross_classification": probing(
-    cross_classification.problems, tested="other"
-  ),
+  "cross_classification": probing(classification.across, tested="other"),
   "cross_localization": one(
-    cross_localization.problem,
+    localization.across,
     tested="events",
     released=localization.with_background,
   ),

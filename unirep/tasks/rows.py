@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unirep.codes import Codes
+from unirep.inference.codes import Codes
 
 
 class Row(NamedTuple):

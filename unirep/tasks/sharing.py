@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from unirep.codes import Codes, has
+from unirep.inference.codes import Codes, has
 from unirep.tasks import bags
 
 

@@ -1,1 +1,1 @@
-"""Mesh, optimizer, state, step, loop and checkpoints."""
+"""The training step, its loop, and checkpoints."""

@@ -19,8 +19,8 @@ from rich.progress import (
   TimeRemainingColumn,
 )
 
-from unirep import files
-from unirep.reading import doors
+from unirep.files import guard
+from unirep.runtime import atomic
 
 METRICS = "metrics.jsonl"
 BOARD = "tensorboard"
@@ -137,7 +137,7 @@ class _Lines:
     self._path = path
     if path.exists():
       kept = [line for line in read(path) if line["step"] <= start]
-      with files.whole(path) as part:
+      with atomic.whole(path) as part:
         part.write_text("".join(json.dumps(line) + "\n" for line in kept))
     self._file = path.open("ab", buffering=0)
     self._waiting = b""
@@ -179,7 +179,7 @@ def leaves(tree: Any) -> dict[str, Any]:
 def read(path: pathlib.Path) -> list[dict[str, float]]:
   """The logged steps; a last line that was cut short is left out."""
   lines = []
-  for line in doors.read_bytes(path).splitlines():
+  for line in guard.read_bytes(path).splitlines():
     try:
       found = json.loads(line)
     except (ValueError, RecursionError):

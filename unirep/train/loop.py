@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from unirep.parallel import preemption
+from unirep.runtime import preemption
 from unirep.train.log import Log, Silent
 from unirep.train.state import Batch, TrainState
 

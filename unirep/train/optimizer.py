@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from unirep.errors import pick
+from unirep.runtime.errors import pick
 
 Rate = Callable[[jax.Array | int, jax.Array | int], jax.Array]
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from unirep.data.annotations.tables import Path, Row, class_list, read_rows
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 _COLUMNS = ("category", "video_id")
 _SPLITS = ("train", "val", "test")

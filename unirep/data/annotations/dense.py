@@ -15,7 +15,7 @@ from unirep.data.annotations.tables import (
   read_rows,
   read_second,
 )
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 Repair = Literal["drop", "widen", "refuse"]
 

@@ -23,7 +23,7 @@ from unirep.data.annotations.tables import (
   read_rows,
   read_second,
 )
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 SPLITS = ("train", "val", "test")
 

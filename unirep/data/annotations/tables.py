@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from unirep.data import hdf5
-from unirep.errors import InputError
-from unirep.reading import doors
+from unirep.files import guard
+from unirep.runtime.errors import InputError
 
 TIME = 10  # seconds that every clip of AVE and AVVP lasts
 LARGEST = 2**28  # bytes of a table, or of labels
@@ -164,7 +164,7 @@ def read_order(path: Path, size: int) -> np.ndarray:
 
 def _read_text(path: Path) -> str:
   """The text with LF line ends, without the empty lines at its end."""
-  text = doors.read_text(path).rstrip("\n")
+  text = guard.read_text(path).rstrip("\n")
   if not text:
     raise InputError(f"{path} is empty")
   return text

@@ -11,7 +11,7 @@ from unirep.data.datasets import texts
 from unirep.data.datasets.clips import Clips, Stored
 from unirep.data.release import lists
 from unirep.data.release.stores import Zips
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 PARTS = ("train", "val", "test")
 STEPS = 10

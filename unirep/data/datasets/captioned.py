@@ -15,7 +15,7 @@ from unirep.data.datasets import avel, texts
 from unirep.data.datasets.clips import Clips, Stored
 from unirep.data.release import lists
 from unirep.data.release.stores import Zips
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 PARTS = ("test",)
 CAPTIONS = tuple(f"caption_{n}" for n in range(1, 6))

@@ -10,7 +10,7 @@ import numpy as np
 
 from unirep.data.datasets.texts import Texts
 from unirep.data.sample import PRESENT, Sample
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 
 class Stored(NamedTuple):

@@ -14,8 +14,8 @@ from unirep.data import values
 from unirep.data.annotations.tables import LARGEST
 from unirep.data.release.shards import FEATURES, INFO, TEMPLATE
 from unirep.data.sample import PRESENT, Sample
-from unirep.errors import InputError
-from unirep.reading import doors
+from unirep.files import guard
+from unirep.runtime.errors import InputError
 
 IDS, MEANING = "ids.json", "meaning.json"
 _WHERE = "tensorflow_datasets.core.features"
@@ -176,7 +176,7 @@ def json_of(path: pathlib.Path) -> dict[str, Any]:
   Raises:
     InputError: for anything else.
   """
-  found = doors.read_json(path, LARGEST)
+  found = guard.read_json(path, LARGEST)
   if not isinstance(found, dict):
     raise InputError(f"{path} is not a dict")
   return found

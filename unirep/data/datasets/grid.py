@@ -24,11 +24,11 @@ from unirep.data.datasets.grid_files import (
   magnitudes,
   read,
 )
-from unirep.data.generated import draws
+from unirep.data.procedural import draws
 from unirep.data.raw import Raw, Shown
 from unirep.data.sample import Sample
-from unirep.errors import InputError
 from unirep.extract import words
+from unirep.runtime.errors import InputError
 
 SEGMENT = 5  # pictures: 0.2 s
 TIME = FRAMES // SEGMENT

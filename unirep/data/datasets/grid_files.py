@@ -19,13 +19,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unirep import files
 from unirep.data import raw
 from unirep.data.raw import Spectrum
-from unirep.errors import InputError
 from unirep.extract import containers, logmel
 from unirep.extract.broken import BrokenError
-from unirep.reading import doors, npy, zips
+from unirep.files import guard, npy, zips
+from unirep.runtime import atomic
+from unirep.runtime.errors import InputError
 
 VERSION = 1  # of what is kept
 VARIABLE = "UNIREP_GRID"  # where the corpus is, if no key says it
@@ -118,7 +118,7 @@ def _read(path):
         f"{path}: {len(lost)} videos have no alignment, {lost[0]} the first;"
         f" {HOW}"
       )
-    kept = files.cache() / f"grid-{corpus.stamp()}.npz"
+    kept = atomic.cache() / f"grid-{corpus.stamp()}.npz"
     if not kept.exists():
       _decode(corpus, [videos[name] for name in names], kept)
   found = npy.read_archive(kept, sys.maxsize)
@@ -136,7 +136,7 @@ def _decode(corpus, names, kept):
     clips = [*pool.map(functools.partial(_clip, corpus), names)]
   frame, mel = (np.stack(x) for x in zip(*clips, strict=True))
   kept.parent.mkdir(parents=True, exist_ok=True)
-  with files.whole(kept) as part, part.open("wb") as file:
+  with atomic.whole(kept) as part, part.open("wb") as file:
     np.savez(file, frame=frame, mel=mel)
 
 
@@ -158,16 +158,16 @@ class _Corpus:
       if file.suffix == ".zip":
         self._open(name, file)
       elif file.suffix in (*VIDEOS, ".align") or file.name == TABLE:
-        self.files[name] = functools.partial(doors.read_bytes, file, MOST)
+        self.files[name] = functools.partial(guard.read_bytes, file, MOST)
         self._marks.append((name, stat.st_size, stat.st_mtime_ns))
 
   def _open(self, name, file):
     try:
       archive = self._stack.enter_context(zipfile.ZipFile(file))
       members = zips.members(archive)
-    except doors.BROKEN as error:
+    except guard.BROKEN as error:
       raise InputError(
-        f"{file} is no zip file, or a broken one ({doors.reason(error)})"
+        f"{file} is no zip file, or a broken one ({guard.reason(error)})"
       ) from error
     for info in members:
       inside = f"{name}/{info.filename}"
@@ -208,9 +208,9 @@ def _alignments(corpus) -> dict[str, list[tuple[float, str]]]:
         lines = [line.split() for line in read_bytes().decode().splitlines()]
         ends = [(int(end) / TICKS, word) for _, end, word in lines]
         said[_stem(name)] = ends
-    except doors.BROKEN as error:
+    except guard.BROKEN as error:
       raise InputError(
-        f"GRID: {name} is no alignment ({doors.reason(error)})"
+        f"GRID: {name} is no alignment ({guard.reason(error)})"
       ) from error
   return said
 
@@ -230,7 +230,7 @@ def _clip(corpus, name):
   with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder) / pathlib.PurePath(name).name
     try:
-      with doors.reading(f"GRID: {name}"):
+      with guard.reading(f"GRID: {name}"):
         path.write_bytes(corpus.files[name]())
       return _pictures(str(path)), _sounds(str(path))
     except BrokenError as error:

@@ -13,7 +13,7 @@ from unirep.data.datasets.clips import Clips
 from unirep.data.datasets.converted import Converted
 from unirep.data.release import lists
 from unirep.data.sample import Sample, Source
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 # Options that say where files are, or which clips of them are wanted: others
 # decide what a sample is.

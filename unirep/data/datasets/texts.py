@@ -11,8 +11,8 @@ import numpy as np
 
 from unirep.data import formats, values
 from unirep.data.annotations.tables import read_rows
-from unirep.errors import InputError, pick
 from unirep.extract import registry, words
+from unirep.runtime.errors import InputError, pick
 
 FILTERS = ("clean", "released")
 AT_ONCE = 256  # texts that an extractor gets

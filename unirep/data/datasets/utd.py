@@ -13,12 +13,12 @@ import pathlib
 import numpy as np
 
 from unirep.data import raw
-from unirep.data.generated import draws
+from unirep.data.procedural import draws
 from unirep.data.raw import Raw, Shown
 from unirep.data.sample import Sample
-from unirep.errors import InputError
 from unirep.extract import words
-from unirep.reading import npy
+from unirep.files import npy
+from unirep.runtime.errors import InputError
 
 VARIABLE = "UNIREP_UTD"  # where the file is, if no key says it
 # The usual protocol tests on subjects 2, 4, 6 and 8. Of those that it trains

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from unirep.data.annotations.tables import LARGEST, read_rows
-from unirep.errors import InputError
-from unirep.reading import doors
+from unirep.files import guard
+from unirep.runtime.errors import InputError
 
 # Copies with half their rows are about, and cost whoever has one ten points.
 ROWS = {
@@ -50,7 +50,7 @@ def read_ids(path: str | os.PathLike[str]) -> tuple[str, ...]:
   Raises:
     InputError: if it is missing or no text.
   """
-  text = doors.read_text(path, LARGEST)
+  text = guard.read_text(path, LARGEST)
   return tuple(x for line in text.splitlines() if (x := line.strip()))
 
 
@@ -66,7 +66,7 @@ def videos(path: str | os.PathLike[str]) -> set[str]:
     InputError: for a file that is none of these.
   """
   path = pathlib.Path(path)
-  first = (doors.read_text(path, LARGEST).splitlines() or [""])[0]
+  first = (guard.read_text(path, LARGEST).splitlines() or [""])[0]
   if "&" in first:
     columns = ("Category", "VideoID", "Quality", "StartTime", "EndTime")
     rows = read_rows(path, columns, delimiter="&", header=False)
@@ -90,7 +90,7 @@ def read_json(
   Raises:
     InputError: naming the file and entry, for anything else.
   """
-  found = doors.read_json(path, LARGEST)
+  found = guard.read_json(path, LARGEST)
   found = found.get(part) if isinstance(found, dict) else found
   if not isinstance(found, list) or not found:
     raise InputError(f"{path} holds no list, alone or under {part!r}")

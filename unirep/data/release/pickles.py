@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from unirep.reading import pickles
-from unirep.reading.pickles import Name
+from unirep.files import pickles
+from unirep.files.pickles import Name
 
 WORDS = 10_000  # of a pickle; an array takes fewer than a hundred
 VALUES = {

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from unirep import files
 from unirep.data.sample import PRESENT, Sample
-from unirep.errors import InputError
+from unirep.runtime import atomic
+from unirep.runtime.errors import InputError
 
 INFO, FEATURES = "dataset_info.json", "features.json"
 TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -99,7 +99,7 @@ def write(path: pathlib.Path, records: Iterable[bytes]) -> None:
   """Writes a file of records, the whole of it or nothing."""
   import array_record.python.array_record_module as array_records
 
-  with files.whole(path) as place:
+  with atomic.whole(path) as place:
     writer = array_records.ArrayRecordWriter(str(place), HOW)
     try:
       for record in records:
@@ -137,9 +137,9 @@ def finish(
   with tempfile.TemporaryDirectory() as made:
     spec.save_config(made)
     found = json.loads(pathlib.Path(made, FEATURES).read_text())
-  files.write_json(folder / FEATURES, found)
+  atomic.write_json(folder / FEATURES, found)
   info = {"fileFormat": KIND, "name": name, "version": folder.name}
-  files.write_json(folder / INFO, {**info, "splits": splits})
+  atomic.write_json(folder / INFO, {**info, "splits": splits})
 
 
 def _key(name: str) -> str:

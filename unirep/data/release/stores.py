@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from unirep.data import formats, values
-from unirep.data.release import archives
-from unirep.errors import InputError
+from unirep.data.release import pickles
+from unirep.files import guard, zips
+from unirep.runtime.errors import InputError
 
 LARGEST = 2**26  # bytes of a row of HDF5
 
@@ -65,7 +66,7 @@ class Zips:
       InputError: for a clip that is missing, broken or of another shape.
     """
     path = self.path(name)
-    x = archives.array(path, self._limit)
+    x = array(path, self._limit)
     if x.ndim == self._axes - 1:
       x = x[None]
     if x.ndim != self._axes or 0 in x.shape:
@@ -150,3 +151,33 @@ class Rows:
   def files(self) -> list[str]:
     """The file, see `data.identity`."""
     return [str(self._path)]
+
+
+LIST = 2**16  # bytes of the list of members: an archive has one, or a few
+
+
+def array(path: pathlib.Path, limit: int) -> np.ndarray:
+  """The array in an archive: of several the last, as the authors read them.
+
+  Args:
+    path: the file.
+    limit: bytes that the file, and the pickle in it, may have.
+
+  Raises:
+    InputError: for a file that is missing, broken, too large or no such
+      archive, or whose pickle holds anything but an array of numbers.
+  """
+  try:
+    guard.check(path)
+    with zips.opened(path, LIST) as archive:
+      size = os.stat(path).st_size
+      if size > limit:
+        raise ValueError(f"it has {size} bytes, more than {limit}")
+      infos = [x for x in zips.members(archive) if x.filename.endswith(".pkl")]
+      if not infos:
+        raise ValueError("it holds no .pkl")
+      return pickles.array(zips.read(archive, infos[-1], limit))
+  except InputError as error:
+    raise InputError(
+      f"{error}; fetch it again, or leave it out by data.exclude"
+    ) from error

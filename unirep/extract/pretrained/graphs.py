@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unirep.errors import InputError
 from unirep.extract.broken import one_line
 from unirep.extract.extractor import Extractor, Loaded
-from unirep.extract.weights.needs import need
-from unirep.weights import named
+from unirep.extract.weights.package import need
+from unirep.files import guard
+from unirep.runtime.errors import InputError
 
 NUMBERS = {
   "tensor(float)": np.float32,
@@ -64,7 +64,7 @@ def onnx(file: str) -> Extractor:
     InputError: if the file is no such model.
   """
   name = f"onnx:{file}"
-  data = named.read(name, file, "an ONNX model")
+  data = guard.read(name, file, "an ONNX model")
   session = _session(name, data)
   spec = _spec(name, session)
   shape = _run(name, session, spec)(_example(spec)).shape[1:]

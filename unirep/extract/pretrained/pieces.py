@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unirep.errors import InputError
 from unirep.extract import words
 from unirep.extract.broken import one_line
-from unirep.extract.weights.needs import need
+from unirep.extract.weights.package import need
+from unirep.runtime.errors import InputError
 
 
 class Pieces(NamedTuple):

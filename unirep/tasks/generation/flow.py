@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from unirep.nn.velocity import Velocity
+from unirep.tasks.generation.networks import Velocity
 
 CHUNK = 50  # steps of a call: one program, and a look at the progress
 ROWS = 256  # samples that are made at a time

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from unirep.nn.velocity import Classifier
+from unirep.tasks.generation.networks import Classifier
 
 BATCH, ROWS = 64, 1024
 MOVED = 1  # rows and columns by which a thing is moved in training, at most

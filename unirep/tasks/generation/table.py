@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unirep.errors import InputError
+from unirep.runtime.errors import InputError
 from unirep.tasks.generation import judge as judges
 from unirep.tasks.generation.judge import Judge
 from unirep.tasks.retrieval import ranks

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unirep.codes import Codes, has
-from unirep.errors import InputError
+from unirep.inference.codes import Codes, has
+from unirep.runtime.errors import InputError
 from unirep.tasks import sharing
 from unirep.tasks.probing import probe, protocol
 from unirep.tasks.probing.probe import Split, Task

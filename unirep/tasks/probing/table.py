@@ -5,7 +5,7 @@ Dimensions: M masks, R seeds.
 
 from collections.abc import Callable, Iterator, Mapping
 
-from unirep.codes import Codes
+from unirep.inference.codes import Codes
 from unirep.tasks.probing import protocol, suite
 from unirep.tasks.probing.suite import Problem
 from unirep.tasks.rows import Row, Setting

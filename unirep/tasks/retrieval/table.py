@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unirep import nearest, similarity
-from unirep.errors import InputError, pick
-from unirep.similarity import REPRESENTATIONS, States
+from unirep.inference import nearest, similarity
+from unirep.inference.similarity import REPRESENTATIONS, States
+from unirep.runtime.errors import InputError, pick
 from unirep.tasks.retrieval import ranks
 from unirep.tasks.rows import Row
 

@@ -1,1 +1,0 @@
-"""Checkpoints of runs: written, restored, and read by whoever finds them."""

@@ -1,0 +1,1 @@
+"""Configurations: keys, types, and the objects they describe."""

@@ -1,1 +1,0 @@
-"""TFDS builders of official releases, a package each; no TensorFlow."""

@@ -1,1 +1,0 @@
-"""AVE: clips of one event."""

@@ -1,1 +1,0 @@
-"""AVE: clips of the classes that AVVP has as well."""

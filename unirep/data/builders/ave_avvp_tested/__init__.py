@@ -1,1 +1,0 @@
-"""AVVP: videos of the classes that AVE has as well."""

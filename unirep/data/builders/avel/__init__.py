@@ -1,1 +1,0 @@
-"""VGGSound-AVEL: video, sound and the prompt of a class."""

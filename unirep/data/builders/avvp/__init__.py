@@ -1,1 +1,0 @@
-"""AVVP (LLP): what is seen and heard in each second."""

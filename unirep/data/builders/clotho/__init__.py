@@ -1,1 +1,0 @@
-"""Clotho: sounds of five captions."""

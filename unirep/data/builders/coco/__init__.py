@@ -1,1 +1,0 @@
-"""MSCOCO: photos and their captions."""

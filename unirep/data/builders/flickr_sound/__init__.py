@@ -1,1 +1,0 @@
-"""FlickrSound: videos and their sound."""

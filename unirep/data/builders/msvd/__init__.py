@@ -1,1 +1,0 @@
-"""MSVD: videos and their captions."""

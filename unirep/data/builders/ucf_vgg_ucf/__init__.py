@@ -1,1 +1,0 @@
-"""UCF101: what is seen of classes that VGGSound has as well."""

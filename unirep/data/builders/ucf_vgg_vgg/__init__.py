@@ -1,1 +1,0 @@
-"""VGGSound: what is heard of classes that UCF101 has as well."""

@@ -1,1 +1,0 @@
-"""VALOR-32K: videos, their sound and a caption."""

@@ -1,0 +1,158 @@
+"""What is wrong with a release: every file that it needs is looked at."""
+
+import csv
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from unirep.data.datasets import releases
+from unirep.data.datasets.clips import Clips
+from unirep.data.release import lists
+from unirep.runtime import atomic
+from unirep.runtime.errors import InputError
+
+PROBLEMS, EXCLUDE, SUMMARY = "problems.csv", "exclude.txt", "check.json"
+Track = Callable[[Iterable[Any], int, str], Iterable[Any]]
+
+
+class Problem(NamedTuple):
+  """What is wrong with a clip, or with a list.
+
+  Attributes:
+    kind: missing, unreadable, shared or list.
+    part: of the release.
+    modality: or "".
+    id: of the clip, or "".
+    what: in one line.
+  """
+
+  kind: str
+  part: str
+  modality: str
+  id: str
+  what: str
+
+
+class Found(NamedTuple):
+  """What an inspection finds: clips by part, and what is wrong."""
+
+  parts: dict[str, int]
+  problems: list[Problem]
+
+
+def inspect(
+  name: str,
+  options: Mapping[str, Any],
+  *,
+  against: Sequence[str],
+  opened: bool,
+  track: Track,
+) -> Found:
+  """Looks at every list and every clip of a release.
+
+  Args:
+    name: of the release.
+    options: as its configuration has them.
+    against: lists of evaluation sets, whose videos must not be learned from.
+    opened: whether clips are read, or only looked for.
+    track: (items, how many, what) -> items, with a progress bar.
+
+  Raises:
+    InputError: for a list in `against` or `exclude` that can't be read.
+  """
+  exclude = lists.read_ids(options["exclude"]) if options["exclude"] else ()
+  held = {path: lists.videos(path) for path in against}
+  parts, problems = {}, []
+  learned: dict[str, str] = {}
+  for part in releases.RELEASES[name].parts:
+    try:
+      clips = releases.RELEASES[name].read(options, part).without(exclude)
+    except InputError as error:
+      problems.append(Problem("list", part, "", "", str(error)))
+      continue
+    parts[part] = len(clips)
+    problems += _clips(part, clips, opened, track)
+    problems += _twice(part, clips, learned)
+    for path, ids in held.items():
+      shared = sorted({x for x in clips.id_N.tolist() if x[:11] in ids})
+      problems += [
+        Problem("shared", part, "", x, f"{x} is in {path} as well")
+        for x in shared
+      ]
+  # One broken list is one problem, whichever parts are read from it.
+  first: dict[Any, Problem] = {}
+  for problem in problems:
+    first.setdefault((problem.kind, problem.id, problem.what), problem)
+  return Found(parts, [*first.values()])
+
+
+def _twice(part: str, clips: Clips, learned: dict[str, str]):
+  """Clips of a split that were in the split before, under another label.
+
+  Captions of one thing share its name, but stand in one part.
+  """
+  for name in dict.fromkeys(clips.id_N.tolist()):
+    if name in learned:
+      what = f"{name} is in {learned[name]} and in {part}"
+      yield Problem("shared", part, "", name, what)
+  learned.update(dict.fromkeys(clips.id_N.tolist(), part))
+
+
+def _clips(part: str, clips: Clips, opened: bool, track: Track):
+  """The problems of one part."""
+  for m, (store, key_N) in clips.stored.items():
+    try:
+      lost = {*store.missing(clips.keys(m))}
+    except InputError as error:
+      yield Problem("list", part, m, "", str(error))
+      continue
+    done = set()
+    rows = [i for i in range(len(clips)) if clips.has(m, i)]
+    for i in track(rows, len(rows), f"{part} {m}") if opened else rows:
+      key, name = key_N[i].item(), str(clips.id_N[i])
+      if key in done:
+        continue
+      done.add(key)
+      if key in lost:
+        what = f"{store.path(key)}: no such file"
+        yield Problem("missing", part, m, name, what)
+      elif opened:
+        try:
+          store.read(key)
+        except InputError as error:
+          yield Problem("unreadable", part, m, name, str(error))
+
+
+def write(folder: pathlib.Path, found: Found) -> None:
+  """Writes all problems, their ids and a summary."""
+  with (
+    atomic.whole(folder / PROBLEMS) as place,
+    place.open("w", newline="", encoding="utf-8") as file,
+  ):
+    writer = csv.writer(file)
+    writer.writerow(Problem._fields)
+    writer.writerows(found.problems)
+  ids = dict.fromkeys(p.id for p in found.problems if p.id)
+  with atomic.whole(folder / EXCLUDE) as place:
+    lists.write_ids(place, ids)
+  atomic.write_json(
+    folder / SUMMARY, {"parts": found.parts, "problems": counts(found)}
+  )
+
+
+def counts(found: Found) -> dict[str, int]:
+  """Problems by kind."""
+  kinds = dict.fromkeys(p.kind for p in found.problems)
+  return {k: sum(p.kind == k for p in found.problems) for k in kinds}
+
+
+def table(found: Found) -> str:
+  """Clips and problems of each part, a line each."""
+  lines = []
+  for part in dict.fromkeys([*found.parts, *(p.part for p in found.problems)]):
+    mine = Found({}, [p for p in found.problems if p.part == part])
+    wrong = ", ".join(f"{n} {kind}" for kind, n in counts(mine).items())
+    size = found.parts.get(part)
+    have = "can't be read" if size is None else f"{size} clips"
+    lines.append(f"{part}: {have}, {wrong or 'nothing wrong'}")
+  return "\n".join(lines)

@@ -1,0 +1,201 @@
+"""Files that are looked at before they are opened, and what they say.
+
+Opening a pipe waits for whoever writes into it, and a device has no end.
+"""
+
+import contextlib
+import json
+import lzma
+import math
+import os
+import pathlib
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from typing import IO, Any
+
+from unirep.runtime.errors import InputError, one_line
+
+Path = str | os.PathLike[str]
+
+ROOM = 2**30  # bytes that one file may become in memory, where it is packed
+TEXT = 2**25  # bytes of a file that is read as text
+# What reading a broken or missing file may raise.
+BROKEN = (
+  *(OSError, ValueError, TypeError, EOFError, LookupError, RuntimeError),
+  *(ArithmeticError, MemoryError, struct.error),
+  *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+_ABSENT = "no such file"
+_KINDS = {
+  stat.S_IFDIR: "folder",
+  stat.S_IFIFO: "pipe",
+  stat.S_IFSOCK: "socket",
+  stat.S_IFCHR: "device",
+  stat.S_IFBLK: "device",
+}
+
+
+def fault(path: Path) -> str:
+  """Why a path is no file that could be read; "" if it is one."""
+  try:
+    found = os.stat(path)
+  except FileNotFoundError:
+    return _ABSENT
+  except (OSError, ValueError) as error:
+    return reason(error)
+  if stat.S_ISREG(found.st_mode):
+    return ""
+  kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+  return f"it is no file but a {kind}"
+
+
+def check(path: Path) -> None:
+  """Raises InputError for what is no file."""
+  wrong = fault(path)
+  if wrong:
+    how = wrong if wrong == _ABSENT else f"cannot read it ({wrong})"
+    raise InputError(f"{os.fspath(path)}: {how}")
+
+
+def reason(error: BaseException) -> str:
+  """What an exception says, in one line that is not too long."""
+  if isinstance(error, MemoryError):
+    return "it needs more memory than there is"
+  if isinstance(error, RecursionError):
+    return "it is nested too deep"
+  text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+  return one_line(" ".join(text.split()), 300)
+
+
+@contextlib.contextmanager
+def reading(what: Path) -> Iterator[None]:
+  """Turns what a reader trips over into one line.
+
+  Raises:
+    InputError: beginning with `what`.
+  """
+  try:
+    yield
+  except InputError:
+    raise
+  except BROKEN as error:
+    raise InputError(
+      f"{os.fspath(what)}: cannot read it ({reason(error)})"
+    ) from error
+
+
+def read_bytes(path: Path, most: int | None = None) -> bytes:
+  """All bytes of a file.
+
+  Args:
+    path: the file.
+    most: bytes that it may have.
+
+  Raises:
+    InputError: if it is no file, too long, or can't be read.
+  """
+  check(path)
+  with reading(path), open(path, "rb") as file:
+    data = file.read(-1 if most is None else most + 1)
+  if most is not None and len(data) > most:
+    raise InputError(f"{os.fspath(path)}: it has more than {most} bytes")
+  return data
+
+
+def read_text(path: Path, most: int = TEXT) -> str:
+  """The text of a file in UTF-8, with LF line ends.
+
+  Raises:
+    InputError: as `read_bytes`, or if it is no such text.
+  """
+  data = read_bytes(path, most)
+  try:
+    text = data.decode("utf-8-sig")
+  except UnicodeDecodeError as error:
+    raise InputError(
+      f"{os.fspath(path)}: cannot read text ({error.reason} at byte"
+      f" {error.start}); save it as UTF-8"
+    ) from error
+  if "\0" in text:
+    raise InputError(
+      f"{os.fspath(path)}: it is no text, byte {text.index(chr(0))} is 0"
+    )
+  return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_json(path: Path, most: int = TEXT) -> Any:
+  """The value of a file of JSON, of `most` bytes.
+
+  Raises:
+    InputError: as `read_text`, or if it is no JSON, has a key twice, or a
+      number that is not finite.
+  """
+  text = read_text(path, most)
+  try:
+    return json.loads(
+      text,
+      object_pairs_hook=_once,
+      parse_constant=_finite,
+      parse_float=_finite,
+    )
+  except (ValueError, RecursionError) as error:
+    raise InputError(
+      f"{os.fspath(path)} is not JSON ({reason(error)})"
+    ) from error
+
+
+def _once(pairs):
+  found = dict(pairs)
+  if len(found) < len(pairs):
+    keys = [key for key, _ in pairs]
+    twice = next(key for key in keys if keys.count(key) > 1)
+    raise ValueError(f"the key {twice!r} is there twice")
+  return found
+
+
+def _finite(text):
+  value = float(text)
+  if not math.isfinite(value):
+    raise ValueError(f"{text[:40]} is no finite number")
+  return value
+
+
+def read(name: str, file: str, wanted: str) -> bytes:
+  """All bytes of a file.
+
+  Args:
+    name: of the extractor, for the error.
+    file: its path, maybe from "~".
+    wanted: what file that should be, for the error.
+
+  Raises:
+    InputError: if there is no such file, but a pipe or a folder.
+  """
+  try:
+    return read_bytes(_place(file))
+  except InputError as error:
+    raise InputError(f"{name!r}: {error}; wanted: {wanted}") from error
+
+
+@contextlib.contextmanager
+def opened(name: str, file: str | pathlib.Path) -> Iterator[IO[bytes]]:
+  """An open file; raises InputError if there is no such file."""
+  path = _place(file)
+  try:
+    check(path)
+    with reading(path):
+      stream = path.open("rb")
+  except InputError as error:
+    raise InputError(f"{name!r}: {error}") from error
+  with stream:
+    yield stream
+
+
+def _place(file: str | pathlib.Path) -> pathlib.Path:
+  try:
+    return pathlib.Path(file).expanduser()
+  except RuntimeError as error:  # of "~nobody"
+    raise InputError(f"{file}: {error}") from error

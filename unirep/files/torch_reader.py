@@ -1,0 +1,183 @@
+"""Files of torch.save, without torch.
+
+Only what is asked for is read: a checkpoint may hold an optimizer too, and take
+several times the memory that its model does.
+"""
+
+import io
+import math
+import struct
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import IO, Any, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+from unirep.files import torch_pickles, zips
+from unirep.files.torch_pickles import Storage, Tensor
+
+WRAPPERS = ("state_dict", "model")  # of training scripts
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the older format
+
+
+class Saved(NamedTuple):
+  """A file that is open.
+
+  Attributes:
+    value: what it holds; instead of arrays there are descriptions.
+    numbers: reads the numbers of a storage.
+  """
+
+  value: Any
+  numbers: Callable[[Storage], np.ndarray]
+
+  def array(self, tensor: Tensor) -> np.ndarray:
+    """The numbers of a tensor; raises ValueError where they don't lie there."""
+    check(tensor)
+    return _view(tensor, self.numbers(tensor.storage))
+
+
+def open_zip(stream: IO[bytes]) -> Saved:
+  """A file that torch.save writes since 1.6; the stream must stay open."""
+  zips.check_list(stream)
+  archive = zipfile.ZipFile(stream)
+  found = {info.filename: info for info in zips.members(archive)}
+  pickled = [x for x in found if x.split("/")[1:] == ["data.pkl"]]
+  if len(pickled) != 1:
+    raise ValueError("it is a zip, but not of torch.save")
+  root = pickled[0].split("/")[0]
+  if f"{root}/constants.pkl" in found:
+    raise ValueError("it is a TorchScript program; save its state_dict()")
+  order = f"{root}/byteorder"
+  if order in found and _entry(archive, found[order], 16) != b"little":
+    raise ValueError("it has big-endian numbers")
+  data = _entry(archive, found[pickled[0]], torch_pickles.LARGEST)
+  value, _ = torch_pickles.load(io.BytesIO(data))
+
+  def numbers(storage: Storage) -> np.ndarray:
+    size = storage.numbers * _dtype(storage).itemsize
+    return _numbers(
+      storage, _entry(archive, found[f"{root}/data/{storage.key}"], size)
+    )
+
+  return Saved(value, numbers)
+
+
+def open_legacy(stream: IO[bytes]) -> Saved:
+  """A file that torch.save wrote before 1.6; the stream must stay open."""
+  magic, protocol, system = (torch_pickles.load(stream).value for _ in range(3))
+  if (magic, protocol) != (MAGIC, PROTOCOL):
+    raise ValueError("it is a pickle, but not of torch.save")
+  if not system["little_endian"]:
+    raise ValueError("it has big-endian numbers")
+  value, storages = torch_pickles.load(stream)
+  places = {}
+  for key in torch_pickles.load(stream).value:
+    if type(key) is not str:  # a nest of tuples would take years to hash
+      raise ValueError("a storage has a key that is no name")
+    if key in places:
+      raise ValueError(f"storage {key!r} is there twice")
+    storage = storages[key]
+    (count,) = struct.unpack("<q", stream.read(8))
+    if count != storage.numbers:
+      raise ValueError(f"storage {key!r} has {count} numbers")
+    places[key] = stream.tell()
+    stream.seek(count * _dtype(storage).itemsize, io.SEEK_CUR)
+  end = stream.tell()
+  if stream.seek(0, io.SEEK_END) < end:
+    raise ValueError("it ends within a storage")
+
+  def numbers(storage: Storage) -> np.ndarray:
+    stream.seek(places[storage.key])
+    size = storage.numbers * _dtype(storage).itemsize
+    return _numbers(storage, stream.read(size))
+
+  return Saved(value, numbers)
+
+
+def read_zip(data: bytes) -> dict[str, np.ndarray]:
+  """Arrays of the state dict in the newer format."""
+  return _arrays(open_zip(io.BytesIO(data)))
+
+
+def read_legacy(data: bytes) -> dict[str, np.ndarray]:
+  """Arrays of the state dict in the older format."""
+  return _arrays(open_legacy(io.BytesIO(data)))
+
+
+def nbytes(tensor: Tensor) -> int:
+  """What a tensor that passes `check` takes in memory."""
+  return math.prod(tensor.shape) * _dtype(tensor.storage).itemsize
+
+
+def dtype(tensor: Tensor) -> np.dtype:
+  """Of its numbers."""
+  return _dtype(tensor.storage)
+
+
+def check(tensor: Tensor) -> None:
+  """Raises ValueError for a tensor that doesn't lie in its storage."""
+  storage, offset, shape, strides = tensor
+  whole = (offset, *shape, *strides)
+  if any(type(n) is not int or n < 0 for n in whole):
+    raise ValueError("a tensor has a size that is no size")
+  last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+  count = math.prod(shape)  # more than there are, where a stride is 0
+  if count and not last < storage.numbers >= count:
+    raise ValueError("a tensor lies outside its storage")
+
+
+def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
+  # As it is, none is larger than the file.
+  if info.compress_type != zipfile.ZIP_STORED:
+    raise ValueError(
+      f"{info.filename} is compressed, which torch.save does not do"
+    )
+  return zips.read(archive, info, most)
+
+
+def _arrays(saved: Saved) -> dict[str, np.ndarray]:
+  tensors = _tensors(saved.value)
+  storages = {tensor.storage for tensor in tensors.values()}
+  flat = {storage.key: saved.numbers(storage) for storage in storages}
+  found = {}
+  for name, tensor in tensors.items():
+    check(tensor)
+    found[name] = _view(tensor, flat[tensor.storage.key])
+  return found
+
+
+def _tensors(state: Any) -> dict[str, Tensor]:
+  """The tensors of a state dict, or of one within it."""
+  if not isinstance(state, dict):
+    raise ValueError("it holds no state dict")
+  for key in WRAPPERS:
+    if isinstance(state.get(key), Mapping):
+      state = state[key]
+  return {
+    name: x
+    for name, x in state.items()
+    if isinstance(name, str) and isinstance(x, Tensor)
+  }
+
+
+def _dtype(storage: Storage) -> np.dtype:
+  bfloat16 = storage.kind == "bfloat16"
+  return np.dtype(ml_dtypes.bfloat16 if bfloat16 else storage.kind)
+
+
+def _numbers(storage: Storage, data: bytes) -> np.ndarray:
+  dtype = _dtype(storage)
+  if len(data) != storage.numbers * dtype.itemsize:
+    raise ValueError(f"storage {storage.key!r} has {len(data)} bytes")
+  return np.frombuffer(data, dtype)
+
+
+def _view(tensor: Tensor, flat: np.ndarray) -> np.ndarray:
+  """The array, of a tensor that passes `check`."""
+  _, offset, shape, strides = tensor
+  steps = [s * flat.itemsize for s in strides]
+  return np.lib.stride_tricks.as_strided(
+    flat[offset:], shape, steps, writeable=False
+  )

@@ -1,0 +1,439 @@
+"""The frozen model: features in, codes and vectors out.
+
+    model = unirep.load("runs/digits")
+    codes = model.encode(audio=audio, video=video)
+
+NumPy in and NumPy out. Dimensions: B samples, T time, F feature width, K codes,
+D code width.
+"""
+
+import functools
+import hashlib
+import json
+import operator
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from unirep.config import build
+from unirep.data import pipeline, presence
+from unirep.data.sample import PRESENT, Source
+from unirep.inference import codes as coded
+from unirep.inference import export, inputs, media, nearest, similarity
+from unirep.inference.codes import Codes
+from unirep.inference.programs import Programs
+from unirep.inference.similarity import States
+from unirep.methods.network import Network
+from unirep.quantizer.codebook import awake
+from unirep.runtime.errors import InputError
+from unirep.train import reading
+
+ROWS = 64  # samples of a call to encode a source: one shape to compile
+
+
+class Tokenizer:
+  """A frozen model, see `load`.
+
+  Attributes:
+    modalities: their names.
+    codebook: (K, D), the codes.
+    awake: (K,) bool, which of them can be chosen.
+    settings: the configuration of the run that trained it.
+    network: the description of its network.
+    params: the weights.
+    programs: the compiled programs of these.
+  """
+
+  def __init__(
+    self,
+    network: Network,
+    params: Mapping[str, Any],
+    code_KxD: Any,
+    settings: Mapping[str, Any],
+    rows: int = ROWS,
+  ):
+    self.modalities = network.order
+    self.codebook = np.asarray(code_KxD)
+    self.awake = np.asarray(awake(code_KxD))
+    self.settings = settings
+    self.network, self.params = network, params
+    self.programs = Programs(network, params, self.codebook, settings)
+    self._rows = rows
+    self._may_lack = presence.expected(settings["data"])
+
+  def __reduce__(self):
+    """Pickles the parts; programs are compiled again where they arrive."""
+    parts = self.network, self.params, self.codebook, self.settings
+    return type(self), jax.device_get((*parts, self._rows))
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """Of all that codes depend on: settings, weights, codes; 16 digits."""
+    text = json.dumps(self.settings, sort_keys=True, default=str)
+    digest = hashlib.sha256(text.encode())
+    for keys, x in jax.tree_util.tree_leaves_with_path(self.params):
+      digest.update(jax.tree_util.keystr(keys).encode())
+      digest.update(np.asarray(x).tobytes())
+    digest.update(self.codebook.tobytes())
+    return digest.hexdigest()[:16]
+
+  def encode(
+    self,
+    features: Mapping[str, Any] | None = None,
+    /,
+    lengths: Mapping[str, Sequence[int]] | None = None,
+    **named: Any,
+  ) -> dict[str, Any]:
+    """Codes of any of the modalities.
+
+    Args:
+      features: modality -> an array (B, T, F), or (B, T, H, W, F) of a grid, or
+        a list of B arrays that differ in T. Any B. An axis less means T = 1, as
+        in training.
+      lengths: modality -> valid steps of each sample, where arrays are padded.
+      **named: features as keywords, instead or beside.
+
+    Returns:
+      Modality -> int32 codes (B, T), or a list of B arrays (T,) for a list. A
+      modality that is not fine-aligned, like text, has one code a sample: T is
+      1 then. Codes of padding are -1, and so are those of samples that are all
+      NaN if the model was trained with `data.missing`.
+
+    Raises:
+      InputError: for an unknown modality, a wrong rank or width, NaN, or no
+        samples.
+    """
+    return self._codes({**(features or {}), **named}, lengths, clip=False)
+
+  def encode_clips(
+    self,
+    features: Mapping[str, Any] | None = None,
+    /,
+    lengths: Mapping[str, Sequence[int]] | None = None,
+    **named: Any,
+  ) -> dict[str, np.ndarray]:
+    """One code a sample, in every modality: to compare or to look up samples.
+
+    Args:
+      features: as in `encode`, like the others.
+      lengths: likewise.
+      **named: likewise.
+
+    Returns:
+      Modality -> int32 codes (B,), also for a list. For a modality that is not
+      fine-aligned they are those of `encode`.
+
+    Raises:
+      InputError: as `encode` does.
+    """
+    return self._codes({**(features or {}), **named}, lengths, clip=True)
+
+  def encode_files(
+    self, paths: Sequence[str | pathlib.Path | Mapping[str, str]]
+  ) -> list[dict[str, np.ndarray]]:
+    """Codes of raw media, by the extractors that the model was trained on.
+
+    Args:
+      paths: files; or, of files that belong together, mappings from a modality
+        (or "video", "image") to a file.
+
+    Returns:
+      For each a mapping from modality to int32 codes (T,) of its segments, all
+      of them however long it is, and (1,) of a caption. A modality that the
+      file does not hold is left out.
+
+    Raises:
+      InputError: for a file that is broken or has nothing for the model.
+    """
+    return media.encode(self, paths)
+
+  def decode(
+    self, codes: Any, modality: str, /, like: Any, *, rows: int = 256
+  ) -> np.ndarray:
+    """Features that the decoders of pretraining restore from codes.
+
+    Specific features, which codes leave out, are the mean of those of other
+    samples: the result is an average, not a draw. `unirep.tasks.generation`
+    draws.
+
+    Args:
+      codes: (B, T) of any modality, -1 for none.
+      modality: whose features to make.
+      like: features of it, (N, T, ...) of as many steps, all valid.
+      rows: how many of them the mean is over, and codes of one call.
+
+    Returns:
+      Features (B, T, ...); 0 where no code is.
+
+    Raises:
+      InputError: for an unknown modality, codes out of range, or another
+        number of steps.
+    """
+    if "decoder" not in self.params:
+      raise InputError("the model was imported from a file without decoders")
+    if isinstance(like, list) and len({len(x) for x in like}) == 1:
+      like = np.stack(like)
+    x = self.check({modality: like})[modality]
+    idx_BxT = inputs.codes(codes, len(self.codebook))
+    steps = x.shape[1] if isinstance(x, np.ndarray) else None
+    if idx_BxT.shape[1] != (steps if modality in self.network.fine else 1):
+      raise InputError(
+        f"like: {modality!r} needs {idx_BxT.shape[1]} steps in each sample"
+      )
+    if rows < 1:
+      raise InputError(f"rows={rows} must be at least 1")
+    return self.programs.decode(modality, idx_BxT, x, rows)
+
+  def similarity(
+    self, a: Any, b: Any, representation: str = "vector", keep: Any = None
+  ) -> np.ndarray:
+    """How alike samples are, (A, B): 1 for equal ones.
+
+    Args:
+      a: {modality: features} of one modality, as in `encode`; or their
+        `states`.
+      b: likewise, of the same modality or another one.
+      representation: of `similarity.REPRESENTATIONS`: code, vector, bag,
+        steps, soft, general or clip.
+      keep: a mask (D,) or indices of dimensions: the rest does not count.
+
+    Raises:
+      InputError: as `encode` does, or for an unknown representation.
+    """
+    return nearest.similarity(*self._items(a, b, representation, keep))
+
+  def search(
+    self,
+    query: Any,
+    gallery: Any,
+    k: int = 10,
+    representation: str = "vector",
+    keep: Any = None,
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """The k samples of a gallery that are most like each query.
+
+    Args:
+      query: as `a` in `similarity`.
+      gallery: likewise. To search it more than once, give its `states`.
+      k: how many to find.
+      representation: as in `similarity`.
+      keep: likewise.
+
+    Returns:
+      Similarities (Q, k), best first, and indices (Q, k). Of equally similar
+      samples, which are common with codes, the first ones are found.
+
+    Raises:
+      InputError: as `similarity`, or if the gallery has fewer than k samples.
+    """
+    items = self._items(query, gallery, representation, keep)
+    return nearest.search(*items, k)
+
+  def _items(self, a, b, representation, keep):
+    if keep is not None:
+      dims = self.codebook.shape[1]
+      keep = np.isin(np.arange(dims), inputs.dimensions(keep, dims))
+    states = (self._states_of(a), self._states_of(b))
+    return similarity.items(*states, self.codebook, representation, keep)
+
+  def _states_of(self, x: Any) -> States:
+    if isinstance(x, States):
+      return x
+    if not isinstance(x, Mapping) or len(x) != 1:
+      raise InputError(
+        "give {modality: features} of one modality, or its states"
+      )
+    (states,) = self.states(x).values()
+    return states
+
+  def check(self, features: Mapping[str, Any]) -> dict[str, Any]:
+    """The features as float32; raises InputError where `encode` would."""
+    unknown = [m for m in features if m not in self.modalities]
+    if unknown or not features:
+      problem = f"no modality {unknown[0]!r}" if unknown else "no features"
+      raise InputError(f"{problem}; give any of {', '.join(self.modalities)}")
+    return {
+      m: inputs.checked(
+        m, x, self.network.kind(m).axes, self.network.width(self.params, m)
+      )
+      for m, x in features.items()
+    }
+
+  def embed(
+    self,
+    features: Mapping[str, Any] | None = None,
+    /,
+    lengths: Mapping[str, Sequence[int]] | None = None,
+    *,
+    keep: Any = None,
+    **named: Any,
+  ) -> dict[str, Any]:
+    """Quantized vectors, (B, T, D) where `encode` has (B, T).
+
+    Args:
+      features: as in `encode`, like the others. Vectors of padding are zero.
+      lengths: likewise.
+      keep: a mask (D,) or indices of dimensions: the rest is dropped.
+      **named: likewise.
+    """
+    code_KxD = self.codebook
+    if keep is not None:
+      code_KxD = code_KxD[:, inputs.dimensions(keep, code_KxD.shape[1])]
+    table = np.concatenate([code_KxD, np.zeros_like(code_KxD[:1])])  # [-1]
+    return {
+      m: [table[i] for i in idx] if isinstance(idx, list) else table[idx]
+      for m, idx in self.encode(features, lengths, **named).items()
+    }
+
+  def export(self, folder: str | pathlib.Path) -> dict[str, Any]:
+    """Writes the model as programs that run without this package.
+
+    Args:
+      folder: made if needed; see `unirep.inference.export` for what is in it.
+
+    Returns:
+      What its `model.json` says.
+
+    Raises:
+      InputError: where a package that it needs is missing.
+    """
+    given = self.network, self.params, self.codebook, self.settings
+    return export.write(pathlib.Path(folder), *given)
+
+  def states(
+    self,
+    features: Mapping[str, Any] | None = None,
+    /,
+    lengths: Mapping[str, Sequence[int]] | None = None,
+    **named: Any,
+  ) -> dict[str, States]:
+    """All that the model makes of samples, to be kept for `search`.
+
+    Args:
+      features: as in `encode`, like the others.
+      lengths: likewise.
+      **named: likewise.
+    """
+    given = self._checked({**(features or {}), **named}, lengths)
+    return {m: self._states(m, x) for m, x in given.items()}
+
+  def codes(
+    self,
+    source: Source,
+    *,
+    dropout: jax.Array | None = None,
+    passes: int = 1,
+    first: int = 0,
+  ) -> Codes:
+    """Codes of every sample of a source, in order, with its labels.
+
+    All devices of this process take part.
+
+    Args:
+      source: N samples.
+      dropout: a PRNG key; without it there is no dropout.
+      passes: how often each sample is encoded, with other dropout.
+      first: the number of the first sample, where `source` is a part of
+        another: dropout is drawn by number.
+
+    Returns:
+      Codes of passes * N samples, pass after pass.
+    """
+    results: list[list[Codes]] = [[] for _ in range(passes)]
+    devices = jax.local_devices()[: max(-(-len(source) // self._rows), 1)]
+    model = self.params, self.codebook
+    spread: Any = None
+    if len(devices) > 1:
+      mesh = Mesh(devices, ("data",), axis_types=(AxisType.Auto,))
+      spread = NamedSharding(mesh, PartitionSpec("data"))
+      model = jax.device_put(model, NamedSharding(mesh, PartitionSpec()))
+    rows = self._rows * len(devices)
+    for batch, valid in pipeline.in_order(source, rows):
+      features, present = batch["features"], batch.get(PRESENT, {})
+      known = {m: x for m, x in features.items() if m in self.modalities}
+      mask = self.programs.mask(features, batch["lengths"])
+      steps = {m: mask[m][:valid] for m in {*mask} & {*self.network.fine}}
+      present = {m: here_B[:valid] for m, here_B in present.items()}
+      labels = {n: x[:valid] for n, x in batch["labels"].items()}
+      # All passes look at what goes to the devices once.
+      known, mask = jax.device_put((known, mask), spread)
+      for i, result in enumerate(results):
+        keys_B = None
+        if dropout is not None:
+          row_B = first + jnp.arange(rows)
+          key = jax.random.fold_in(dropout, i)
+          keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, row_B)
+          keys_B = jax.device_put(keys_B, spread)
+        # Weights are arguments: as constants they would slow compilation down.
+        found = jax.device_get(
+          self.programs.encode_both(*model, known, mask, keys_B)
+        )
+        idx, clip = jax.tree.map(operator.itemgetter(slice(valid)), found)
+        result.append(coded.only(Codes(idx, clip, labels), steps, present))
+      first += valid
+    return coded.join([codes for result in results for codes in result])
+
+  def _codes(self, features, lengths, *, clip: bool) -> dict[str, Any]:
+    program = functools.partial(self.programs.encode, clip=clip)
+    found = {}
+    for m, given in self._checked(features, lengths).items():
+      idx_BxT = self.programs.in_buckets(m, given.x, given.length_B, program)
+      if m in self.network.fine and not clip:
+        idx_BxT[~given.valid_BxT] = -1
+      idx_BxT[given.lacks_B] = -1
+      found[m] = idx_BxT[:, 0] if clip else given.cut(idx_BxT)
+    return found
+
+  def _states(self, m: str, given: inputs.Given) -> States:
+    steps, clips = self.programs.in_buckets(
+      m, given.x, given.length_B, self.programs.states
+    )
+    idx_BxT, general_BxTxD, soft_BxTxK = steps
+    clip_Bx1, whole_Bx1xD, _ = clips
+    stepwise = m in self.network.fine
+    here_BxT = np.broadcast_to(~given.lacks_B[:, None], idx_BxT.shape)
+    if stepwise:
+      here_BxT = here_BxT & given.valid_BxT
+    here_BxTx1 = here_BxT[..., None]
+    steps_Bx1 = np.maximum(here_BxT.sum(1, keepdims=True), 1)
+    return States(
+      idx_NxT=np.where(here_BxT, idx_BxT, -1),
+      clip_N=np.where(given.lacks_B, -1, clip_Bx1[:, 0]),
+      general_NxTxD=np.where(here_BxTx1, general_BxTxD, 0),
+      whole_NxD=np.where(given.lacks_B[:, None], 0, whole_Bx1xD[:, 0]),
+      soft_NxK=np.where(here_BxTx1, soft_BxTxK, 0).sum(1) / steps_Bx1,
+      steps=stepwise,
+    )
+
+  def _checked(self, features, lengths) -> dict[str, inputs.Given]:
+    """What was given, by modality, once it is known to fit."""
+    features, lacks = inputs.lacking(features, self._may_lack)
+    lengths, features = lengths or {}, self.check(features)
+    for m in lengths:
+      if m not in features:
+        raise InputError(f"lengths[{m!r}] has no features of that name")
+    return {
+      m: inputs.given(m, x, lengths.get(m), lacks[m])
+      for m, x in features.items()
+    }
+
+
+def load(path: str | pathlib.Path) -> Tokenizer:
+  """Loads a trained model.
+
+  Args:
+    path: the work directory of a pretraining run, or one of its checkpoints.
+
+  Raises:
+    InputError: if there is no checkpoint, or it is damaged.
+  """
+  params, codebook, settings = reading.read_model(
+    pathlib.Path(path), build.shapes
+  )
+  network = build.network(build.from_json(settings))
+  return Tokenizer(network, params, codebook["code_KxD"], settings)

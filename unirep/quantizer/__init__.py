@@ -1,0 +1,1 @@
+"""The codebook: its state and updates, growth, and TOC."""

@@ -1,1 +1,0 @@
-"""What keys a configuration has, and what their values may be."""

@@ -1,0 +1,1 @@
+"""Errors, atomic files, signals and processes."""

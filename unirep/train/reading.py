@@ -1,0 +1,232 @@
+"""Frozen models, from checkpoints that anyone may have written.
+
+Nothing in a checkpoint is executed, nothing outside of its folder is read, and
+nothing is allocated before the sizes are those of the network that its own
+configuration describes. What its numbers do is another matter: see
+docs/running.md.
+"""
+
+import contextlib
+import json
+import math
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorstore
+from absl import logging
+
+from unirep.runtime.errors import InputError, first_line
+from unirep.train import digests, restoring
+
+Settings = Mapping[str, Any]
+Shapes = Mapping[str, Any]  # nested, of descriptions of arrays
+
+LARGEST_TEXT = 2**24  # bytes of a JSON file
+ROOM = 2**26  # numbers, beside those of the network, that training may keep
+MOST_PACKED = 16  # bytes in memory for a byte on disk; weights hardly shrink
+
+
+def read_model(
+  path: pathlib.Path, expected: Callable[[Settings, Shapes], Shapes]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+  """What downstream needs of the newest whole checkpoint, on one device.
+
+  Args:
+    path: a work directory, its `checkpoints`, or one checkpoint in there.
+    expected: (configuration, shapes of what is stored) -> what the
+      configuration says of them: a tree with some of their names. Whatever
+      feature widths are stored are right.
+
+  Returns:
+    Parameters, the codebook's fields, and the run's configuration.
+
+  Raises:
+    InputError: if there is no checkpoint, none can be read, or the newest that
+      is whole is none of ours.
+  """
+  return read_newest(path, expected)[1:]
+
+
+def read_newest(
+  path: pathlib.Path, expected: Callable[[Settings, Shapes], Shapes]
+) -> tuple[int, dict[str, Any], dict[str, Any], dict[str, Any]]:
+  """As `read_model`, and its step first."""
+  root, steps = find(path)
+  fault = ""
+  for step in sorted(steps, reverse=True):
+    try:
+      fault = digests.damage(root, step, "config")
+      fault = fault or digests.damage(root, step, "model")
+      if not fault:
+        _warn(root, step)
+        params, codebook, settings = _read(root, step, expected)
+        bad = _nonfinite({"params": params, "codebook": codebook})
+        if not bad:
+          return step, params, codebook, settings
+        fault = f"{bad} is not finite"
+    except OSError as error:
+      what = error.strerror or str(error)
+      fault = f"{error.filename or 'it'}: {what}"
+    logging.warning("checkpoint %s is damaged (%s)", root / str(step), fault)
+  raise InputError(f"{root}: no checkpoint can be read ({fault})")
+
+
+def find(path: pathlib.Path) -> tuple[pathlib.Path, list[int]]:
+  """The directory of checkpoints that `path` means, and their steps.
+
+  Raises:
+    InputError: if there are none.
+  """
+  number = restoring.is_number
+  if number(path.name) and (path / "model").exists():
+    return path.parent, [int(path.name)]
+  for root in (path / "checkpoints", path):
+    if root.is_dir():
+      found = [x.name for x in root.iterdir() if number(x.name)]
+      steps = [int(x) for x in found if (root / x / "model").is_dir()]
+      if steps:
+        return root, steps
+  raise InputError(f"{path}: no checkpoint there")
+
+
+def configuration(place: pathlib.Path) -> dict[str, Any]:
+  """Of a checkpoint's run; raises InputError, or OSError if it has none."""
+  return _json(place / "config" / "metadata")
+
+
+def _warn(root: pathlib.Path, step: int) -> None:
+  loose = [
+    x
+    for item in ("config", "model")
+    for x in digests.unrecorded(root, step, item)
+  ]
+  if loose:
+    logging.warning(
+      "checkpoint %s: no digest vouches for %s%s; damage would not be noticed",
+      root / str(step),
+      loose[0],
+      f" and {len(loose) - 1} more" if loose[1:] else "",
+    )
+
+
+def _read(root, step, expected):
+  """Parameters, codebook and configuration of a step, once their sizes fit."""
+  place = root / str(step)
+  settings = configuration(place)
+  for name in ("_METADATA", "_sharding"):
+    _json(place / "model" / name)  # no larger than it may be
+  in_store = _stored(place / "model")
+  device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  try:
+    # A manager would ask for what training keeps as well: twice the time.
+    with contextlib.closing(ocp.StandardCheckpointHandler()) as reader:
+      where: Any = (place / "model").resolve()
+      stored = reader.metadata(where).tree
+      if not isinstance(stored, dict) or not {"params", "codebook"} <= {
+        *stored
+      }:
+        raise InputError(f"{place} holds no model")
+      _check(place, stored, expected(settings, stored))
+      said = {n: tuple(x.shape) for n, x in _named(stored, ".").items()}
+      if said != {name: in_store.get(name) for name in said}:
+        raise InputError(f"{place}: the arrays are not those of its _METADATA")
+      like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+        stored,
+      )
+      model = reader.restore(where, args=ocp.args.StandardRestore(like))
+  except InputError:
+    raise
+  except Exception as error:  # whatever Orbax raises of what is broken
+    raise InputError(f"{place}: {first_line(error)}") from error
+  return model["params"], model["codebook"], settings
+
+
+def _json(path: pathlib.Path) -> dict[str, Any]:
+  if path.stat().st_size > LARGEST_TEXT:
+    raise InputError(f"{path} is too large, {path.stat().st_size} bytes")
+  try:
+    found = json.loads(path.read_bytes())
+  except (ValueError, RecursionError) as error:
+    raise InputError(f"{path} is no JSON ({first_line(error)})") from error
+  if not isinstance(found, dict):
+    raise InputError(f"{path} must hold an object of JSON")
+  return found
+
+
+def _check(place: pathlib.Path, stored: Shapes, expected: Shapes) -> None:
+  """Raises InputError where what is stored is not what the network needs."""
+  there, wanted = _named(stored), _named(expected)
+  for name, x in wanted.items():
+    if name not in there:
+      raise InputError(f"{place} lacks {name}, which its configuration needs")
+    if tuple(there[name].shape) != tuple(x.shape):
+      raise InputError(
+        f"{place}: {name} has shape {tuple(there[name].shape)}, and by its "
+        f"configuration {tuple(x.shape)}"
+      )
+    if np.dtype(there[name].dtype).kind not in "fiuV":  # V: bfloat16
+      raise InputError(f"{place}: {name} holds {there[name].dtype}")
+  sizes = {name: math.prod(x.shape) for name, x in there.items()}
+  on_disk = sum(digests.listing(place, "model").values())
+  most = min(
+    8 * sum(sizes[name] for name in wanted) + ROOM,
+    MOST_PACKED * on_disk // 4 + ROOM,
+  )
+  if sum(sizes.values()) > most:
+    raise InputError(
+      f"{place} says that it holds {sum(sizes.values())} numbers; by its files "
+      f"and its configuration there are {most} at most"
+    )
+
+
+def _stored(where: pathlib.Path) -> dict[str, tuple[int, ...]]:
+  """Arrays by name, with the shapes that would be allocated for them.
+
+  Raises:
+    InputError: for one that is stored in another way than checkpoints are.
+  """
+  base = {"driver": "ocdbt", "base": f"file://{where.resolve()}/"}
+  found = {}
+  try:
+    store = tensorstore.KvStore.open(base).result()
+    for key in store.list().result():
+      name, _, what = key.decode().rpartition("/")
+      if what != ".zarray":
+        continue
+      said = json.loads(store.read(key).result().value)
+      shape = found[name] = tuple(said["shape"])
+      pairs = zip(said["chunks"], shape, strict=True)
+      fits = all(0 < chunk <= max(size, 1) for chunk, size in pairs)
+      packed = said["compressor"] or {"id": "zstd"}
+      known = said["dtype"] in ("bfloat16", "|b1")
+      if not known and np.dtype(said["dtype"]).kind not in "fiu":
+        raise ValueError(f"{name} holds {said['dtype']}")
+      if not fits or packed["id"] != "zstd" or said["filters"]:
+        raise ValueError(f"{name} is not stored as checkpoints are")
+  except (ValueError, KeyError, TypeError, RuntimeError) as error:
+    raise InputError(f"{where}: {first_line(error)}") from error
+  return found
+
+
+def _named(tree: Any, separator: str = "/") -> dict[str, Any]:
+  """Leaves of a tree by their names."""
+  return {
+    jax.tree_util.keystr(keys, simple=True, separator=separator): x
+    for keys, x in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def _nonfinite(tree: Any) -> str:
+  return next(
+    (
+      name
+      for name, x in _named(tree).items()
+      if not np.isfinite(np.asarray(x, np.float32)).all()
+    ),
+    "",
+  )

@@ -1,1 +1,0 @@
-"""State dicts of files: read without running anything, and written."""
