@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from absl import app
 from jax.sharding import PartitionSpec
 
-from unirep.config import build
 from unirep.configs import pretrain
+from unirep.configuration import build
 from unirep.losses import contrast
 from unirep.parallel import collectives
 from unirep.parallel import mesh as mesh_lib

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 
 from benchmarks import chips, inputs, programs
-from unirep.config import build
 from unirep.configs import pretrain
+from unirep.configuration import build
 from unirep.parallel import mesh as mesh_lib
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib

@@ -20,7 +20,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from benchmarks import inputs, programs
-from unirep.config import build
+from unirep.configuration import build
 from unirep.data import sources
 from unirep.parallel import mesh as mesh_lib
 from unirep.train import state as state_lib

@@ -14,7 +14,7 @@ import absl.flags
 from ml_collections import config_flags
 
 from unirep.cli import settings
-from unirep.config import schema
+from unirep.configuration import schema
 from unirep.jobs import workdir as workdir_lib
 from unirep.runtime.errors import InputError, first_line
 

@@ -111,8 +111,8 @@ def trained():
   """
   from test_configs import Watched, leaves
 
-  from unirep.config import build
   from unirep.configs import pretrain
+  from unirep.configuration import build
   from unirep.jobs import dispatch
   from unirep.runtime import atomic
 

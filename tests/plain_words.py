@@ -64,7 +64,8 @@ def pages() -> dict[str, str]:
 
 if __name__ == "__main__":
   rows = sorted(((*count(text), name) for name, text in pages().items()))
-  for hits, total, name in reversed(rows[-int((sys.argv + ["25"])[1]) :]):
+  shown = int(sys.argv[1]) if len(sys.argv) > 1 else 25
+  for hits, total, name in reversed(rows[-shown:]):
     sys.stdout.write(f"{hits:4d} of {total:5d}  {name}\n")
   for kind in (".py", ".md"):
     hits = sum(row[0] for row in rows if row[2].endswith(kind))

@@ -15,9 +15,9 @@ from ml_collections import ConfigDict
 from PIL import Image
 from rich.console import Console
 
-from unirep.config import build, schema, types
-from unirep.config import keys as range_jobs
 from unirep.configs import evaluate, extract, pretrain
+from unirep.configuration import build, schema, types
+from unirep.configuration import keys as range_jobs
 from unirep.data import sources
 from unirep.data.procedural.synthetic import SyntheticEvents
 from unirep.jobs import checks, dispatch, preparation

@@ -15,8 +15,8 @@ import numpy as np
 import optax
 import pytest
 
-from unirep.config import build
 from unirep.configs import pretrain
+from unirep.configuration import build
 from unirep.interop import official
 from unirep.losses import club, cmcm, cpc, infonce, reconstruction
 from unirep.losses.base import Draws

@@ -20,7 +20,7 @@ COLUMN = (
   ("reports",),
   ("tasks",),
   ("inference",),
-  ("config",),
+  ("configuration",),
   ("train",),
   ("methods", "data", "interop"),
   ("losses", "quantizer", "extract"),
@@ -61,7 +61,7 @@ FLAX = {
   *("nn", "losses/club", "losses/cpc", "extract/networks"),
   "tasks/generation/networks",
 }
-COLLECTIONS = {"api", "cli/settings", "cli/flags", "config/build"}
+COLLECTIONS = {"api", "cli/settings", "cli/flags", "configuration/build"}
 
 
 @functools.cache
@@ -168,3 +168,22 @@ def test_configs_are_plain():
     for name in imports(path):
       plain = name.split(".")[0] in {"typing", "ml_collections"}
       assert plain or name.startswith("unirep.configs."), path
+
+
+def test_only_prepare_reads_a_configuration():
+  """And the checks that it begins with; all else in jobs/ is bound."""
+  may = {"prepare", "check_pretrain", "check_evaluate", "check_retrieve"}
+  may |= {"check_generate", "check_missing", "leaf"}
+  may |= {"run"}  # of dispatch, which calls prepare
+  readers = set()
+  for path in (PACKAGE / "jobs").glob("*.py"):
+    for node in ast.walk(ast.parse(path.read_text())):
+      if isinstance(node, ast.FunctionDef | ast.Lambda):
+        names = [x.arg for x in ast.walk(node.args) if isinstance(x, ast.arg)]
+        kinds = ast.dump(node.args)
+        if any("config" in x for x in names) or "'Config'" in kinds:
+          name = getattr(node, "name", "lambda")
+          assert name in may, f"{path.name}: {name} takes a configuration"
+          assert name != "run" or path.stem == "dispatch"
+          readers.add(name)
+  assert readers == may

@@ -49,7 +49,7 @@ def prepared(config):
   """All of a run but the training."""
   made = preparation.prepare(config)
   made.batches.close()
-  return made, preparation.describe(made, config.batch_size)
+  return made, preparation.describe(made)
 
 
 def test_your_data_in_ten_lines(tmp_path, monkeypatch, one_device):

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from unirep.config import build
 from unirep.configs import evaluate as evaluate_config
 from unirep.configs import pretrain as pretrain_config
 from unirep.configs import toc as toc_config
+from unirep.configuration import build
 from unirep.data import sources
 from unirep.inference.codes import Codes
-from unirep.jobs import evaluate, evaluation, preparation, pretrain
+from unirep.jobs import evaluate, evaluation, masks, preparation, pretrain
 from unirep.jobs import toc as toc_job
 from unirep.losses import contrast as contrasts
 from unirep.losses import infonce
@@ -129,7 +129,7 @@ def test_the_step_is_told_its_run(tmp_path, monkeypatch):
   monkeypatch.setattr(pretrain.step, "build", lambda *_, **__: lambda *x: x[-1])
   made = preparation.prepare(config)
   manager: Any = types.SimpleNamespace(directory=tmp_path)
-  step: Any = pretrain.train(config, made, None, None, None, manager, tmp_path)
+  step: Any = pretrain.train(made, None, None, None, manager, tmp_path)
   assert jax.device_get(step(None, None)) == (7, 60)
 
 
@@ -142,8 +142,8 @@ def test_a_project_gets_settings_metrics_and_results(tmp_path, monkeypatch):
     step=0, params=None, codebook=types.SimpleNamespace(code_KxD=None)
   )
 
-  def train(config, job, state, feed, to, *_):
-    to.write(1, metrics)
+  def train(job, state, feed, log, *_):
+    log.write(1, metrics)
     return state
 
   run, asked = mock.MagicMock(), []
@@ -158,7 +158,7 @@ def test_a_project_gets_settings_metrics_and_results(tmp_path, monkeypatch):
   monkeypatch.setattr(pretrain, "Tokenizer", mock.Mock())
   monkeypatch.setattr(pretrain.meshes, "fetch", lambda _, x: x)
   monkeypatch.setattr(pretrain, "finish", lambda *_: {"codes": {"awake": 3}})
-  pretrain.run(config, tmp_path, Console(quiet=True))
+  pretrain.run(pretrain.prepare(config), tmp_path, Console(quiet=True))
   checked.assert_called_once_with("play")
   ((project, workdir, settings),) = asked
   assert (project, workdir, settings["steps"]) == ("play", tmp_path, 2)
@@ -220,7 +220,6 @@ def test_splits_of_tasks_are_disjoint(kind):
 @pytest.mark.parametrize("task", evaluate_config.TASKS)
 @pytest.mark.parametrize("protocol", ["heldout", "released"])
 def test_a_protocol_asks_for_its_splits(task, protocol, monkeypatch):
-  config = evaluate_config.get_config(f"data=digits,protocol={protocol}")
   asked = []
 
   def encode(kind, split):
@@ -231,9 +230,21 @@ def test_a_protocol_asks_for_its_splits(task, protocol, monkeypatch):
 
   monkeypatch.setattr(suite, "measure", lambda *_, **__: {})
   model = types.SimpleNamespace(
-    codebook=np.ones((4, 2)), settings={"fine": ("a",)}
+    codebook=np.ones((4, 2)), awake=np.ones(4, bool)
   )
-  setting = evaluate._setting(config, task, model, [2], encode)
+  bound = types.SimpleNamespace(
+    tokenizer=model,
+    keep_M=[2],
+    live_codes=True,
+    toc=masks.Options(0.7, 0.3, (1, 0), centered=False, spare_dead=False),
+    trained_on=("a",),
+    tested_on=("a",),
+    protocol=protocol,
+    seed=0,
+    seeds=1,
+    probe={"batch_size": 2},
+  )
+  setting = evaluate._setting(bound, task, encode)
   assert not [*TASKS[task].rows(setting)]
   trained = "events" if task == "localization" else "clips"
   tested = {
@@ -315,9 +326,9 @@ def test_an_evaluation_takes_each_split_for_what_it_is(tmp_path):
       code_N = np.full(passes, number, np.int32)
       return Codes({"a": code_N[:, None]}, {"a": code_N}, {"class": code_N})
 
-  config = pretrain_config.get_config()
+  options = evaluation.Options(seed=0, passes=4, samples=0, probe={})
   train, test = ([{"features": {"a": np.array([i])}}] for i in (1, 2))
-  found = evaluation.encode(config, Model(), train, test, tmp_path)
+  found = evaluation.encode(options, Model(), train, test, tmp_path)
   assert asked == [(1, False, 1), (2, False, 1), (1, True, 4)]
   rows = [codes.clip["a"].tolist() for codes in found]
   assert rows == [[1], [2], [1, 1, 1, 1]]
@@ -337,11 +348,10 @@ def test_probes_see_no_more_samples_than_they_may(tmp_path, monkeypatch):
     [{"features": {"a": np.array([i])}} for i in part]
     for part in (range(40), range(40, 70))
   )
-  config = pretrain_config.get_config()
   seen = {}
   for samples, seed in ((0, 0), (9, 0), (9, 1), (40, 0), (99, 0)):
-    config.probe.samples, config.seed = samples, seed
-    evaluation.encode(config, tokenizer, train, test, tmp_path)
+    options = evaluation.Options(seed, passes=4, samples=samples, probe={})
+    evaluation.encode(options, tokenizer, train, test, tmp_path)
     (_, seen[samples, seed]), (_, held), (_, varied) = asked[-3:]
     assert held == [*range(40, 70)]
     assert varied == seen[samples, seed]
@@ -360,15 +370,14 @@ def test_the_headline_table_is_of_held_out_samples(job, monkeypatch, tmp_path):
   class Stop(Exception):
     pass
 
-  def encode(config, tokenizer, train, test, folder):
+  def encode(options, tokenizer, train, test, folder):
     asked.append((train, test))
     raise Stop
 
   made, *_ = job
   monkeypatch.setattr(evaluation, "encode", encode)
-  config = pretrain_config.get_config("size=tiny")
   with pytest.raises(Stop):
-    pretrain.finish(config, made, None, {}, tmp_path, None)
+    pretrain.finish(made, None, {}, tmp_path, None)
   ((train, test),) = asked
   assert train is made.train
   assert test is made.test
@@ -384,25 +393,24 @@ def test_weights_of_toc_reach_it(tmp_path, monkeypatch):
   config = toc_config.get_config()
   config.codebook = str(tmp_path / "codes.npy")
   config.update({"similarity_weight": 0.9, "variance_weight": 0.2})
-  found = toc_job.run(config, tmp_path / "toc", Console(quiet=True))
+  bound = toc_job.prepare(config)
+  found = toc_job.run(bound, tmp_path / "toc", Console(quiet=True))
   assert found["rank"] == np.asarray(toc.rank(expected)).tolist()
   with np.load(tmp_path / "toc" / "toc.npz") as file:
     np.testing.assert_allclose(file["importance_D"], expected, rtol=1e-5)
-  config = evaluate_config.get_config()
-  config.toc.update({"similarity_weight": 0.9, "variance_weight": 0.2})
+  options = masks.Options(0.9, 0.2, (1, 0), centered=False, spare_dead=False)
   live_K = np.ones(12, bool)
-  ranking, last = evaluate._ranking(config, code_KxD, live_K)
+  ranking, last = masks.ranking(code_KxD, live_K, options)
   np.testing.assert_allclose(ranking, expected, rtol=1e-5)
   assert last is None
   # The choice without labels is of that ranking: dimensions that vary little
   # come first where their mean alone counts.
   code_KxD = rng.normal(size=(12, 6)) * np.array([3, 3, 3, 0.1, 0.1, 0.1])
   code_KxD[:, :3] += 5
-  tokenizer = type("Tokenizer", (), {"codebook": code_KxD, "awake": live_K})
-  config.toc.update({"similarity_weight": 1.0, "variance_weight": 0.0})
-  assert evaluate._chosen(config, tokenizer) == 6
-  config.toc.update({"similarity_weight": 0.0, "variance_weight": 1.0})
-  assert evaluate._chosen(config, tokenizer) == 3
+  by_mean = options._replace(similarity_weight=1.0, variance_weight=0.0)
+  assert masks.choose(code_KxD, live_K, by_mean) == 6
+  by_variance = options._replace(similarity_weight=0.0, variance_weight=1.0)
+  assert masks.choose(code_KxD, live_K, by_variance) == 3
 
 
 def test_samples_of_one_caption_are_no_negatives():
@@ -472,7 +480,7 @@ def test_a_batch_is_no_larger_than_the_data(samples, batch):
   config.data.update({"train_size": samples, "test_size": 8})
   config.batch_size = 64
   made = preparation.prepare(config)
-  text = preparation.describe(made, config.batch_size)
+  text = preparation.describe(made)
   assert made.batch_size == batch
   assert (f"instead of 64: there are {samples}" in text) == (batch < 64)
   assert made.settings["batch_size"] == 64  # as the user gave it
@@ -502,10 +510,11 @@ def described(steps, fine=2, batch_size=80):
     ),
     sample={"features": {m: np.zeros((1, steps, 7)) for m in names}},
     mesh=meshes.make(8),
+    asked=80,
     batch_size=batch_size,
     train=range(60),
   )
-  return preparation.describe(job, 80).splitlines()
+  return preparation.describe(job).splitlines()
 
 
 def test_what_is_about_to_be_trained_is_said():

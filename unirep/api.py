@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.control import Control
 
 from unirep.cli import compile_cache, settings
-from unirep.config.build import Config
+from unirep.configuration.build import Config
 from unirep.jobs import dispatch
 from unirep.runtime.errors import InputError
 

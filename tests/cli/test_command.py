@@ -95,8 +95,8 @@ def test_the_package_says_what_is_public(tmp_path):
   )
   version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
   shown = run(tmp_path, "-c", code).stdout
-  public = ["__version__", "config", "evaluate", "generate", "load"]
-  public += ["pretrain", "retrieve"]
+  public = ["__version__", "config", "errors", "evaluate", "generate", "load"]
+  public += ["nearest", "pretrain", "retrieve", "toc"]
   assert shown.split() == [version["version"], *public]
 
 

@@ -6,8 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from unirep.config import build
 from unirep.configs import evaluate, pretrain
+from unirep.configuration import build
 from unirep.data import arrays, resample, sources
 from unirep.jobs import preparation as job
 from unirep.jobs import workdir

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from unirep import main as cli
 from unirep.cli import experiment, flags
-from unirep.config import build, keys, schema
+from unirep.configuration import build, keys, schema
 from unirep.jobs import checks, preparation
 from unirep.runtime.errors import InputError
 

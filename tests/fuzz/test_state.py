@@ -8,7 +8,7 @@ import pytest
 from fuzz import mutations
 
 import unirep
-from unirep.config import build
+from unirep.configuration import build
 from unirep.inference import codes as coded
 from unirep.inference.codes import Codes
 from unirep.jobs import encoding

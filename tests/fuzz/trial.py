@@ -94,7 +94,7 @@ def main(name, first, last):
         "seconds": time.perf_counter() - began,
         "peak": _peak() - idle,
       }
-      print(json.dumps(line), flush=True)  # noqa: T201
+      print(json.dumps(line), flush=True)
 
 
 def _read(target, folder, data):

@@ -17,8 +17,8 @@ from official_files import Widths
 from rich.console import Console
 
 import unirep
-from unirep.config import build
 from unirep.configs import convert, pretrain
+from unirep.configuration import build
 from unirep.files import state_dicts, torch_writer
 from unirep.interop.model import flat
 from unirep.jobs import dispatch

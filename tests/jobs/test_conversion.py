@@ -140,7 +140,7 @@ def test_other_options_than_those_of_the_files_are_refused(tmp_path):
     releases.source("valor", options, "clips", "train")
   config.data.spare_shared = False
   with pytest.raises(InputError, match="another"):
-    job.convert(config, tmp_path / "converted", QUIET)
+    job.run(job.prepare(config), tmp_path / "converted", QUIET)
 
 
 def test_what_is_broken_in_converted_files_is_one_line(tmp_path):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from unirep.configs import pretrain
 from unirep.inference.codes import Codes
 from unirep.jobs import evaluation
 from unirep.reports import charts, pictures, tables
@@ -51,12 +50,11 @@ class World:
 
 
 def found(world):
-  config = pretrain.get_config()
-  config.probe.update({"steps": 150, "passes": 1, "seeds": 1})
-  config.probe.learning_rate = 1e-2
+  probe = {"steps": 150, "seeds": 1, "batch_size": 80, "learning_rate": 1e-2}
+  options = evaluation.Options(seed=0, passes=1, samples=0, probe=probe)
   train, test, varied = (world.codes(seed) for seed in (1, 2, 1))
   codes = evaluation.Encoded(train, test, varied if world.labels else None)
-  return evaluation.evaluate(config, world.codebook, codes)
+  return evaluation.evaluate(options, world.codebook, codes)
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from test_configs import Watched, leaves
 from test_main import refused, run
 
 import unirep
-from unirep.config import build
 from unirep.configs import evaluate, extract, pretrain, tokenize
+from unirep.configuration import build
 from unirep.data import sources
 from unirep.extract import logmel
 from unirep.inference import media

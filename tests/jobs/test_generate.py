@@ -17,7 +17,7 @@ from unirep.configs import generate, pretrain
 from unirep.data import raw, sources
 from unirep.data.procedural.digits import Digits
 from unirep.inference.codes import Codes
-from unirep.jobs import dispatch, generators
+from unirep.jobs import checks, dispatch, generators
 from unirep.jobs import generate as job
 from unirep.reports import gallery, tables
 from unirep.runtime.errors import InputError
@@ -238,12 +238,12 @@ def test_a_model_of_other_data_is_refused_at_once(trained, fsdd, tmp_path):
 
 
 def test_classes_that_training_lacks_are_refused():
-  config = generate.get_config("data=digits")
+  options = types.SimpleNamespace(label="class", split="test")
   steps = np.array([[0, 2], [1, 2]])
-  assert generators.classes(config, steps, steps[:1]) == 2
-  assert generators.classes(config, np.array([0, 1]), np.array([1, -1])) == 2
+  assert generators.classes(options, steps, steps[:1]) == 2
+  assert generators.classes(options, np.array([0, 1]), np.array([1, -1])) == 2
   with pytest.raises(InputError, match="class 1 is in split=test"):
-    generators.classes(config, steps[:1], steps)
+    generators.classes(options, steps[:1], steps)
 
 
 def test_one_code_is_that_of_all_steps():
@@ -279,25 +279,23 @@ def test_a_step_sees_itself_and_as_many_on_either_side():
   config.checkpoint = "runs/x"
   for reach in (1, 3, 5, 7):
     config.flow.reach = reach
-    assert job.check(config) == ["runs/x"]
+    checks.check_generate(config)
   config.flow.reach = 4
   with pytest.raises(InputError, match=r"flow\.reach=4 must be odd"):
-    job.check(config)
+    checks.check_generate(config)
 
 
 def test_the_loss_is_told_every_500_steps_and_at_the_end():
   told = []
   console = Console(quiet=True)
   console.print = lambda text, **_: told.append(text)
-  config = generate.get_config("data=digits")
-  config.flow.steps = 1200
   for step in range(100, 1201, 100):
-    job._say(console, "video", config, step, 0.25)
+    job._say(console, "video", 1200, step, 0.25)
   assert [text.split()[2] for text in told] == ["500", "1000", "1200"]
   assert told[0] == "video: step 500 of 1200, loss 0.250"
 
 
-def made_of(codes, config):
+def made_of(codes, **options):
   """What each way makes, where a flow and a decoder return codes as numbers."""
   x = np.ones((2, 3, 1, 1, 1)) * 7
   learned = generators.Learned(
@@ -308,7 +306,8 @@ def made_of(codes, config):
   model = types.SimpleNamespace(modalities=("audio", "text", "video"))
   split = generators.Split(None, codes, None)
   key = jax.random.key(0)
-  return generators.make(config, model, "video", split, learned, key)
+  bound = types.SimpleNamespace(seed=0, **options)
+  return generators.make(bound, model, "video", split, learned, key)
 
 
 def test_every_way_is_told_the_codes_it_says(monkeypatch):
@@ -324,9 +323,7 @@ def test_every_way_is_told_the_codes_it_says(monkeypatch):
     "audio": np.arange(10, 16).reshape(2, 3),
     "text": np.array([[20], [21]]),
   }
-  config = generate.get_config("data=digits")
-  config.guidance, config.sampling_steps = 1.5, 11
-  made = made_of(Codes(idx, {}, {}), config)
+  made = made_of(Codes(idx, {}, {}), guidance=1.5, sampling_steps=11)
   found = {key: x[..., 0, 0, 0].tolist() for key, x in made.items()}
   shuffled = found.pop(("shuffled codes", "video"))
   assert sorted(np.ravel(shuffled)) == [*range(6)]
@@ -352,7 +349,7 @@ def test_what_is_not_finite_is_not_judged(monkeypatch):
   codes = Codes({m: np.ones((2, 3), int) for m in ("audio", "video")}, {}, {})
   codes.idx["text"] = np.ones((2, 1), int)
   with pytest.raises(InputError, match="'video' is not finite"):
-    made_of(codes, generate.get_config("data=digits"))
+    made_of(codes, guidance=1.0, sampling_steps=2)
 
 
 @pytest.mark.parametrize("there", [True, False])

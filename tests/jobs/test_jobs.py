@@ -12,8 +12,8 @@ from rich.console import Console
 from test_configs import Watched, leaves
 
 import unirep
-from unirep.config import build
 from unirep.configs import evaluate, toc, tokenize
+from unirep.configuration import build
 from unirep.data import formats
 from unirep.data.procedural.synthetic import SyntheticEvents
 from unirep.inference import codes as coded

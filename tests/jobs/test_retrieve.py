@@ -11,7 +11,7 @@ import unirep
 from unirep.configs import retrieve
 from unirep.data.procedural.synthetic import SyntheticEvents
 from unirep.inference import similarity
-from unirep.jobs import dispatch
+from unirep.jobs import checks, dispatch, results
 from unirep.jobs import retrieve as job
 from unirep.runtime.errors import InputError
 from unirep.tasks import bags
@@ -231,7 +231,7 @@ def test_every_variant_loads():
   config = retrieve.get_config("data=arrays")
   config.checkpoint = "somewhere"
   with pytest.raises(InputError, match=r"data\.test is empty"):
-    job.check(config)
+    checks.check_retrieve(config)
 
 
 def test_a_photo_beside_each_of_its_captions_is_one_photo():
@@ -253,8 +253,8 @@ def test_rows_of_several_checkpoints_have_a_mean():
     row("b", 0.5, 1.0),
     row("b", 5.0, 2.0, "median rank"),
   ]
-  assert job.means(rows[:2], 1) == []
-  first, rank = job.means(rows, 2)
+  assert results.means(rows[:2], 1) == []
+  first, rank = results.means(rows, 2)
   assert (first["value"], first["ceiling"]) == (0.375, 0.75)
   assert (rank["value"], rank["ceiling"]) == (4.0, None)
   assert {x["checkpoint"] for x in (first, rank)} == {None}

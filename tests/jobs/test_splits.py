@@ -8,7 +8,6 @@ import oneline
 import pytest
 from rich.console import Console
 
-from unirep.configs import evaluate as evaluate_config
 from unirep.configs import pretrain
 from unirep.data import arrays, labels, resample
 from unirep.inference.codes import Codes
@@ -178,8 +177,13 @@ def test_unknown_classes_count_nowhere():
 def test_without_any_class_there_is_no_probe():
   nobody = codes(np.full(6, -1))
   encoded = evaluation.Encoded(nobody, nobody, nobody)
-  config = pretrain.get_config("size=tiny")
-  found = evaluation.evaluate(config, np.eye(4, dtype=np.float32), encoded)
+  options = evaluation.Options(
+    0,
+    passes=1,
+    samples=0,
+    probe={"steps": 2, "seeds": 1, "batch_size": 4, "learning_rate": 1e-2},
+  )
+  found = evaluation.evaluate(options, np.eye(4, dtype=np.float32), encoded)
   assert found.results["cross_modal"] == {}
   assert found.by_class == {}
 
@@ -213,8 +217,6 @@ def test_probes_learn_under_dropout_and_are_asked_without(
   split, tmp_path, monkeypatch
 ):
   """Only what they learn from is drawn; held-out samples are all there."""
-  config = evaluate_config.get_config("size=tiny")
-  config.probe.update({"passes": 3, "samples": 5})
   seen = {}
 
   def encoded(tokenizer, source, path, *, dropout, passes):
@@ -223,10 +225,18 @@ def test_probes_learn_under_dropout_and_are_asked_without(
   source = arrays.Arrays({"audio": np.zeros((9, 2, 3), np.float32)})
   monkeypatch.setattr(evaluate.encoding, "encoded", encoded)
   monkeypatch.setattr(evaluate.encoding, "remember", lambda *_: None)
+  bound = types.SimpleNamespace(
+    tokenizer=types.SimpleNamespace(digest="0"),
+    source="synthetic",
+    splits=lambda kind, split: source,
+    passes=3,
+    samples=5,
+    seed=0,
+    settings={"data": {}},
+    allow_changed=False,
+  )
   evaluate._encode(
-    config,
-    types.SimpleNamespace(digest="0"),
-    lambda kind, split: source,
+    bound,
     tmp_path,
     Console(quiet=True),
     "clips",

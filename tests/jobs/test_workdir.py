@@ -11,7 +11,7 @@ import time
 import pytest
 from rich.console import Console
 
-from unirep.config import build
+from unirep.configuration import build
 from unirep.data.release import inspection
 from unirep.extract import assembly
 from unirep.jobs import convert, dispatch, encoding
@@ -21,7 +21,7 @@ from unirep.train import log, restoring, tracking
 
 HOLD = """
 import pathlib, sys, time
-from unirep import workdir as workdirs
+from unirep.jobs import workdir as workdirs
 place = pathlib.Path(sys.argv[1])
 with workdirs.held(place):
   workdirs.claim(place, {"a": 1})

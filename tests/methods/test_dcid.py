@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unirep.config import build
 from unirep.configs import pretrain
+from unirep.configuration import build
 from unirep.data import pipeline
 from unirep.data.procedural.synthetic import SyntheticEvents
 from unirep.losses import cpc

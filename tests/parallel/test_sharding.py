@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
-from unirep.config import build
 from unirep.configs import pretrain
+from unirep.configuration import build
 from unirep.losses import cmcm, matching
 from unirep.methods import recipe as recipes
 from unirep.parallel import mesh as mesh_lib

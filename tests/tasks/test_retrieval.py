@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from unirep.inference import similarity
+from unirep.inference import nearest, similarity
 from unirep.inference.similarity import States
 from unirep.runtime.errors import InputError
 from unirep.tasks import bags
@@ -90,7 +90,7 @@ def test_similarity_is_what_it_says(name, steps):
   masked = similarity.REPRESENTATIONS[name].masked
   keep = keep if masked else np.ones(D, bool)
   pair = similarity.items(a, b, code_matrix(), name, keep if masked else None)
-  found = similarity.nearest.similarity(*pair)
+  found = nearest.similarity(*pair)
   one = by_hand(name, a, b, keep)
   wanted = [[one(i, j) for j in range(9)] for i in range(7)]
   np.testing.assert_allclose(found, wanted, atol=3e-6)
@@ -104,7 +104,7 @@ def test_the_order_of_steps_breaks_no_tie():
   gallery = states(0, 50)._replace(idx_NxT=orders)
   query = states(1, 3)._replace(idx_NxT=np.full((3, T), 2, np.int32))
   pair = similarity.items(query, gallery, code_matrix(), "steps")
-  better, tied = similarity.nearest.counts(*pair, np.array([[0], [7], [49]]))
+  better, tied = nearest.counts(*pair, np.array([[0], [7], [49]]))
   np.testing.assert_array_equal(better, 0)
   np.testing.assert_array_equal(tied, 50)
 
@@ -117,8 +117,8 @@ def test_samples_that_say_the_same_tie(name):
   gallery = similarity.part(few, where)
   pair = similarity.items(few, gallery, code_matrix(), name)
   positive = [[np.flatnonzero(where == i)[-1]] for i in range(10)]
-  better, tied = similarity.nearest.counts(*pair, positive)
-  score = similarity.nearest.similarity(*pair)
+  better, tied = nearest.counts(*pair, positive)
+  score = nearest.similarity(*pair)
   for i in range(10):
     own = score[i, positive[i][0]]
     assert better[i, 0] == (score[i] > own + 1e-9).sum()

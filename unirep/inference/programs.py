@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from unirep.config import build
+from unirep.configuration import build
 from unirep.methods.network import Network
 from unirep.quantizer.codebook import assign, distances
 

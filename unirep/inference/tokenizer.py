@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from unirep.config import build
+from unirep.configuration import build
 from unirep.data import pipeline, presence
 from unirep.data.sample import PRESENT, Source
 from unirep.inference import codes as coded

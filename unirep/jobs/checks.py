@@ -5,17 +5,22 @@ import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from unirep.config.build import CODES, DTYPES, Config
+from unirep.configuration.build import CODES, DTYPES, Config
 from unirep.data import labels, sources
 from unirep.data.sample import Source
 from unirep.data.sources import SOURCES
+from unirep.inference import similarity
 from unirep.inference.tokenizer import Tokenizer
+from unirep.jobs.results import SPLITS
 from unirep.losses import club, cmcm, contrast
 from unirep.methods.network import Network
 from unirep.methods.recipe import METHODS
 from unirep.nn import encoders
 from unirep.nn.kinds import KINDS
 from unirep.runtime.errors import InputError, pick
+from unirep.tasks.probing import protocol
+from unirep.tasks.registry import TASKS
+from unirep.tasks.retrieval import table as retrieval
 from unirep.train import optimizer, reading, tracking
 
 CHOICES = {  # leaf -> the registry that it names an entry of
@@ -68,6 +73,62 @@ def check_pretrain(config: Config) -> None:
     raise InputError("codes.rule='shared' needs model.sphere=True")
 
 
+def check_evaluate(config: Config) -> None:
+  """Raises InputError for values that no part below would explain."""
+  if not config.checkpoint:
+    raise InputError("checkpoint is empty; name the work directory of a run")
+  for name in config.tasks:
+    kinds = {*pick(TASKS, "tasks", name).kinds}
+    has = sources.kinds(config.data.source)
+    if len(kinds) > 1 and ("other" in kinds - {*has} or len(has) == 1):
+      raise InputError(
+        f"tasks: {name} needs a second data set; {config.data.source} is one"
+      )
+  if not config.tasks:
+    raise InputError("tasks must not be empty")
+  if config.protocol not in protocol.PROTOCOLS:
+    raise InputError(
+      f"protocol={config.protocol!r} is not one of {protocol.PROTOCOLS}"
+    )
+  if config.probe.steps % config.probe.evaluations:
+    raise InputError(
+      f"probe.steps={config.probe.steps} is not a multiple of "
+      f"probe.evaluations={config.probe.evaluations}"
+    )
+
+
+def check_retrieve(config: Config) -> None:
+  """Raises InputError for values that no part below would explain."""
+  if not config.representations:
+    raise InputError("representations must not be empty")
+  for name in config.representations:
+    pick(similarity.REPRESENTATIONS, "representations", name)
+  pick(retrieval.NOTES, "relevance", config.relevance)
+  if config.split not in SPLITS:
+    raise InputError(f"split={config.split!r} is not one of {SPLITS}")
+  if not config.at:
+    raise InputError("at=() must not be empty")
+  if config.data.source == "arrays" and not config.data[config.split]:
+    raise InputError(
+      f"data.{config.split} is empty; name a file or folder of features"
+    )
+
+
+def check_generate(config: Config) -> None:
+  """Raises InputError for values that no part below would explain."""
+  if config.split not in SPLITS[1:]:
+    raise InputError(f"split={config.split!r} is not one of {SPLITS[1:]}")
+  if config.flow.reach % 2 != 1:
+    raise InputError(f"flow.reach={config.flow.reach} must be odd")
+  if config.guidance != 1 and not config.flow.drop:
+    raise InputError(
+      f"guidance={config.guidance} needs flow.drop: a flow that has seen"
+      " samples without codes"
+    )
+  if not config.at:
+    raise InputError("at=() must not be empty")
+
+
 def check_missing(config: Config) -> None:
   """Raises InputError for what can't leave out what samples lack."""
   needed = {
@@ -88,7 +149,7 @@ def leaf(config: Config, key: str) -> Any:
   return functools.reduce(lambda part, name: part[name], key.split("."), config)
 
 
-def check(network: Network, train: Source, test: Source) -> None:
+def check_splits(network: Network, train: Source, test: Source) -> None:
   """Checks what a run is trained on, and evaluated on in the end.
 
   Raises:

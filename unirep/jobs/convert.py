@@ -2,15 +2,16 @@
 
 import os
 import pathlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from rich.console import Console
 
-from unirep.config import build
-from unirep.config.build import Config
 from unirep.configs import pretrain
+from unirep.configuration import build
+from unirep.configuration.build import Config
 from unirep.files import state_dicts, torch_writer
 from unirep.inference.tokenizer import Tokenizer
 from unirep.interop import portable, released, releasing
@@ -26,44 +27,92 @@ from unirep.train.state import TrainState
 OFFICIAL = "model.pt"
 
 
-def run(
-  config: Config, workdir: pathlib.Path, console: Console
-) -> dict[str, Any]:
-  """Does what `config.to` says, see `configs/convert.py`.
+class Job(NamedTuple):
+  """A conversion of one model, bound.
+
+  Attributes:
+    settings: the configuration as JSON values.
+    to: an entry of `TO`.
+    model: the model, read and known to fit a network.
+    file: import: whether it comes from one file of the official scripts.
+  """
+
+  settings: Mapping[str, Any]
+  to: str
+  model: Model
+  file: bool = False
+
+
+def prepare(config: Config) -> Job:
+  """Reads the model.
 
   Args:
     config: as `configs/convert.py` gives it.
+
+  Raises:
+    InputError: for a model that is none, or fits no network.
+  """
+  settings = build.as_json(config)
+  if pick(TO, "to", config.to) is _import:
+    if not config.path:
+      raise InputError("path is empty; name a .pt file, or a folder")
+    path = pathlib.Path(os.path.expanduser(config.path))
+    return Job(settings, config.to, _foreign(path), path.is_file())
+  if not config.checkpoint:
+    raise InputError("checkpoint is empty; name the work directory of a run")
+  path = pathlib.Path(os.path.expanduser(config.checkpoint))
+  return Job(settings, config.to, _own(path))
+
+
+def run(job: Job, workdir: pathlib.Path, console: Console) -> dict[str, Any]:
+  """Writes the model in the other format.
+
+  Args:
+    job: from `prepare`.
     workdir: made if needed.
     console: where to print.
 
   Raises:
-    InputError: for a model that is none, or fits no network; nothing is written
-      then.
+    InputError: for a work directory of something else.
     SaveError: if a checkpoint can't be written.
   """
-  return pick(TO, "to", config.to)(config, workdir, console)
+  return TO[job.to](job, workdir, console)
 
 
-def _import(config, workdir, console) -> dict[str, Any]:
-  if not config.path:
-    raise InputError("path is empty; name a .pt file, or a folder")
-  path = pathlib.Path(os.path.expanduser(config.path))
-  read = _portable if os.path.isdir(path) else _official
+def _foreign(path: pathlib.Path) -> Model:
+  """A model of the official scripts, or of `_safetensors`."""
+  read = _portable if path.is_dir() else _official
   try:
     model = read(path)
-    network = _network(model)
+    _network(model)
   except InputError as error:
     said = str(error)
     line = said if said.startswith(str(path)) else f"{path}: {said}"
     raise InputError(line) from error
-  workdirs.claim(workdir, build.as_json(config))
+  return model
+
+
+def _own(path: pathlib.Path) -> Model:
+  """A model of ours, in the precision that it is kept in."""
+  with jax.enable_x64(True):
+    step, *arrays, settings = reading.read_newest(path, build.shapes)
+    params, book = jax.tree.map(np.asarray, arrays)
+  model = Model(params, book, settings, step)
+  _network(model)
+  return model
+
+
+def _import(job: Job, workdir, console) -> dict[str, Any]:
+  model = job.model
+  network = _network(model)
+  workdirs.claim(workdir, job.settings)
   new = _save(model, workdir)
   widths = ", ".join(
     f"{m} {network.width(model.params, m)}" for m in network.order
   )
   K, D = model.codebook["code_KxD"].shape
   lines = [f"{K} codes of {D}; features: {widths}; step {model.step}"]
-  left = [] if os.path.isdir(path) else model.settings["imported"]["left_out"]
+  left = model.settings["imported"]["left_out"] if job.file else []
   if left:
     lines.append(f"left out: {some(left, 12)}")
   lines.append(f"{workdir} {'holds the model' if new else 'held it already'}")
@@ -189,23 +238,9 @@ def _is_there(root: pathlib.Path, model: Model) -> bool:
   return True
 
 
-def _read(config) -> Model:
-  """A model of ours, in the precision that it is kept in."""
-  if not config.checkpoint:
-    raise InputError("checkpoint is empty; name the work directory of a run")
-  path = pathlib.Path(os.path.expanduser(config.checkpoint))
-  with jax.enable_x64(True):
-    step, *arrays, settings = reading.read_newest(path, build.shapes)
-    params, book = jax.tree.map(np.asarray, arrays)
-  model = Model(params, book, settings, step)
-  _network(model)
-  return model
-
-
-def _safetensors(config, workdir, console) -> dict[str, Any]:
-  model = _read(config)
-  workdirs.claim(workdir, build.as_json(config))
-  portable.write(workdir, model)
+def _safetensors(job: Job, workdir, console) -> dict[str, Any]:
+  workdirs.claim(workdir, job.settings)
+  portable.write(workdir, job.model)
   names = [portable.ARRAYS, portable.ABOUT]
   console.print(
     f"{' and '.join(names)} are in {workdir}", soft_wrap=True, markup=False
@@ -213,11 +248,10 @@ def _safetensors(config, workdir, console) -> dict[str, Any]:
   return {"files": names}
 
 
-def _to_official(config, workdir, console) -> dict[str, Any]:
-  model = _read(config)
-  whole = build.as_json(build.from_json(model.settings))
-  value = releasing.state_dicts(model._replace(settings=whole))
-  workdirs.claim(workdir, build.as_json(config))
+def _to_official(job: Job, workdir, console) -> dict[str, Any]:
+  whole = build.as_json(build.from_json(job.model.settings))
+  value = releasing.state_dicts(job.model._replace(settings=whole))
+  workdirs.claim(workdir, job.settings)
   with atomic.whole(workdir / OFFICIAL) as part:
     torch_writer.write(part, value)
   console.print(f"{OFFICIAL} is in {workdir}", soft_wrap=True, markup=False)

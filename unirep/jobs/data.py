@@ -2,13 +2,14 @@
 
 import json
 import pathlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import track
 
-from unirep.config import build
-from unirep.config.build import Config
+from unirep.configuration import build
+from unirep.configuration.build import Config
 from unirep.data.datasets import converted, releases
 from unirep.data.datasets.clips import Clips
 from unirep.data.release import inspection, lists, shards
@@ -23,13 +24,60 @@ class NotReadyError(InputError):
   exit_code = 1
 
 
-def run(
-  config: Config, workdir: pathlib.Path, console: Console
-) -> dict[str, Any]:
-  """Does what `config.do` says, check or convert.
+class Job(NamedTuple):
+  """A check or a conversion of a release, bound.
+
+  Attributes:
+    settings: the configuration as JSON values.
+    do: "check" or "convert".
+    name: of the release.
+    options: its places and the like, see `releases.RELEASES`.
+    against: check: lists of evaluation sets, for videos in both.
+    opened: check: whether every clip is read.
+    shard: convert: clips a file.
+  """
+
+  settings: Mapping[str, Any]
+  do: str
+  name: str
+  options: dict[str, Any]
+  against: tuple[str, ...]
+  opened: bool
+  shard: int
+
+
+def prepare(config: Config) -> Job:
+  """Refuses options that no release has.
 
   Args:
     config: as `configs/data.py` gives it.
+
+  Raises:
+    InputError: for anything that the user can mend.
+  """
+  pick(releases.RELEASES, "data.source", config.data.source)
+  if config.data.converted:
+    raise InputError("data.converted is what this job writes; leave it empty")
+  pick(ACTIONS, "do", config.do)
+  options = dict(config.data)
+  name = options.pop("source")
+  releases.check(options)
+  return Job(
+    settings=build.as_json(config),
+    do=config.do,
+    name=name,
+    options=options,
+    against=tuple(config.against),
+    opened=config.open,
+    shard=config.shard,
+  )
+
+
+def run(job: Job, workdir: pathlib.Path, console: Console) -> dict[str, Any]:
+  """Checks or converts a release.
+
+  Args:
+    job: from `prepare`.
     workdir: made if needed.
     console: where to print.
 
@@ -37,30 +85,22 @@ def run(
     InputError: for anything that the user can mend.
     NotReadyError: where a check found something.
   """
-  pick(releases.RELEASES, "data.source", config.data.source)
-  if config.data.converted:
-    raise InputError("data.converted is what this job writes; leave it empty")
-  return pick({"check": check, "convert": convert}, "do", config.do)(
-    config, workdir, console
-  )
+  return ACTIONS[job.do](job, workdir, console)
 
 
-def check(
-  config: Config, workdir: pathlib.Path, console: Console
-) -> dict[str, Any]:
-  """Lists all that is wrong, in `problems.csv`, and the ids in `exclude.txt`.
+def check(job: Job, workdir: pathlib.Path, console: Console) -> dict[str, Any]:
+  """Lists all problems in `problems.csv`, and their ids in `exclude.txt`.
 
   Raises:
-    NotReadyError: if anything is wrong.
+    NotReadyError: if there is one.
   """
-  options, name = options_of(config), config.data.source
-  workdirs.claim(workdir, build.as_json(config))
+  workdirs.claim(workdir, job.settings)
   found = inspection.inspect(
-    name,
-    options,
-    against=config.against,
-    opened=config.open,
-    track=lambda x, n, what: track(x, what, total=n, console=console),
+    job.name,
+    job.options,
+    against=job.against,
+    opened=job.opened,
+    track=lambda x, n, title: track(x, title, total=n, console=console),
   )
   inspection.write(workdir, found)
   console.print(inspection.table(found), soft_wrap=True, markup=False)
@@ -75,7 +115,7 @@ def check(
 
 
 def convert(
-  config: Config, workdir: pathlib.Path, console: Console
+  job: Job, workdir: pathlib.Path, console: Console
 ) -> dict[str, Any]:
   """Writes every part of a release as TFDS's files of ArrayRecord.
 
@@ -86,9 +126,7 @@ def convert(
     InputError: for clips that are missing or broken, or other options than
       those of the shards that are there.
   """
-  if config.shard < 1:
-    raise InputError(f"shard={config.shard} must be at least 1")
-  options, name = options_of(config), config.data.source
+  options, name = job.options, job.name
   exclude = lists.read_ids(options["exclude"]) if options["exclude"] else ()
   read = releases.RELEASES[name].read
   parts = {
@@ -96,14 +134,14 @@ def convert(
     for part in releases.RELEASES[name].parts
   }
   parts = {part: clips for part, clips in parts.items() if len(clips)}
-  workdirs.claim(workdir, build.as_json(config))
+  workdirs.claim(workdir, job.settings)
   made = releases.meaning(name, options)
   groups: dict[str, dict[str, Clips]] = {}
   for part, clips in parts.items():
     groups.setdefault(releases.stored(name, part), {})[part] = clips
   for stored, some in groups.items():
     folder = workdir / stored / converted.VERSION
-    _write(folder, stored, some, made, config.shard, console)
+    _write(folder, stored, some, made, job.shard, console)
   sizes = {part: len(clips) for part, clips in parts.items()}
   told = ", ".join(f"{n} {part}" for part, n in sizes.items())
   console.print(f"{told}; data.converted={workdir} reads them", soft_wrap=True)
@@ -133,14 +171,6 @@ def _write(
   shards.finish(folder, name, spec, lengths)
 
 
-def options_of(config: Config) -> dict[str, Any]:
-  """The options of a set, checked."""
-  options = dict(config.data)
-  del options["source"]
-  releases.check(options)
-  return options
-
-
 def _records(clips: Clips, rows: range, spec: Any):
   for row in rows:
     yield shards.serialized(spec, str(clips.id_N[row]), clips[row])
@@ -162,3 +192,6 @@ def _stamp(folder: pathlib.Path, meaning, ids) -> None:
         " --workdir"
       )
     atomic.write_json(path, value)
+
+
+ACTIONS = {"check": check, "convert": convert}

@@ -1,4 +1,4 @@
-"""Job dispatch."""
+"""Job dispatch: a configuration becomes a job that is bound, and runs."""
 
 import contextlib
 import pathlib
@@ -7,8 +7,8 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from unirep.config import build, schema
-from unirep.config.build import Config
+from unirep.configuration import build, schema
+from unirep.configuration.build import Config
 from unirep.jobs import (
   convert,
   data,
@@ -24,16 +24,18 @@ from unirep.jobs import workdir as workdirs
 from unirep.runtime import lockstep
 from unirep.runtime.errors import InputError
 
-JOBS = {
-  "pretrain": pretrain.run,
-  "evaluate": evaluate.run,
-  "retrieve": retrieve.run,
-  "generate": generate.run,
-  "toc": toc.run,
-  "tokenize": tokenize.run,
-  "extract": extract.run,
-  "convert": convert.run,
-  "data": data.run,
+# Each has prepare(config) -> job, which refuses all that can be refused and
+# writes nothing, and run(job, workdir, console) -> results.
+JOBS: dict[str, Any] = {
+  "pretrain": pretrain,
+  "evaluate": evaluate,
+  "retrieve": retrieve,
+  "generate": generate,
+  "toc": toc,
+  "tokenize": tokenize,
+  "extract": extract,
+  "convert": convert,
+  "data": data,
 }
 TOGETHER = ("pretrain", "tokenize")  # jobs of several processes
 
@@ -51,8 +53,11 @@ def run(
     raise InputError(
       f"job={config.job} runs in one process, not {jax.process_count()}"
     )
+  module = JOBS[config.job]
   with contextlib.ExitStack() as stack:
     with lockstep.together():
       if jax.process_index() == 0:
         stack.enter_context(workdirs.held(workdir))
-    return JOBS[config.job](config, workdir, console or Console())
+    with lockstep.together():
+      job = module.prepare(config)
+    return module.run(job, workdir, console or Console())

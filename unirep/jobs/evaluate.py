@@ -3,52 +3,93 @@
 import functools
 import pathlib
 import time
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from rich.console import Console
 
-from unirep.config import build
-from unirep.config.build import Config
+from unirep.configuration import build
+from unirep.configuration.build import Config
 from unirep.data import identity, pipeline, sources
 from unirep.data.datasets import extracted
+from unirep.data.sample import Source
 from unirep.inference import codes as coded
 from unirep.inference.codes import Codes
-from unirep.inference.tokenizer import load
-from unirep.jobs import checks, encoding, evaluation
+from unirep.inference.tokenizer import Tokenizer, load
+from unirep.jobs import checks, encoding, evaluation, masks
 from unirep.jobs import workdir as workdirs
-from unirep.jobs.toc import PUBLISHED
-from unirep.quantizer import toc
-from unirep.quantizer.codebook import awake
 from unirep.reports import pictures, tables
 from unirep.runtime import atomic
-from unirep.runtime.errors import InputError, pick
+from unirep.runtime.errors import InputError
 from unirep.tasks import sharing
-from unirep.tasks.probing import probe, protocol
+from unirep.tasks.probing import probe
 from unirep.tasks.registry import TASKS
 from unirep.tasks.rows import Setting
 
 
-def run(
-  config: Config, workdir: pathlib.Path, console: Console
-) -> dict[str, Any]:
-  """Measures every task, direction and TOC mask, with intervals over seeds.
+class Job(NamedTuple):
+  """An evaluation of one model, bound.
 
-  Writes `results.json`, `results.md`, `results.png`, `results.pdf` and the
-  codes, which a second run reads again.
+  Attributes:
+    settings: the configuration as JSON values.
+    checkpoint: the work directory of the run.
+    tokenizer: the model.
+    source: name of the data.
+    splits: (kind of data, split) -> samples, opened once.
+    tasks: names of the tasks.
+    trained_on: modalities that probes are trained on.
+    tested_on: modalities that they are tested on.
+    protocol: one of `probing.protocol.PROTOCOLS`.
+    toc: how TOC ranks dimensions.
+    keep_M: numbers of dimensions that it keeps, all of them last.
+    live_codes: whether TOC looks only at codes that training samples use.
+    probe: options of the probes: an optax optimizer, steps, evaluations,
+      batch_size.
+    passes: how often a training sample is encoded under dropout.
+    samples: training samples that are drawn; 0 for all.
+    seed: of all draws.
+    seeds: probes of each direction.
+    allow_changed: whether the data may be other than those of an earlier
+      evaluation in the same work directory.
+  """
+
+  settings: Mapping[str, Any]
+  checkpoint: str
+  tokenizer: Tokenizer
+  source: str
+  splits: Callable[[str, str], Source]
+  tasks: tuple[str, ...]
+  trained_on: tuple[str, ...]
+  tested_on: tuple[str, ...]
+  protocol: str
+  toc: masks.Options
+  keep_M: list[int]
+  live_codes: bool
+  probe: Mapping[str, Any]
+  passes: int
+  samples: int
+  seed: int
+  seeds: int
+  allow_changed: bool
+
+
+def prepare(config: Config) -> Job:
+  """Opens the model and the data, and refuses all that can be refused.
 
   Args:
     config: as `configs/evaluate.py` gives it.
-    workdir: made if needed.
-    console: where to print.
 
   Raises:
     InputError: for anything that the user can mend.
   """
-  check(config)
+  checks.check_evaluate(config)
   tokenizer = load(config.checkpoint)
-  keep_M = keeps(config, tokenizer.codebook.shape[1])
+  toc = dict(config.toc)
+  keep_M, live_codes = toc.pop("keep"), toc.pop("live_codes")
+  options = masks.Options(**toc)
+  keep_M = masks.sizes(keep_M, tokenizer.codebook.shape[1], options)
   missing = {*config.trained_on, *config.tested_on} - {*tokenizer.modalities}
   if missing:
     raise InputError(
@@ -63,43 +104,61 @@ def run(
     tokenizer.modalities,
     f"data.source={config.data.source}",
   )
-  opened = checks.opened(config.data, tokenizer.settings["fine"])
+  fine = tuple(tokenizer.settings["fine"])
+  splits = checks.opened(config.data, fine)
   there = {sources.kind(config.data.source, kind) for kind in kinds}
-  checks.check_downstream(opened, tokenizer, there)
-  workdirs.claim(workdir, build.as_json(config))
-  encode = functools.lru_cache(
-    functools.partial(_encode, config, tokenizer, opened, workdir, console)
+  checks.check_downstream(splits, tokenizer, there)
+  options_of_probes = dict(config.probe)
+  passes = options_of_probes.pop("passes")
+  samples = options_of_probes.pop("samples")
+  options_of_probes["optimizer"] = probe.optimizer(
+    options_of_probes.pop("learning_rate"),
+    halve_at=options_of_probes.pop("halve_at"),
+    max_norm=options_of_probes.pop("max_norm"),
   )
-  results = _measured(config, tokenizer, keep_M, encode, console)
-  _tell(results, workdir, console)
-  return results
+  # Modalities with a code a step, if there are any: others have one a clip.
+  default = fine or tokenizer.modalities
+  return Job(
+    settings=build.as_json(config),
+    checkpoint=str(config.checkpoint),
+    tokenizer=tokenizer,
+    source=config.data.source,
+    splits=splits,
+    tasks=tuple(config.tasks),
+    trained_on=tuple(config.trained_on) or default,
+    tested_on=tuple(config.tested_on) or default,
+    protocol=config.protocol,
+    toc=options,
+    keep_M=keep_M,
+    live_codes=live_codes,
+    probe=options_of_probes,
+    passes=passes,
+    samples=samples,
+    seed=config.seed,
+    seeds=config.seeds,
+    allow_changed=config.allow_changed,
+  )
 
 
-def _measured(config, tokenizer, keep_M, encode, console) -> dict[str, Any]:
-  """Rows of all tasks, and what else the results say."""
-  began = time.perf_counter()
-  clips = encode("clips", "seen"), encode("clips", "test")
-  shared, rows = evaluation.shared(*clips, len(tokenizer.codebook)), []
-  for name in config.tasks:
-    started = time.perf_counter()
-    setting = _setting(config, name, tokenizer, keep_M, encode)
-    found = [row._asdict() for row in TASKS[name].rows(setting)]
-    rows += found
-    seconds = time.perf_counter() - started
-    console.print(f"{name}: {len(found)} rows in {seconds:.0f} s")
-  return {
-    "protocol": config.protocol,
-    "checkpoint": str(config.checkpoint),
-    "seconds": round(time.perf_counter() - began, 1),
-    "chosen_keep": _chosen(config, tokenizer),
-    "asleep": int((~tokenizer.awake).sum()),
-    "rows": rows,
-    "sharing": shared,
-    "config": build.as_json(config),
-  }
+def run(job: Job, workdir: pathlib.Path, console: Console) -> dict[str, Any]:
+  """Measures every task, direction and TOC mask, with intervals over seeds.
 
+  Writes `results.json`, `results.md`, `results.png`, `results.pdf` and the
+  codes, which a second run reads again.
 
-def _tell(results, workdir, console) -> None:
+  Args:
+    job: from `prepare`.
+    workdir: made if needed.
+    console: where to print.
+
+  Raises:
+    InputError: for a work directory of something else.
+  """
+  workdirs.claim(workdir, job.settings)
+  encode = functools.lru_cache(
+    functools.partial(_encode, job, workdir, console)
+  )
+  results = _measured(job, encode, console)
   atomic.write_json(workdir / "results.json", results)
   with atomic.whole(workdir / "results.md") as part:
     part.write_text(tables.markdown(results))
@@ -108,142 +167,77 @@ def _tell(results, workdir, console) -> None:
   console.print(
     f"results.json, .md, .png and .pdf are in {workdir}", soft_wrap=True
   )
+  return results
 
 
-def check(config: Config) -> None:
-  """Raises InputError for what no part below would explain."""
-  if not config.checkpoint:
-    raise InputError("checkpoint is empty; name the work directory of a run")
-  for name in config.tasks:
-    kinds = {*pick(TASKS, "tasks", name).kinds}
-    has = sources.kinds(config.data.source)
-    if len(kinds) > 1 and ("other" in kinds - {*has} or len(has) == 1):
-      raise InputError(
-        f"tasks: {name} needs a second data set; {config.data.source} is one"
-      )
-  if not config.tasks:
-    raise InputError("tasks must not be empty")
-  if config.protocol not in protocol.PROTOCOLS:
-    raise InputError(
-      f"protocol={config.protocol!r} is not one of {protocol.PROTOCOLS}"
-    )
-  if config.probe.steps % config.probe.evaluations:
-    raise InputError(
-      f"probe.steps={config.probe.steps} is not a multiple of "
-      f"probe.evaluations={config.probe.evaluations}"
-    )
+def _measured(job: Job, encode, console) -> dict[str, Any]:
+  """Rows of all tasks, and how the model's codes are shared."""
+  began = time.perf_counter()
+  code_KxD = job.tokenizer.codebook
+  clips = encode("clips", "seen"), encode("clips", "test")
+  shared, rows = evaluation.shared(*clips, len(code_KxD)), []
+  for name in job.tasks:
+    started = time.perf_counter()
+    setting = _setting(job, name, encode)
+    task_rows = [row._asdict() for row in TASKS[name].rows(setting)]
+    rows += task_rows
+    seconds = time.perf_counter() - started
+    console.print(f"{name}: {len(task_rows)} rows in {seconds:.0f} s")
+  return {
+    "protocol": job.protocol,
+    "checkpoint": job.checkpoint,
+    "seconds": round(time.perf_counter() - began, 1),
+    "chosen_keep": masks.choose(code_KxD, job.tokenizer.awake, job.toc),
+    "asleep": int((~job.tokenizer.awake).sum()),
+    "rows": rows,
+    "sharing": shared,
+    "config": job.settings,
+  }
 
 
-def keeps(config: Config, dims: int) -> list[int]:
-  """The numbers of dimensions to keep, all of them last.
-
-  Raises:
-    InputError: for one that TOC can't keep.
-  """
-  asked = config.toc.keep or [keep for keep in PUBLISHED if keep <= dims]
-  try:
-    for keep in asked:
-      if keep != dims:
-        toc.check_keep(keep, dims, tuple(config.toc.top_share))
-  except ValueError as error:
-    raise InputError(f"toc.keep={tuple(config.toc.keep)}: {error}") from error
-  return [*sorted({*asked} - {dims}), dims]
-
-
-def _modalities(asked, tokenizer) -> tuple[str, ...]:
-  """Those asked for; else those with a code a step, if there are any."""
-  fine = tuple(tokenizer.settings["fine"])
-  return tuple(asked) or fine or tokenizer.modalities
-
-
-def _chosen(config, tokenizer) -> int:
-  """How many dimensions to keep; all, where no two codes are awake."""
-  code_KxD, live_K = tokenizer.codebook, tokenizer.awake
-  if live_K.sum() < 2:
-    return code_KxD.shape[1]
-  importance_D, dead_D = _ranking(config, code_KxD, live_K)
-  return toc.choose(code_KxD, live_K, importance_D=importance_D, dead_D=dead_D)
-
-
-def _setting(config, name, tokenizer, keep_M, encode) -> Setting:
-  """What a task is given."""
-  options = dict(config.probe)
-  del options["passes"], options["samples"]
-  options["optimizer"] = probe.optimizer(
-    options.pop("learning_rate"),
-    halve_at=options.pop("halve_at"),
-    max_norm=options.pop("max_norm"),
-  )
-  code_KxD = tokenizer.codebook
+def _setting(job: Job, name: str, encode) -> Setting:
   return Setting(
     title=name,
-    code_KxD=code_KxD,
+    code_KxD=job.tokenizer.codebook,
     codes=encode,
-    keep_M=keep_M,
-    masks=functools.partial(masks, config, code_KxD, keep_M),
-    sources=_modalities(config.trained_on, tokenizer),
-    targets=_modalities(config.tested_on, tokenizer),
-    protocol=config.protocol,
-    seed=config.seed,
-    seeds=config.seeds,
-    options=options,
+    keep_M=job.keep_M,
+    masks=functools.partial(swept, job),
+    sources=job.trained_on,
+    targets=job.tested_on,
+    protocol=job.protocol,
+    seed=job.seed,
+    seeds=job.seeds,
+    options=job.probe,
   )
 
 
-def masks(config: Config, code_KxD: Any, keep_M: Any, train: Codes) -> Any:
-  """TOC masks (M, D), the last of which keeps everything."""
-  live_K = np.asarray(awake(code_KxD))
-  if config.toc.live_codes:
+def swept(job: Job, train: Codes) -> np.ndarray:
+  """TOC masks (M, D) of the codes that are live; the last keeps everything."""
+  code_KxD = job.tokenizer.codebook
+  live_K = job.tokenizer.awake.copy()
+  if job.live_codes:
     uses = [sharing.histogram(x, len(code_KxD)) for x in train.idx.values()]
     live_K &= np.sum(uses, 0) > 0
-  return swept(config, code_KxD, keep_M, live_K)
+  return masks.sweep(code_KxD, job.keep_M, live_K, job.toc)
 
 
-def swept(config: Config, code_KxD: Any, keep_M: Any, live_K: Any) -> Any:
-  """TOC masks (M, D) by the codes that are live; see `masks`."""
-  importance_D, dead_D = _ranking(config, code_KxD, live_K)
-  mask_MxD = toc.sweep(
-    importance_D,
-    np.array(keep_M),
-    tuple(config.toc.top_share),
-    dead_D,
-  )
-  return (
-    np.asarray(mask_MxD).copy()
-    | (np.array(keep_M) == len(importance_D))[:, None]
-  )
-
-
-def _ranking(config, code_KxD, live_K):
-  """What TOC ranks dimensions by, and which it takes last whatever that is."""
-  importance_D = toc.importance(
-    code_KxD,
-    config.toc.similarity_weight,
-    config.toc.variance_weight,
-    live_K=live_K,
-    centered=config.toc.centered,
-  )
-  dead_D = toc.dead(code_KxD, live_K) if config.toc.spare_dead else None
-  return importance_D, dead_D
-
-
-def _encode(config, tokenizer, opened, workdir, console, kind, split) -> Codes:
+def _encode(job: Job, workdir, console, kind: str, split: str) -> Codes:
   """Codes of one split, from the work directory if they are there."""
-  kind = sources.kind(config.data.source, kind)
+  kind = sources.kind(job.source, kind)
   train = split == "train"
-  passes = config.probe.passes if train else 1
-  source = opened(kind, split)
+  passes = job.passes if train else 1
+  source = job.splits(kind, split)
   data = identity.of(source)
-  encoding.remember(workdir, f"{kind}, {split}", data, config.allow_changed)
-  asked = build.as_json(config)["data"], passes, config.probe.samples
-  stamp = encoding.stamp(tokenizer, data, *asked, config.seed)
+  encoding.remember(workdir, f"{kind}, {split}", data, job.allow_changed)
+  given = job.settings["data"], passes, job.samples
+  stamp = encoding.stamp(job.tokenizer, data, *given, job.seed)
   path = workdir / "codes" / f"{kind}-{split}-{stamp}.npz"
   if path.exists():
     return coded.read(path)
   console.print(f"encoding {kind}, {split}", soft_wrap=True)
   if split in ("train", "seen"):  # of which the one is the other
-    source = pipeline.drawn(source, config.probe.samples, config.seed)
-  dropout = jax.random.key(config.seed) if train else None
+    source = pipeline.drawn(source, job.samples, job.seed)
+  dropout = jax.random.key(job.seed) if train else None
   return encoding.encoded(
-    tokenizer, source, path, dropout=dropout, passes=passes
+    job.tokenizer, source, path, dropout=dropout, passes=passes
   )

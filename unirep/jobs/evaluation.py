@@ -1,4 +1,4 @@
-"""Findings on the codes of a trained model: what they carry and share.
+"""The evaluation at the end of pretraining: transfer, sharing, use of codes.
 
 Dimensions: K codes, D code width, C classes.
 """
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from unirep.config.build import Config
 from unirep.data import identity, pipeline
 from unirep.data.sample import Source
 from unirep.inference.codes import Codes
@@ -20,11 +19,27 @@ from unirep.quantizer import codebook
 from unirep.tasks import classification, localization, sharing
 
 
-class Found(NamedTuple):
-  """What an evaluation finds.
+class Options(NamedTuple):
+  """How a model is measured.
 
   Attributes:
-    results: what a summary says of it, ready for JSON.
+    seed: of probes, dropout and the samples that are drawn.
+    passes: how often a training sample is encoded under dropout.
+    samples: training samples that are drawn; 0 for all.
+    probe: seeds, steps, batch_size and learning_rate of the probes.
+  """
+
+  seed: int
+  passes: int
+  samples: int
+  probe: Mapping[str, Any]
+
+
+class Measured(NamedTuple):
+  """The measurements of a model.
+
+  Attributes:
+    results: the part of a summary that they make, ready for JSON.
     usage: modality -> (K,) how often it uses each code.
     by_class: modality -> (K, C) how often in each class; empty without labels.
   """
@@ -35,13 +50,13 @@ class Found(NamedTuple):
 
 
 class Encoded(NamedTuple):
-  """The codes that an evaluation looks at.
+  """The codes that a model is measured by.
 
   Attributes:
-    train: what the use of codes is counted on.
-    test: of held-out samples, which all else is about.
-    varied: of the training samples under dropout, which probes are fit on;
-      None without labels.
+    train: of training samples; the use of codes is counted on them.
+    test: of held-out samples; everything else is measured on them.
+    varied: of training samples under dropout, to fit probes on; None without
+      labels.
   """
 
   train: Codes
@@ -50,47 +65,42 @@ class Encoded(NamedTuple):
 
 
 def encode(
-  config: Config,
+  options: Options,
   tokenizer: Tokenizer,
   train: Source,
   test: Source,
   folder: pathlib.Path,
 ) -> Encoded:
-  """What `evaluate` needs; all processes take part, see `encoding.encoded`.
+  """The codes that `evaluate` needs; all processes take part."""
+  train = pipeline.drawn(train, options.samples, options.seed)
 
-  Of the training samples no more than `probe.samples` are looked at.
-  """
-  train = pipeline.drawn(train, config.probe.samples, config.seed)
-
-  def codes(name, source, **options):
+  def codes(name, source, **keywords):
     stamp = encoding.stamp(tokenizer, identity.of(source))
     path = folder / f"{name}-{stamp}.npz"
-    return encoding.encoded(tokenizer, source, path, **options)
+    return encoding.encoded(tokenizer, source, path, **keywords)
 
-  found = codes("train", train), codes("test", test)
+  plain, held_out = codes("train", train), codes("test", test)
   varied = None
-  if "class" in found[0].labels:
-    passes = config.probe.passes
-    key = jax.random.key(config.seed)
+  if "class" in plain.labels:
+    passes = options.passes
+    key = jax.random.key(options.seed)
     varied = codes(f"varied{passes}", train, dropout=key, passes=passes)
-  return Encoded(*found, varied)
+  return Encoded(plain, held_out, varied)
 
 
-def evaluate(config: Config, code_KxD: Any, codes: Encoded) -> Found:
+def evaluate(options: Options, code_KxD: Any, codes: Encoded) -> Measured:
   """Cross-modal transfer, sharing and use of the codes of a model.
 
   Args:
-    config: as `configs/pretrain.py` gives it.
+    options: how to measure.
     code_KxD: the codebook.
-    codes: see there.
+    codes: from `encode`.
   """
   train, test, varied = codes
   size, cross_modal, by_class = len(code_KxD), {}, {}
   if varied is not None:
-    options = dict(config.probe)
-    del options["passes"], options["samples"]
     cross_modal = classification.transfer(
-      code_KxD, varied, test, seed=config.seed, **options
+      code_KxD, varied, test, seed=options.seed, **options.probe
     )
     label_N = train.labels["class"]
     classes = int(label_N.max(initial=-1)) + 1
@@ -105,7 +115,7 @@ def evaluate(config: Config, code_KxD: Any, codes: Encoded) -> Found:
     "sharing": shared(train, test, size),
     "codebook": describe(code_KxD, usage),
   }
-  return Found(results, usage, by_class)
+  return Measured(results, usage, by_class)
 
 
 def shared(train: Codes, test: Codes, size: int) -> dict[str, Any]:

@@ -3,29 +3,116 @@
 import functools
 import pathlib
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from rich.console import Console
 
-from unirep.config import build
-from unirep.config.build import Config
+from unirep.configuration import build
+from unirep.configuration.build import Config
 from unirep.data import raw, sources
 from unirep.data.sample import Source
 from unirep.inference.tokenizer import Tokenizer, load
-from unirep.jobs import generators, retrieve
+from unirep.jobs import checks, generators, masks
+from unirep.jobs import results as job_results
 from unirep.jobs import workdir as workdirs
-from unirep.jobs.generators import Split
+from unirep.jobs.generators import Options, Split
 from unirep.reports import gallery, tables
 from unirep.runtime.errors import InputError
-from unirep.tasks.generation import table
+from unirep.tasks.generation import flow, table
 
 
-def run(
-  config: Config, workdir: pathlib.Path, console: Console
-) -> dict[str, Any]:
-  """Makes each modality from the codes of each, and judges what comes.
+class Model(NamedTuple):
+  """One checkpoint.
+
+  Attributes:
+    path: its work directory.
+    tokenizer: the model.
+    targets: modalities to make.
+    keep_D: dimensions that TOC keeps; None for all.
+  """
+
+  path: str
+  tokenizer: Tokenizer
+  targets: tuple[str, ...]
+  keep_D: np.ndarray | None
+
+
+class Job(NamedTuple):
+  """Generation by one or several checkpoints, bound.
+
+  Attributes:
+    settings: the configuration as JSON values.
+    models: a checkpoint each.
+    train: samples to learn from.
+    test: samples whose codes are given.
+    split: the name of that split.
+    at: neighbours that a hit may be among.
+    drawn: samples in pictures and sounds.
+    options: how to learn and to sample.
+  """
+
+  settings: Mapping[str, Any]
+  models: tuple[Model, ...]
+  train: Source
+  test: Source
+  split: str
+  at: tuple[int, ...]
+  drawn: int
+  options: Options
+
+
+def prepare(config: Config) -> Job:
+  """Opens models and data, and refuses all that can be refused.
+
+  Args:
+    config: as `configs/generate.py` gives it.
+
+  Raises:
+    InputError: for anything that the user can mend.
+  """
+  paths = job_results.checkpoints(config.checkpoint, config.checkpoints)
+  checks.check_generate(config)
+  tokenizers = {path: load(path) for path in paths}
+  train, test = (
+    sources.source(config.data, "clips", split)
+    for split in ("train", config.split)
+  )
+  toc = dict(config.toc)
+  keep, where = toc.pop("keep"), f"data.source={config.data.source}"
+  toc_options, models = masks.Options(**toc), []
+  for path, tokenizer in tokenizers.items():
+    for source in (train, test):
+      named = _targets(
+        tuple(config.targets), config.label, where, path, tokenizer, source
+      )
+    models.append(
+      Model(path, tokenizer, named, _kept(tokenizer, keep, toc_options))
+    )
+  return Job(
+    settings=build.as_json(config),
+    models=tuple(models),
+    train=train,
+    test=test,
+    split=config.split,
+    at=tuple(config.at),
+    drawn=config.drawn,
+    options=Options(
+      label=config.label,
+      split=config.split,
+      flow=flow.Options(**config.flow),
+      judge=dict(config.judge),
+      guidance=config.guidance,
+      sampling_steps=config.sampling_steps,
+      seed=config.seed,
+    ),
+  )
+
+
+def run(job: Job, workdir: pathlib.Path, console: Console) -> dict[str, Any]:
+  """Makes each modality from the codes of each, and judges the results.
 
   Writes `results.json`, `results.md`, `samples.png`, `samples.pdf` and, where
   something can be heard, `sounds/`. Of several checkpoints there is a row each,
@@ -33,51 +120,51 @@ def run(
   pictures and sounds are of the first one.
 
   Args:
-    config: as `configs/generate.py` gives it.
+    job: from `prepare`.
     workdir: made if needed.
     console: where to print.
 
   Raises:
-    InputError: for anything that the user can mend.
+    InputError: for a work directory of something else, or a flow that
+      diverges.
   """
-  paths = check(config)
-  models = {path: load(path) for path in paths}
-  train, test = (
-    sources.source(config.data, "clips", split)
-    for split in ("train", config.split)
-  )
-  for path, model in models.items():  # what can be refused is refused first
-    for each in (train, test):
-      targets(config, path, model, each)
-    generators.kept(config, model)
-  workdirs.claim(workdir, build.as_json(config))
-  began, rows = time.perf_counter(), []
-  for path, model in models.items():
-    parts = [generators.encoded(config, model, each) for each in (train, test)]
+  workdirs.claim(workdir, job.settings)
+  began, rows, options = time.perf_counter(), [], job.options
+  for model in job.models:
+    parts = [
+      generators.encoded(model.tokenizer, source, options.label)
+      for source in (job.train, job.test)
+    ]
     shown = []
-    for i, target in enumerate(targets(config, path, model, test)):
-      key = jax.random.fold_in(jax.random.key(config.seed), i)
-      say = functools.partial(_say, console, f"{path}: {target}", config)
-      learned = generators.learn(config, model, target, parts, key, say)
-      made = generators.make(config, model, target, parts[1], learned, key)
-      found = _judged(config, target, parts[1], learned, made)
-      rows += [{"checkpoint": path, **row._asdict()} for row in found]
+    for i, target in enumerate(model.targets):
+      key = jax.random.fold_in(jax.random.key(options.seed), i)
+      say = functools.partial(
+        _say, console, f"{model.path}: {target}", options.flow.steps
+      )
+      learned = generators.learn(
+        options, model.tokenizer, model.keep_D, target, parts, key, say
+      )
+      made = generators.make(
+        options, model.tokenizer, target, parts[1], learned, key
+      )
+      judged = _judged(job, target, parts[1], learned, made)
+      rows += [{"checkpoint": model.path, **row._asdict()} for row in judged]
       shown.append((target, learned, made))
-    if path == paths[0]:
-      _show(config, workdir, parts[1], shown)
+    if model is job.models[0]:
+      _show(job, workdir, parts[1], shown)
   results = {
-    "checkpoints": paths,
-    "split": config.split,
+    "checkpoints": [model.path for model in job.models],
+    "split": job.split,
     "seconds": round(time.perf_counter() - began, 1),
-    "rows": rows + retrieve.means(rows, len(paths)),
-    "config": build.as_json(config),
+    "rows": rows + job_results.means(rows, len(job.models)),
+    "config": job.settings,
   }
-  text, written = tables.generation(results), "samples.png and .pdf"
-  retrieve.write(results, text, workdir, console, f", {written}")
+  more = ", samples.png and .pdf"
+  job_results.write(results, tables.generation(results), workdir, console, more)
   return results
 
 
-def _judged(config, target, test: Split, learned, made):
+def _judged(job: Job, target, test: Split, learned, made):
   real = generators.things({"": learned.x}, test.label, learned.judge)[""]
   return table.rows(
     target,
@@ -85,48 +172,47 @@ def _judged(config, target, test: Split, learned, made):
     real,
     learned.known,
     learned.judge,
-    at=config.at,
-    seed=config.seed,
+    at=job.at,
+    seed=job.options.seed,
   )
 
 
-def _say(console, what, config, steps, loss):
-  if steps == config.flow.steps or steps % 500 == 0:
+def _say(console, name, last, steps, loss):
+  if steps == last or steps % 500 == 0:
     console.print(
-      f"{what}: step {steps} of {config.flow.steps}, loss {loss:.3f}",
-      soft_wrap=True,
+      f"{name}: step {steps} of {last}, loss {loss:.3f}", soft_wrap=True
     )
 
 
-def check(config: Config) -> list[str]:
-  """The checkpoints; raises InputError for what no part below would explain."""
-  paths = retrieve.checkpoints(config)
-  if config.split not in retrieve.SPLITS[1:]:
-    raise InputError(
-      f"split={config.split!r} is not one of {retrieve.SPLITS[1:]}"
-    )
-  if config.flow.reach % 2 != 1:
-    raise InputError(f"flow.reach={config.flow.reach} must be odd")
-  if config.guidance != 1 and not config.flow.drop:
-    raise InputError(
-      f"guidance={config.guidance} needs flow.drop: a flow that has seen"
-      " samples without codes"
-    )
-  if not config.at:
-    raise InputError("at=() must not be empty")
-  return paths
+def _kept(
+  model: Tokenizer, keep: int, options: masks.Options
+) -> np.ndarray | None:
+  """The dimensions that TOC keeps; None for all."""
+  if not keep:
+    return None
+  code_KxD = model.codebook
+  masks.check(keep, code_KxD.shape[1], options)
+  return masks.sweep(code_KxD, [keep], model.awake, options)[0]
 
 
-def targets(
-  config: Config, path: str, model: Tokenizer, source: Source
+def _targets(
+  names: tuple[str, ...],
+  label: str,
+  where: str,
+  path: str,
+  model: Tokenizer,
+  source: Source,
 ) -> tuple[str, ...]:
-  """Modalities to make: those asked for, or all that can be shown."""
-  where = f"data.source={config.data.source}"
+  """Modalities to make: those named, or all that can be shown.
+
+  Raises:
+    InputError: where the data do not fit the model or the label.
+  """
   if not len(source):
     raise InputError(f"{where}: a split has no samples")
   fine = model.settings["fine"]
   known = getattr(source, "raw", dict)()
-  names = config.targets or tuple(m for m in fine if m in known)
+  names = names or tuple(m for m in fine if m in known)
   for m in names:
     raw.of(source, m, where)
     if m not in fine:
@@ -140,22 +226,22 @@ def targets(
   if lacks:
     raise InputError(f"{where} has no modality {lacks[0]!r}, but {path} has")
   model.check({m: given[m][None] for m in model.modalities})
-  if config.label not in source[0]["labels"]:
+  if label not in source[0]["labels"]:
     raise InputError(
-      f"label={config.label}: the data has {', '.join(source[0]['labels'])}"
+      f"label={label}: the data has {', '.join(source[0]['labels'])}"
     )
-  shape = source[0]["labels"][config.label].shape
+  shape = source[0]["labels"][label].shape
   if shape not in ((), *((len(known[m].at(0)),) for m in names)):
     raise InputError(
-      f"label={config.label} has shape {shape}: a class of a sample, or of each"
-      " of its steps, is wanted"
+      f"label={label} has shape {shape}: a class of a sample, or of each of its"
+      " steps, is wanted"
     )
   return names
 
 
-def _show(config, workdir, test: Split, shown) -> None:
-  """Draws some samples, and writes what can be heard."""
-  row_R = chosen(test.label, config.drawn)
+def _show(job: Job, workdir, test: Split, shown) -> None:
+  """Draws some samples, and writes those that can be heard."""
+  row_R = chosen(test.label, job.drawn)
   at = {
     m: _at(test.label, row_R, learned.judge.network.classes)
     for m, learned, _ in shown

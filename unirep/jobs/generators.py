@@ -1,4 +1,4 @@
-"""What makes a modality: a flow, the decoders of pretraining, and a judge.
+"""Generators of a modality: a flow, the decoders of pretraining; and a judge.
 
 Dimensions: N samples, T time, H/W/C a raw step.
 """
@@ -10,14 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from unirep.config.build import Config
 from unirep.data import raw
 from unirep.data.raw import Raw
 from unirep.data.sample import Source
 from unirep.inference.codes import Codes
 from unirep.inference.tokenizer import Tokenizer
-from unirep.jobs import evaluate
-from unirep.quantizer import toc
 from unirep.runtime.errors import InputError
 from unirep.tasks.generation import baseline, flow, judge, table
 from unirep.tasks.generation.flow import Flow
@@ -34,13 +31,35 @@ from unirep.tasks.generation.table import (
 RIDGE_SAMPLES = 500  # of training, that the baseline is fit on
 
 
+class Options(NamedTuple):
+  """How to learn to make a modality, and to sample.
+
+  Attributes:
+    label: the label whose classes the judge tells apart.
+    split: the name of the split whose codes are given.
+    flow: of the flow.
+    judge: keywords of `judge.train`.
+    guidance: how strongly samples follow the codes; 1 for none.
+    sampling_steps: of a draw.
+    seed: of shuffled codes.
+  """
+
+  label: str
+  split: str
+  flow: flow.Options
+  judge: Mapping[str, Any]
+  guidance: float
+  sampling_steps: int
+  seed: int
+
+
 class Split(NamedTuple):
-  """What a model makes of the samples of a split.
+  """Samples of a split with their codes.
 
   Attributes:
     source: the samples.
     codes: theirs.
-    label: (N, T) or (N,), what the judge tells apart.
+    label: (N, T) or (N,), the classes that the judge tells apart.
   """
 
   source: Source
@@ -49,10 +68,10 @@ class Split(NamedTuple):
 
 
 class Learned(NamedTuple):
-  """What was learned to make one modality.
+  """The generators of one modality, and the judge of their samples.
 
   Attributes:
-    raw: of the split that is looked at.
+    raw: of the split whose codes are given.
     x: its samples (N, T, H, W, C).
     flow: see there.
     judge: see there.
@@ -70,13 +89,13 @@ class Learned(NamedTuple):
   decoder: baseline.Decoder
 
 
-def encoded(config: Config, model: Tokenizer, source: Source) -> Split:
+def encoded(model: Tokenizer, source: Source, label: str) -> Split:
   """Samples with their codes and labels."""
   codes = model.codes(source)
-  return Split(source, codes, codes.labels[config.label])
+  return Split(source, codes, codes.labels[label])
 
 
-def classes(config: Config, train: np.ndarray, test: np.ndarray) -> int:
+def classes(options: Options, train: np.ndarray, test: np.ndarray) -> int:
   """How many classes there are; the last label of steps is background.
 
   Raises:
@@ -87,15 +106,16 @@ def classes(config: Config, train: np.ndarray, test: np.ndarray) -> int:
   unknown = unknown[unknown >= 0]
   if len(unknown):
     raise InputError(
-      f"label={config.label}: class {unknown[0]} is in split={config.split} and"
-      " not in train"
+      f"label={options.label}: class {unknown[0]} is in split={options.split}"
+      " and not in train"
     )
   return count
 
 
 def learn(
-  config: Config,
+  options: Options,
   model: Tokenizer,
+  keep_D: np.ndarray | None,
   target: str,
   parts: Sequence[Split],
   key: jax.Array,
@@ -104,23 +124,24 @@ def learn(
   """Learns to make one modality, and to judge it.
 
   Args:
-    config: as `configs/generate.py` gives it.
+    options: how to learn.
     model: the frozen model.
+    keep_D: dimensions of codes that the flow sees; None for all.
     target: the modality.
     parts: training samples, and those that are looked at.
     key: of all draws.
     say: is told steps and loss of the flow.
   """
   train, test = parts
-  count = classes(config, train.label, test.label)
+  count = classes(options, train.label, test.label)
   x = raw.stack(raw.of(train.source, target, ""), len(train.source))
   real = table.things(x, train.label, count)
   trained = flow.train(
     jax.random.fold_in(key, 0),
     x,
     train.codes.idx[target],
-    flow.told(model.codebook, kept(config, model)),
-    flow.Options(**config.flow),
+    flow.told(model.codebook, keep_D),
+    options.flow,
     say,
   )
   return Learned(
@@ -128,24 +149,12 @@ def learn(
     x=raw.stack(raw.of(test.source, target, ""), len(test.source)),
     flow=trained,
     judge=judge.train(
-      jax.random.fold_in(key, 1), real.x_UxHxWxC, real.label_U, **config.judge
+      jax.random.fold_in(key, 1), real.x_UxHxWxC, real.label_U, **options.judge
     ),
     known=real,
     mean=x.mean(0),
     decoder=_decoder(model, target, train.source, x),
   )
-
-
-def kept(config: Config, model: Tokenizer) -> np.ndarray | None:
-  """The dimensions that TOC keeps; None for all."""
-  keep, code_KxD = config.toc.keep, model.codebook
-  if not keep:
-    return None
-  try:
-    toc.check_keep(keep, code_KxD.shape[1], tuple(config.toc.top_share))
-  except ValueError as error:
-    raise InputError(f"toc.keep={keep}: {error}") from error
-  return evaluate.swept(config, code_KxD, [keep], model.awake)[0]
 
 
 def _decoder(model, target, source, x) -> baseline.Decoder:
@@ -160,21 +169,21 @@ def _decoder(model, target, source, x) -> baseline.Decoder:
 
 
 def make(
-  config: Config,
+  options: Options,
   model: Tokenizer,
   target: str,
   test: Split,
   learned: Learned,
   key: jax.Array,
 ) -> dict[tuple[str, str], np.ndarray]:
-  """(way, whose codes) -> what becomes of them, (N, T, H, W, C)."""
+  """(way, modality that gives the codes) -> samples (N, T, H, W, C)."""
   own_NxT = test.codes.idx[target]
   draw = functools.partial(
     flow.sample,
     learned.flow,
     jax.random.fold_in(key, 2),
-    guidance=config.guidance,
-    steps=config.sampling_steps,
+    guidance=options.guidance,
+    steps=options.sampling_steps,
   )
   made = {}
   order = [target, *(m for m in model.modalities if m != target)]
@@ -182,7 +191,7 @@ def make(
   for m, idx_NxT in told.items():
     made[FLOW, m] = draw(idx_NxT)
     made[DECODER, m] = learned.decoder(idx_NxT)
-  rng = np.random.default_rng(config.seed)
+  rng = np.random.default_rng(options.seed)
   shuffled = rng.permutation(own_NxT.reshape(-1)).reshape(own_NxT.shape)
   made[SHUFFLED, target] = draw(shuffled)
   if not all(np.isfinite(x).all() for x in made.values()):
@@ -208,6 +217,6 @@ def stepwise(idx_NxT: np.ndarray, steps: int) -> np.ndarray:
 def things(
   made: Mapping[Any, np.ndarray], label: np.ndarray, judged: Judge
 ) -> dict[Any, table.Things]:
-  """What the judge looks at, of each way to make samples."""
+  """The inputs of the judge, for each way to make samples."""
   classes = judged.network.classes
   return {key: table.things(x, label, classes) for key, x in made.items()}

@@ -1,6 +1,7 @@
-"""What a pretraining run needs, and all that may be refused of it.
+"""Preparation of a pretraining run: everything that a configuration stands for.
 
-Nothing is written here.
+`prepare` reads the configuration, once, and refuses all that can be refused;
+nothing is written here.
 """
 
 import functools
@@ -14,13 +15,12 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from unirep.config import build
-from unirep.config.build import Config
+from unirep.configuration import build
+from unirep.configuration.build import Config
 from unirep.data import identity, pipeline, sources
 from unirep.data.datasets import extracted
 from unirep.data.sample import PRESENT, Batch, Source
-from unirep.jobs import checks
-from unirep.jobs.checks import check_missing, check_pretrain
+from unirep.jobs import checks, evaluation
 from unirep.jobs.workdir import IDENTITY
 from unirep.methods.network import Network
 from unirep.parallel import mesh as meshes
@@ -32,22 +32,47 @@ from unirep.train.state import Training, TrainState
 EVEN = 8  # what batches shrink to a multiple of: devices that machines have
 
 
+class Saving(NamedTuple):
+  """When checkpoints are written.
+
+  Attributes:
+    every: steps from one to the next, and no sooner than after ...
+    seconds: ... that time.
+    kept: the newest ones that stay.
+    required: whether a run ends where one can't be written.
+  """
+
+  every: int
+  seconds: float
+  kept: int
+  required: bool
+
+
 class Job(NamedTuple):
-  """What a configuration stands for, on the devices at hand.
+  """A pretraining run on the devices at hand, bound.
 
   Attributes:
     settings: the configuration as JSON values.
-    network: what is frozen in the end.
-    training: what to train and how.
+    network: the network, which is frozen in the end.
+    training: the method and the optimizer.
     train: samples to learn from.
     test: held-out samples.
     sample: a batch of one; it gives only shapes.
-    batch_size: of all processes; smaller than was asked for where the data are.
+    asked: the batch size that was asked for.
+    batch_size: of all processes; smaller where the data are few.
     batches: this process's share of the stream of batches.
+    resident: whether all samples lie in the memory of the devices.
     mesh: the devices.
     init: key -> first state.
     shapes: of the state.
     sharding: where each leaf of the state lives.
+    seed: of all draws.
+    steps: number of the last step.
+    log_every: steps between two logged ones.
+    saving: when checkpoints are written.
+    init_from: a run whose weights to start from, or "".
+    wandb: a project of Weights & Biases, or "".
+    measures: how the model is measured in the end.
   """
 
   settings: dict[str, Any]
@@ -56,12 +81,21 @@ class Job(NamedTuple):
   train: Source
   test: Source
   sample: Batch
+  asked: int
   batch_size: int
   batches: pipeline.BatchIterator
+  resident: bool
   mesh: Mesh
   init: Callable[[jax.Array], TrainState]
   shapes: TrainState
   sharding: TrainState
+  seed: int
+  steps: int
+  log_every: int
+  saving: Saving
+  init_from: str
+  wandb: str
+  measures: evaluation.Options
 
 
 def prepare(config: Config) -> Job:
@@ -70,16 +104,16 @@ def prepare(config: Config) -> Job:
   Raises:
     InputError: for anything that the user can mend.
   """
-  check_pretrain(config)
+  checks.check_pretrain(config)
   mesh = meshes.make(config.batch_size, model=config.mesh.model)
   train, test = sources.pair(config.data, config.modalities, config.fine)
   network, training = build.network(config), build.training(config)
-  checks.check(network, train, test)
+  checks.check_splits(network, train, test)
   shards = mesh.shape[meshes.AXIS]
   batch_size = fitting(config.batch_size, len(train), shards)
   sample = pipeline.stack([train[0]])
   if PRESENT in sample:
-    check_missing(config)
+    checks.check_missing(config)
   is_resident = config.data.device_resident
   batches = pipeline.batches(
     resident.Numbers(len(train)) if is_resident else train,
@@ -97,6 +131,7 @@ def prepare(config: Config) -> Job:
     settings["extraction"] = made  # what `Tokenizer.encode_files` will need
   sides = {"train": train, "test": test}
   settings[IDENTITY] = {name: identity.of(x) for name, x in sides.items()}
+  probe = dict(config.probe)
   return Job(
     settings=settings,
     network=network,
@@ -104,12 +139,31 @@ def prepare(config: Config) -> Job:
     train=train,
     test=test,
     sample=sample,
+    asked=config.batch_size,
     batch_size=batch_size,
     batches=batches,
+    resident=is_resident,
     mesh=mesh,
     init=init,
     shapes=shapes,
     sharding=meshes.state_sharding(mesh, shapes, params=config.mesh.params),
+    seed=config.seed,
+    steps=config.steps,
+    log_every=config.log_every,
+    saving=Saving(
+      every=config.checkpoint_every,
+      seconds=config.checkpoint_seconds,
+      kept=config.checkpoints_kept,
+      required=config.checkpoints_required,
+    ),
+    init_from=config.init_from,
+    wandb=config.wandb,
+    measures=evaluation.Options(
+      seed=config.seed,
+      passes=probe.pop("passes"),
+      samples=probe.pop("samples"),
+      probe=probe,
+    ),
   )
 
 
@@ -155,13 +209,8 @@ def fitting(asked: int, size: int, shards: int) -> int:
   return size // even * even or size // shards * shards
 
 
-def describe(job: Job, asked: int) -> str:
-  """One paragraph on what is about to be trained, and where.
-
-  Args:
-    job: from `prepare`.
-    asked: the batch size of the configuration.
-  """
+def describe(job: Job) -> str:
+  """One paragraph on what is about to be trained, and where."""
   network, features, devices = job.network, job.sample["features"], job.mesh
   shapes = ", ".join(f"{m} {features[m].shape[1:]}" for m in network.order)
   kind = devices.devices.flat[0].device_kind
@@ -171,10 +220,10 @@ def describe(job: Job, asked: int) -> str:
       f"\n{' and '.join(network.fine)} have fewer than 3 time steps: InfoNCE "
       "aligns them in the place of CPC"
     )
-  if job.batch_size < asked:
+  if job.batch_size < job.asked:
     text += (
-      f"\na batch has {job.batch_size} samples instead of {asked}: there are "
-      f"{len(job.train)} to learn from"
+      f"\na batch has {job.batch_size} samples instead of {job.asked}: there"
+      f" are {len(job.train)} to learn from"
     )
     if job.batch_size % EVEN == 0:
       text += ", and 1, 2, 4 or 8 devices shall do the same training"

@@ -12,11 +12,9 @@ from absl import logging
 from jax.sharding import Mesh
 from rich.console import Console
 
-from unirep.config.build import Config
 from unirep.data import pipeline
 from unirep.inference.tokenizer import Tokenizer
 from unirep.jobs import encoding, evaluation, preparation
-from unirep.jobs import preparation as starts
 from unirep.jobs import workdir as workdirs
 from unirep.jobs.preparation import Job
 from unirep.parallel import mesh as meshes
@@ -27,10 +25,10 @@ from unirep.train import log, loop, resident, restoring, saving, step, tracking
 from unirep.train import state as states
 from unirep.train.state import TrainState
 
+prepare = preparation.prepare
 
-def run(
-  config: Config, workdir: pathlib.Path, console: Console
-) -> dict[str, Any]:
+
+def run(job: Job, workdir: pathlib.Path, console: Console) -> dict[str, Any]:
   """Trains, or goes on training, and evaluates.
 
   Writes checkpoints, `metrics.jsonl`, TensorBoard files, `summary.json`,
@@ -38,7 +36,7 @@ def run(
   checkpoint is resumed.
 
   Args:
-    config: as `configs/pretrain.py` gives it.
+    job: from `prepare`.
     workdir: made if needed.
     console: where to print.
 
@@ -53,23 +51,20 @@ def run(
       `workdir/nonfinite`.
   """
   with lockstep.together():
-    job = preparation.prepare(config)
     workdirs.check(workdir, job.settings)
   with lockstep.together():
     if jax.process_index() == 0:
       workdirs.claim(workdir, job.settings)
-  text = preparation.describe(job, config.batch_size)
-  console.print(text, soft_wrap=True)
+  console.print(preparation.describe(job), soft_wrap=True)
   manager = saving.open_manager(workdir / workdirs.CHECKPOINTS)
-  state, how = start(job, config, manager)
+  state, origin = start(job, manager)
   began_at, began = int(state.step), time.perf_counter()
-  if how:
-    console.print(f"{workdir}: {how}", soft_wrap=True)
-  feed = _feed(config, job, console, config.steps - began_at)
-  with tracking.run(config.wandb, workdir, job.settings) as tracker:
-    to = open_log(workdir, config.steps, began_at, console, job, tracker)
-    with to:
-      state = train(config, job, state, feed, to, manager, workdir)
+  if origin:
+    console.print(f"{workdir}: {origin}", soft_wrap=True)
+  feed = _feed(job, console, job.steps - began_at)
+  with tracking.run(job.wandb, workdir, job.settings) as tracker:
+    with open_log(workdir, began_at, console, job, tracker) as run_log:
+      state = train(job, state, feed, run_log, manager, workdir)
     summary = {
       "steps": int(state.step),
       "seconds": round(time.perf_counter() - began, 2),
@@ -80,14 +75,14 @@ def run(
       job.mesh, (state.params, state.codebook.code_KxD)
     )
     tokenizer = Tokenizer(job.network, params, code_KxD, job.settings)
-    found = finish(config, job, tokenizer, summary, workdir, console)
+    results = finish(job, tokenizer, summary, workdir, console)
     if tracker is not None:
-      tracker.summary.update(log.leaves(found))
+      tracker.summary.update(log.leaves(results))
   lockstep.wait("evaluated", encoding.DAY)
-  return summary | found
+  return summary | results
 
 
-def start(job: Job, config: Config, manager: Any) -> tuple[TrainState, str]:
+def start(job: Job, manager: Any) -> tuple[TrainState, str]:
   """The newest checkpoint's state and place in the data, or a first state.
 
   Returns:
@@ -99,32 +94,32 @@ def start(job: Job, config: Config, manager: Any) -> tuple[TrainState, str]:
   """
   root = pathlib.Path(str(manager.directory))
   restored = restoring.restore(manager, job.shapes, job.sharding)
-  _check_room(root, 0 if restored is None else int(restored[0].step), config)
+  _check_places(root, 0 if restored is None else int(restored[0].step), job)
   if restored is not None:
     state, place, theirs = restored
     where = root.parent
     with lockstep.together():
       if jax.process_index() == 0:
         workdirs.compare(f"the checkpoint in {where}", theirs, job.settings)
-    if int(state.step) > config.steps:
+    if int(state.step) > job.steps:
       raise InputError(
         f"{where} is after step {int(state.step)} already; "
-        f"steps={config.steps} must not lie before it"
+        f"steps={job.steps} must not lie before it"
       )
     job.batches.set_state(place)
     return state, f"resuming after step {int(state.step)}"
-  state = starts.fresh(job.init, config.seed, job.sharding)
-  if not config.init_from:
+  state = preparation.fresh(job.init, job.seed, job.sharding)
+  if not job.init_from:
     return state, ""
-  path = pathlib.Path(config.init_from)
-  state, anew = starts.from_run(state, path, job.sharding)
+  path = pathlib.Path(job.init_from)
+  state, anew = preparation.from_run(state, path, job.sharding)
   without = f", which lacks {', '.join(anew)}" if anew else ""
   return state, f"starts from {path}{without}"
 
 
-def _check_room(root: pathlib.Path, first: int, config: Config) -> None:
-  """Raises InputError for a folder where a checkpoint will have to be."""
-  due = [config.steps, *range(0, config.steps, config.checkpoint_every)]
+def _check_places(root: pathlib.Path, first: int, job: Job) -> None:
+  """Raises InputError for a foreign folder where a checkpoint will be."""
+  due = [job.steps, *range(0, job.steps, job.saving.every)]
   with lockstep.together():
     if jax.process_index() == 0:
       for step in {*restoring.strangers(root)} & {*due}:
@@ -137,7 +132,6 @@ def _check_room(root: pathlib.Path, first: int, config: Config) -> None:
 
 def open_log(
   workdir: pathlib.Path,
-  steps: int,
   start: int,
   console: Console,
   job: Job,
@@ -146,33 +140,33 @@ def open_log(
   """Of several processes, one keeps the log."""
   if jax.process_index():
     return log.Silent()
-  return log.Log(workdir, steps, start, console, job.settings, tracker)
+  return log.Log(workdir, job.steps, start, console, job.settings, tracker)
 
 
 def train(
-  config: Config,
   job: Job,
   state: TrainState,
   feed: Iterator[Any],
-  to: log.Log | log.Silent,
+  run_log: log.Log | log.Silent,
   manager: ocp.CheckpointManager,
   workdir: pathlib.Path,
 ) -> TrainState:
-  """The loop, with its numbers from `config`."""
+  """The training loop, with checkpoints."""
 
   def failed(error: saving.SaveError) -> None:
-    if config.checkpoints_required:
+    if job.saving.required:
       raise error
     logging.warning("%s; training goes on", error)
 
-  saver = saving.Saver(manager, failed, config.checkpoints_kept)
-  since = [time.monotonic()]
+  saver = saving.Saver(manager, failed, job.saving.kept)
+  last_save = time.monotonic()
 
   def save(state: TrainState, last: bool) -> bool:
-    waited = time.monotonic() - since[0]
-    if not last and not lockstep.same(waited >= config.checkpoint_seconds):
+    nonlocal last_save
+    waited = time.monotonic() - last_save
+    if not last and not lockstep.same(waited >= job.saving.seconds):
       return False
-    since[0] = time.monotonic()
+    last_save = time.monotonic()
     workdirs.hold_on(workdir)
     if bad := states.nonfinite(state):
       raise loop.NonFiniteError(int(state.step), bad, math.nan, state)
@@ -182,10 +176,10 @@ def train(
   program = step.build(
     job.training,
     job.mesh,
-    sharding=job.sharding if config.mesh.model > 1 else None,
+    sharding=job.sharding if job.mesh.shape[meshes.MODEL] > 1 else None,
   )
   span = jax.device_put(
-    states.span(config.seed, config.steps), meshes.replicated(job.mesh)
+    states.span(job.seed, job.steps), meshes.replicated(job.mesh)
   )
   try:
     with lockstep.watched():
@@ -193,11 +187,11 @@ def train(
         lambda state, batch: program(state, batch, span),
         state,
         feed,
-        steps=config.steps,
-        log=to,
-        log_every=config.log_every,
+        steps=job.steps,
+        log=run_log,
+        log_every=job.log_every,
         save=save,
-        save_every=config.checkpoint_every,
+        save_every=job.saving.every,
       )
   except loop.NonFiniteError as error:
     broken = saving.open_manager(workdir / workdirs.NONFINITE)
@@ -209,11 +203,9 @@ def train(
     job.batches.close()
 
 
-def _feed(
-  config: Config, job: Job, console: Console, steps: int
-) -> Iterator[Any]:
+def _feed(job: Job, console: Console, steps: int) -> Iterator[Any]:
   """Batches on the devices, from the host or from their own memory."""
-  if not config.data.device_resident:
+  if not job.resident:
     return on_devices(job.batches, job.mesh)
   if not steps:  # nothing is left to learn from them
     return iter(())
@@ -230,36 +222,35 @@ def _feed(
 
 
 def finish(
-  config: Config,
   job: Job,
   tokenizer: Tokenizer,
   summary: dict[str, Any],
   workdir: pathlib.Path,
   console: Console,
 ) -> dict[str, Any]:
-  """Evaluates, prints and draws; what that adds to the summary.
+  """Evaluates, prints and draws; returns the results, a part of the summary.
 
   All processes encode, and the first one does the rest.
   """
   with lockstep.watched():
     codes = evaluation.encode(
-      config, tokenizer, job.train, job.test, workdir / workdirs.CODES
+      job.measures, tokenizer, job.train, job.test, workdir / workdirs.CODES
     )
   if jax.process_index() > 0:
     return {}
-  found = evaluation.evaluate(config, tokenizer.codebook, codes)
-  summary = summary | found.results
+  measured = evaluation.evaluate(job.measures, tokenizer.codebook, codes)
+  summary = summary | measured.results
   console.print(tables.summary(summary))
   pictures.picture(
     workdir / workdirs.REPORT,
     log.read(workdir / log.METRICS),
-    found.usage,
-    found.by_class,
+    measured.usage,
+    measured.by_class,
   )
   atomic.write_json(workdir / workdirs.SUMMARY, summary)
   written = f"{workdirs.SUMMARY} and {workdirs.REPORT}"
   console.print(f"{written} are in {workdir}", soft_wrap=True)
-  return found.results
+  return measured.results
 
 
 def on_devices(batches: pipeline.BatchIterator, mesh: Mesh) -> Iterator[Any]:

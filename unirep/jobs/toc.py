@@ -1,16 +1,18 @@
 """TOC of any codebook: a ranking, a curve, masks."""
 
 import pathlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
 
-from unirep.config import build
-from unirep.config.build import Config
+from unirep.configuration import build
+from unirep.configuration.build import Config
 from unirep.data import arrays
 from unirep.files import npy
 from unirep.inference.tokenizer import load
+from unirep.jobs import masks
 from unirep.jobs import workdir as workdirs
 from unirep.quantizer import toc
 from unirep.quantizer.codebook import awake
@@ -18,75 +20,95 @@ from unirep.reports import pictures
 from unirep.runtime import atomic
 from unirep.runtime.errors import InputError
 
-PUBLISHED = (64, 128, 144, 168, 196, 224)
+
+class Job(NamedTuple):
+  """TOC of one codebook, bound.
+
+  Attributes:
+    settings: the configuration as JSON values.
+    results: for `toc.json`.
+    arrays: for `toc.npz`.
+  """
+
+  settings: Mapping[str, Any]
+  results: dict[str, Any]
+  arrays: dict[str, np.ndarray]
 
 
-def run(
-  config: Config, workdir: pathlib.Path, console: Console
-) -> dict[str, Any]:
-  """Ranks the dimensions of a codebook, by the codes that are awake.
-
-  Writes `toc.npz` (importance_D, rank_D, keep_S, mask_SxD), `toc.png`,
-  `toc.pdf` and `toc.json` into `workdir`.
+def prepare(config: Config) -> Job:
+  """Reads a codebook and ranks its dimensions, by the codes that are awake.
 
   Args:
     config: as `configs/toc.py` gives it.
-    workdir: made if needed.
-    console: where to print.
 
   Raises:
     InputError: for a codebook that is none, or numbers that do not fit it.
   """
   code_KxD: Any = read(config.codebook)
   K, D = code_KxD.shape
-  share = tuple(config.top_share)
+  options = masks.Options(
+    similarity_weight=config.similarity_weight,
+    variance_weight=config.variance_weight,
+    top_share=config.top_share,
+    centered=config.centered,
+    spare_dead=config.spare_dead,
+  )
   live_K = np.asarray(awake(code_KxD))
   try:
-    keep_S = list(config.keep) or [k for k in PUBLISHED if k <= D] or [D]
+    keep_S = list(config.keep) or [k for k in masks.PUBLISHED if k <= D] or [D]
     for keep in keep_S:
-      toc.check_keep(keep, D, share)
-    importance_D = np.asarray(
-      toc.importance(
-        code_KxD,
-        config.similarity_weight,
-        config.variance_weight,
-        live_K,
-        centered=config.centered,
-      )
-    )
-    dead_D = toc.dead(code_KxD, live_K)
-    last_D = dead_D if config.spare_dead else None
+      toc.check_keep(keep, D, options.top_share)
+    importance_D, last_D = masks.ranking(code_KxD, live_K, options)
     rank_D = np.asarray(toc.rank(importance_D, last_D))
-    mask_SxD = np.asarray(toc.sweep(importance_D, keep_S, share, last_D))
+    mask_SxD = toc.sweep(importance_D, keep_S, options.top_share, last_D)
     chosen = toc.choose(code_KxD, live_K, config.share, importance_D, last_D)
   except ValueError as error:
     raise InputError(f"{config.codebook}: {error}") from error
-  found = {"importance_D": importance_D, "rank_D": rank_D}
-  found |= {"keep_S": np.array(keep_S), "mask_SxD": mask_SxD}
-  results = {
-    "codes": K,
-    "asleep": int((~live_K).sum()),
-    "dimensions": D,
-    "dead_dimensions": int(np.asarray(dead_D).sum()),
-    "chosen_keep": chosen,
-    "keep": keep_S,
-    "rank": rank_D.tolist(),
-  }
-  workdirs.claim(workdir, build.as_json(config))
-  _tell(results, found, workdir, console)
-  return results
+  return Job(
+    settings=build.as_json(config),
+    results={
+      "codes": K,
+      "asleep": int((~live_K).sum()),
+      "dimensions": D,
+      "dead_dimensions": int(np.asarray(toc.dead(code_KxD, live_K)).sum()),
+      "chosen_keep": chosen,
+      "keep": keep_S,
+      "rank": rank_D.tolist(),
+    },
+    arrays={
+      "importance_D": np.asarray(importance_D),
+      "rank_D": rank_D,
+      "keep_S": np.array(keep_S),
+      "mask_SxD": np.asarray(mask_SxD),
+    },
+  )
 
 
-def _tell(results, found, workdir, console) -> None:
-  arrays.save_npz(workdir / "toc.npz", found)
-  importance_D, keep_S = found["importance_D"], results["keep"]
-  path = workdir / "toc.png"
-  pictures.importance_curve(path, importance_D, keep_S, results["chosen_keep"])
+def run(job: Job, workdir: pathlib.Path, console: Console) -> dict[str, Any]:
+  """Writes `toc.npz`, `toc.png`, `toc.pdf` and `toc.json` into `workdir`.
+
+  The arrays are importance_D, rank_D, keep_S and mask_SxD.
+
+  Args:
+    job: from `prepare`.
+    workdir: made if needed.
+    console: where to print.
+
+  Raises:
+    InputError: for a work directory of something else.
+  """
+  workdirs.claim(workdir, job.settings)
+  arrays.save_npz(workdir / "toc.npz", job.arrays)
+  results, importance_D = job.results, job.arrays["importance_D"]
+  pictures.importance_curve(
+    workdir / "toc.png", importance_D, results["keep"], results["chosen_keep"]
+  )
   atomic.write_json(workdir / "toc.json", results)
   console.print(describe(results, importance_D), soft_wrap=True)
   console.print(
     f"toc.npz, .png, .pdf and .json are in {workdir}", soft_wrap=True
   )
+  return results
 
 
 def read(name: str) -> np.ndarray:

@@ -3,22 +3,24 @@
 import pathlib
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from unirep.config import build
-from unirep.config.build import Config
+from unirep.configuration import build
+from unirep.configuration.build import Config
 from unirep.data import arrays, formats, identity, pipeline
 from unirep.data.datasets import extracted as manifests
 from unirep.extract import assembly, clips, samples
+from unirep.extract.features import Front
+from unirep.extract.samples import Sample
 from unirep.files import npy
 from unirep.inference import media
-from unirep.inference.tokenizer import load
-from unirep.jobs import encoding, extract
+from unirep.inference.tokenizer import Tokenizer, load
+from unirep.jobs import encoding, extraction
 from unirep.jobs import workdir as workdirs
 from unirep.runtime import lockstep
 from unirep.runtime.errors import InputError
@@ -27,61 +29,44 @@ SHARD = 2**16  # samples of a file of codes
 MODEL, DATA = "stamp/model", "stamp/data"  # what codes were made by, and of
 
 
-def run(
-  config: Config, workdir: pathlib.Path, console: Console
-) -> dict[str, Any]:
-  """Writes `codes/NAME.npz` into `workdir` for every NAME of features.
+class Job(NamedTuple):
+  """Codes of features or of raw media, bound.
 
-  Other files and folders of features, see `data.formats`, keep their whole name
-  before the `.npz`. More than `SHARD` samples become a folder `codes/NAME` of
-  shards. Features are read as they are encoded, by all devices and processes.
+  Attributes:
+    settings: the configuration as JSON values.
+    tokenizer: the model.
+    paths: files or folders of features; empty for media.
+    media: the folder or table of raw media, or "".
+    front: the extractors of the model; None without media.
+    samples: of media.
+    workers: processes that read media; 0 reads in this one.
+    timeout: seconds after which a worker gives a file up.
+    missing: whether features that are all NaN are missing.
+    allow_changed: whether codes of another model or other features may be
+      written over.
+  """
 
-  Each holds modality -> int32 (N, T), -1 at padding and for what a sample
-  lacks, the labels that came with the features, and digests of the model and of
-  the features, `stamp/model` and `stamp/data`. A file that is there is not made
-  again, and neither is what was encoded before a process was killed. Raw media
-  become features in `workdir` first.
+  settings: Mapping[str, Any]
+  tokenizer: Tokenizer
+  paths: list[pathlib.Path]
+  media: str
+  front: Front | None
+  samples: list[Sample]
+  workers: int
+  timeout: float
+  missing: bool
+  allow_changed: bool
+
+
+def prepare(config: Config) -> Job:
+  """Opens the model and finds the features, or the media.
 
   Args:
     config: as `configs/tokenize.py` gives it.
-    workdir: made if needed.
-    console: where to print.
 
   Raises:
-    InputError: for missing or broken features, or another width than the
-      model's. Files before the broken one are done.
+    InputError: for anything that the user can mend, of the first file.
   """
-  _check(config)
-  tokenizer = load(config.checkpoint)
-  paths = _claimed(config, tokenizer, workdir, console)
-  folder, new, count = workdir / "codes", 0, 0
-  missing = config.missing or bool(config.media)
-  for path in paths:
-    with lockstep.together():
-      source = _load(path, tokenizer, missing)
-      stamps = {MODEL: tokenizer.digest, DATA: identity.place(path)}
-      shards = _shards(folder, path, len(source))
-      done = [_done(to, stamps, config.allow_changed) for _, to in shards]
-    # One process may be ahead of the others.
-    waiting = [
-      shard
-      for shard, is_done in zip(shards, done, strict=True)
-      if not lockstep.same(int(is_done))
-    ]
-    for window, to in waiting:
-      _one(source, window, to, tokenizer, stamps, console)
-      count += len(window)
-    new += bool(waiting)
-  if new < len(paths):
-    console.print(f"{len(paths) - new} files are done already")
-  console.print(
-    f"{count} samples of {new} files; codes are in {folder}", soft_wrap=True
-  )
-  return {"files": len(paths), "new": new, "samples": count}
-
-
-def _check(config) -> None:
-  """Raises InputError for what no part below would explain."""
   if not config.checkpoint:
     raise InputError("checkpoint is empty; name the work directory of a run")
   if bool(config.features) == bool(config.media):
@@ -91,20 +76,85 @@ def _check(config) -> None:
     )
   if config.media and jax.process_count() > 1:
     raise InputError("media: several processes take features; extract them")
-  extract.check_workers(config)
-
-
-def _claimed(config, tokenizer, workdir, console) -> list[pathlib.Path]:
-  """What is to be encoded, once the work directory is ours."""
+  tokenizer = load(config.checkpoint)
+  paths, front, found = [], None, []
   if config.media:
-    return _extracted(config, tokenizer, workdir, console)
-  with lockstep.together():
+    front = media.front(tokenizer.settings, tokenizer.modalities)
+    found = samples.find(config.media, clips.columns(front.plan.needs))
+    found = samples.divide(clips.pieces(found, front.plan), {})
+  else:
     paths = find(config.features)
-    _load(paths[0], tokenizer, config.missing)  # before anything is written
+    _load(paths[0], tokenizer, config.missing)
+  return Job(
+    settings=build.as_json(config),
+    tokenizer=tokenizer,
+    paths=paths,
+    media=config.media,
+    front=front,
+    samples=found,
+    workers=config.workers,
+    timeout=config.timeout,
+    missing=config.missing or bool(config.media),
+    allow_changed=config.allow_changed,
+  )
+
+
+def run(job: Job, workdir: pathlib.Path, console: Console) -> dict[str, Any]:
+  """Writes `codes/NAME.npz` into `workdir` for every NAME of features.
+
+  Other files and folders of features, see `data.formats`, keep their whole name
+  before the `.npz`. More than `SHARD` samples become a folder `codes/NAME` of
+  shards. Features are read as they are encoded, by all devices and processes.
+
+  Each holds modality -> int32 (N, T), -1 at padding and for a missing modality,
+  the labels that came with the features, and digests of the model and of the
+  features, `stamp/model` and `stamp/data`. A file that is there is not made
+  again, and neither are the codes that were finished before a process was
+  killed. Raw media become features in `workdir` first.
+
+  Args:
+    job: from `prepare`.
+    workdir: made if needed.
+    console: where to print.
+
+  Raises:
+    InputError: for broken features, or another width than the model's. Files
+      before the broken one are done.
+  """
+  if job.front:
+    extraction.check_place(job.media, workdir)
   with lockstep.together():
     if jax.process_index() == 0:
-      workdirs.claim(workdir, build.as_json(config))
-  return paths
+      workdirs.claim(workdir, job.settings)
+  paths, tokenizer = job.paths, job.tokenizer
+  if job.front:
+    extraction.write(
+      job.samples, job.front, workdir, job.workers, job.timeout, console
+    )
+    paths = find(str(workdir / assembly.FEATURES))
+  folder, new, count = workdir / "codes", 0, 0
+  for path in paths:
+    with lockstep.together():
+      source = _load(path, tokenizer, job.missing)
+      stamps = {MODEL: tokenizer.digest, DATA: identity.place(path)}
+      shards = _shards(folder, path, len(source))
+      done = [_done(file, stamps, job.allow_changed) for _, file in shards]
+    # One process may be ahead of the others.
+    waiting = [
+      shard
+      for shard, is_done in zip(shards, done, strict=True)
+      if not lockstep.same(int(is_done))
+    ]
+    for window, file in waiting:
+      _encode(source, window, file, tokenizer, stamps, console)
+      count += len(window)
+    new += bool(waiting)
+  if new < len(paths):
+    console.print(f"{len(paths) - new} files are done already")
+  console.print(
+    f"{count} samples of {new} files; codes are in {folder}", soft_wrap=True
+  )
+  return {"files": len(paths), "new": new, "samples": count}
 
 
 def _shards(
@@ -121,34 +171,23 @@ def _shards(
   ]
 
 
-def _done(to: pathlib.Path, now: Mapping[str, str], changed: bool) -> bool:
+def _done(file: pathlib.Path, now: Mapping[str, str], changed: bool) -> bool:
   """Whether codes are there, of this model and these features.
 
   Raises:
     InputError: where they are of others, which may not be.
   """
-  if not to.exists():
+  if not file.exists():
     return False
-  held = npy.read_archive(to, sys.maxsize)
+  held = npy.read_archive(file, sys.maxsize)
   then = {name: held[name].tobytes().hex() for name in now if name in held}
   for name in now:
     if then.get(name) != now[name] and not changed:
       raise InputError(
-        f"{to}: {name} was {then.get(name, 'not said')} and is {now[name]}; "
+        f"{file}: {name} was {then.get(name, 'not said')} and is {now[name]}; "
         "name another --workdir, or make it anew by --config.allow_changed"
       )
   return then == now
-
-
-def _extracted(config, tokenizer, workdir, console) -> list[pathlib.Path]:
-  """Folders of features that the model's own extractors make of media."""
-  extract.check_place(config.media, workdir)
-  made = media.front(tokenizer.settings, tokenizer.modalities)
-  found = samples.find(config.media, clips.columns(made.plan.needs))
-  found = samples.divide(clips.pieces(found, made.plan), {})
-  workdirs.claim(workdir, build.as_json(config))
-  extract.extracted(config, found, made, workdir, console)
-  return find(str(workdir / assembly.FEATURES))
 
 
 def find(features: str) -> list[pathlib.Path]:
@@ -199,15 +238,15 @@ def _known(features, tokenizer):
   return {m: x for m, x in features.items() if m in tokenizer.modalities}
 
 
-def _one(source, window, to, tokenizer, stamps, console) -> None:
-  """Only codes and labels of a shard are held as a whole."""
-  to.parent.mkdir(parents=True, exist_ok=True)
+def _encode(source, window, file, tokenizer, stamps, console) -> None:
+  """One shard: only its codes and labels are held as a whole."""
+  file.parent.mkdir(parents=True, exist_ok=True)
 
   def shown(chunks):
-    return track(chunks, to.name, console=console, transient=True)
+    return track(chunks, file.name, console=console, transient=True)
 
   stamp = encoding.stamp(tokenizer, stamps[DATA], window.start)
-  aside = to.with_name(f".{to.stem}-{stamp}.npz")
+  aside = file.with_name(f".{file.stem}-{stamp}.npz")
   rows = np.arange(window.start, window.stop)
   codes = encoding.encoded(
     tokenizer, pipeline.Subset(source, rows), aside, shown=shown
@@ -218,10 +257,10 @@ def _one(source, window, to, tokenizer, stamps, console) -> None:
       valid_NxT = np.arange(idx[m].shape[1]) < source.lengths[m][rows, None]
       idx[m] = np.where(valid_NxT, idx[m], -1)
     labels = {f"label/{name}": x for name, x in codes.labels.items()}
-    said = {
+    digests = {
       name: np.frombuffer(bytes.fromhex(text), np.uint8)
       for name, text in stamps.items()
     }
-    arrays.save_npz(to, {**idx, **labels, **said})
+    arrays.save_npz(file, {**idx, **labels, **digests})
     aside.unlink(missing_ok=True)
-  lockstep.wait(f"written {to.name}", encoding.DAY)
+  lockstep.wait(f"written {file.name}", encoding.DAY)

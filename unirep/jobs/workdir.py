@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from absl import logging
 
-from unirep.config import migrate
+from unirep.configuration import migrate
 from unirep.files import guard
 from unirep.runtime import atomic
 from unirep.runtime.errors import InputError

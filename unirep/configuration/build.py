@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from unirep.config import migrate, schema
+from unirep.configuration import migrate, schema
 from unirep.losses import club, cmcm, contrast, cpc, objective
 from unirep.methods import recipe as recipes
 from unirep.methods.network import Modality, Network

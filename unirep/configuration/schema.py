@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from unirep.config import keys, types
-from unirep.config.types import ANY, OTHERS, Many, Maybe, Number, Section
+from unirep.configuration import keys, types
+from unirep.configuration.types import ANY, OTHERS, Many, Maybe, Number, Section
 from unirep.runtime.errors import InputError
 
 SHOWN = 60  # characters of a value

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from unirep.config.types import (
+from unirep.configuration.types import (
   ANY,
   BATCH,
   CODES,
