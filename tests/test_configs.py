@@ -1,5 +1,6 @@
 """Every config loads, runs two steps through the experiment, leaves no key."""
 
+import fnmatch
 import importlib
 import itertools
 import json
@@ -15,9 +16,8 @@ from ml_collections import ConfigDict
 from PIL import Image
 from rich.console import Console
 
-from unirep.configs import evaluate, extract, pretrain
-from unirep.configuration import build, schema, types
-from unirep.configuration import keys as range_jobs
+from unirep.configs import _bounds, evaluate, extract, pretrain
+from unirep.configuration import build, schema
 from unirep.data import sources
 from unirep.data.procedural.synthetic import SyntheticEvents
 from unirep.jobs import checks, dispatch, preparation
@@ -219,28 +219,75 @@ def variants(module):
 
 
 def test_the_schema_knows_each_key_and_no_other():
-  def names(section, prefix=""):
-    for key, kind in section.items():
-      kind = getattr(kind, "kind", kind)
-      if key in (types.ANY, types.OTHERS) or kind is None:
-        continue
-      nested = names(kind, f"{prefix}{key}.") if isinstance(kind, dict) else ()
-      yield from nested or [f"{prefix}{key}"]
-
-  assert [*range_jobs.KEYS] == [*dispatch.JOBS]
-  for job in range_jobs.KEYS:
-    known, there = set(), set()
+  assert [*schema.JOBS] == [*dispatch.JOBS]
+  used = set()
+  for job in schema.JOBS:
     for config in variants(importlib.import_module(f"unirep.configs.{job}")):
       settings = build.as_json(config)
       schema.check(settings)
-      known |= {"job", *names(range_jobs.KEYS[job](settings))}
-      there |= {*leaves(config)}
-    free = ("encoders.", "extractors.", "shares.")  # as users name them
-    here = {key for key in there if not key.startswith(free)}
-    rest = known - {"encoders", "extractors", "shares"} - here
-    # Keys of one job's sources that another's have not.
-    assert here <= known
-    assert rest <= {"data.other", "data.other_speaker"}
+      used |= {*leaves(config)}
+      for part in (settings, *(x for x in settings.values() if x)):
+        if isinstance(part, dict) and part is not settings.get("encoders"):
+          part["bogus"] = []
+          with pytest.raises(InputError, match=r"bogus"):
+            schema.check(settings)
+          del part["bogus"]
+  patterns = [p for p in _bounds.BOUNDS if not fnmatch.filter(used, p)]
+  assert not patterns, "bounds of keys that are nowhere"
+
+
+@pytest.mark.parametrize(
+  ("key", "value", "words"),
+  [
+    ("steps", 0, "a whole number, at least 1"),
+    ("steps", 2.5, "a whole number"),
+    ("dropout", 1.0, "a number, at least 0 and below 1"),
+    ("dropout", float("nan"), "a number"),
+    ("loss.infonce.temperature", 0, "a number, above 0"),
+    ("loss.infonce.symmetric", 1, "True or False"),
+    ("codes.threshold", -1.5, "at least -1 and at most 1"),
+    ("weights.mine", -1.0, "at least 0"),
+    ("encoders.radar", {"kind": "vector"}, ""),
+    ("encoders.radar", {"kind": "vector", "specific": 1}, "at least 2"),
+    ("modalities", ("audio", 3), "must be text"),
+    ("data", {"source": "mine", "anything": 3}, ""),
+    ("codes", {"rule": "mine", "anything": [1, "a"]}, ""),
+    ("data.private", 10**6, "at most 10000"),
+  ],
+)
+def test_types_and_ranges_are_those_of_the_packaged_values(key, value, words):
+  settings = build.as_json(pretrain.get_config())
+  *sections, last = key.split(".")
+  place = settings
+  for name in sections:
+    place = place[name]
+  place[last] = value
+  lacks = key == "encoders.radar" and "specific" not in value
+  if words or lacks:
+    with pytest.raises(InputError, match=words or "lacks the key"):
+      schema.check(settings)
+  else:
+    schema.check(settings)
+
+
+def test_a_new_keyword_of_a_loss_needs_nothing_but_its_preset(monkeypatch):
+  """Its type is that of its default."""
+  clean = pretrain.clean
+
+  def changed(config):
+    clean(config)
+    config.loss.infonce.margin = 0.1
+
+  monkeypatch.setattr(pretrain, "clean", changed)
+  schema.packaged.cache_clear()
+  try:
+    settings = build.as_json(pretrain.get_config())
+    schema.check(settings)
+    settings["loss"]["infonce"]["margin"] = "wide"
+    with pytest.raises(InputError, match=r"loss\.infonce\.margin='wide'"):
+      schema.check(settings)
+  finally:
+    schema.packaged.cache_clear()
 
 
 def test_all_variants_load():

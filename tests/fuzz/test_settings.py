@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from unirep import main as cli
 from unirep.cli import experiment, flags
-from unirep.configuration import build, keys, schema
+from unirep.configuration import build, schema
 from unirep.jobs import checks, preparation
 from unirep.runtime.errors import InputError
 
@@ -96,7 +96,7 @@ def places(config, prefix=()):
 def mutated(number):
   """A configuration of which one thing is wrong, and what."""
   draw = random.Random(number)
-  job = draw.choice(["pretrain", "pretrain", *keys.KEYS])
+  job = draw.choice(["pretrain", "pretrain", *schema.JOBS])
   module = importlib.import_module(f"unirep.configs.{job}")
   variant = draw.choice(VARIANTS[job])
   if "size" in getattr(module, "CHOICES", {}):
@@ -176,7 +176,7 @@ def spoken(argv):
 
 def argv_case(number, folder):
   draw = random.Random(number)
-  job = draw.choice([*keys.KEYS])
+  job = draw.choice([*schema.JOBS])
   module = importlib.import_module(f"unirep.configs.{job}")
   known = [".".join(x) for x in places(module.get_config())]
   key, value = draw.choice(known), draw.choice(VALUES)
