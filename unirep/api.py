@@ -9,7 +9,7 @@ keywords change its keys: `steps=100, **{"optimizer.learning_rate": 1e-3}`.
 
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -23,11 +23,11 @@ from unirep.runtime.errors import InputError
 
 
 class Results:
-  """What a job gives.
+  """The results of a job.
 
   Attributes:
     workdir: where its files are.
-    values: all of it, as its .json file has it.
+    values: all results, as its .json file has them.
     rows: its table, a dict a row; empty for a job without one.
   """
 
@@ -54,81 +54,66 @@ class Results:
     return table.read_text() if table.is_file() else repr(self)
 
 
-def pretrain(
-  config: Config | str = "pretrain",
+def run(
+  job: str,
+  config: Config | str,
   workdir: str | pathlib.Path = "",
   /,
   *,
   verbose: bool = False,
   **changes: Any,
 ) -> Results:
-  """Trains, or goes on training, and evaluates; see `jobs.pretrain.run`.
+  """Runs a job, as the command line does.
 
   Args:
-    config: a configuration, or its name: see `config`.
-    workdir: made if needed; a run that it holds is resumed. Without one: a
-      place by the configuration, as on the command line.
+    job: its name, such as "pretrain"; see `jobs.dispatch.JOBS`.
+    config: a configuration of that job, or the name of one as --config takes
+      it.
+    workdir: made if needed; a pretraining run that it holds is resumed. By
+      default a place by the configuration, as on the command line.
     verbose: whether to print what the command line prints; progress is shown
       anyway, in terminals and notebooks.
-    **changes: keys of the configuration.
+    **changes: keys of the configuration and their values.
 
   Raises:
     InputError: for anything that the user can mend.
   """
-  return _run("pretrain", config, workdir, verbose, changes)
-
-
-def evaluate(
-  config: Config | str = "evaluate",
-  workdir: str | pathlib.Path = "",
-  /,
-  *,
-  verbose: bool = False,
-  **changes: Any,
-) -> Results:
-  """Downstream tasks on frozen codes; arguments are those of `pretrain`."""
-  return _run("evaluate", config, workdir, verbose, changes)
-
-
-def retrieve(
-  config: Config | str = "retrieve",
-  workdir: str | pathlib.Path = "",
-  /,
-  *,
-  verbose: bool = False,
-  **changes: Any,
-) -> Results:
-  """Retrieval across modalities; arguments are those of `pretrain`."""
-  return _run("retrieve", config, workdir, verbose, changes)
-
-
-def generate(
-  config: Config | str = "generate",
-  workdir: str | pathlib.Path = "",
-  /,
-  *,
-  verbose: bool = False,
-  **changes: Any,
-) -> Results:
-  """Generation across modalities; arguments are those of `pretrain`."""
-  return _run("generate", config, workdir, verbose, changes)
-
-
-def _run(job, given, workdir, verbose, changes) -> Results:
-  if not isinstance(given, ConfigDict):
-    made: Any = settings.config(given, **changes)
+  if isinstance(config, ConfigDict):
+    own: Any = config.copy_and_resolve_references()
+    bound = settings.changed(ConfigDict(own), changes)
   else:
-    own: Any = given.copy_and_resolve_references()
-    copy = ConfigDict(own)
-    made = settings.changed(copy, changes)
-  if made.get("job") != job:
-    raise InputError(
-      f"the configuration is of job={made.get('job')}, not {job}"
-    )
-  place = pathlib.Path(workdir or settings.default_workdir(made.to_json()))
+    bound = settings.config(config, **changes)
+  name = bound.get("job")
+  if name != job:
+    raise InputError(f"the configuration is of job={name}, not {job}")
+  place = pathlib.Path(workdir or settings.default_workdir(bound.to_json()))
   compile_cache.open_default()
   console = Console(highlight=False) if verbose else _Bars()
-  return Results(place, dispatch.run(made, place, console))
+  return Results(place, dispatch.run(bound, place, console))
+
+
+def _function(job: str, summary: str) -> Callable[..., Results]:
+  """`run` with its first argument bound."""
+
+  def function(
+    config: Config | str = job,
+    workdir: str | pathlib.Path = "",
+    /,
+    *,
+    verbose: bool = False,
+    **changes: Any,
+  ) -> Results:
+    return run(job, config, workdir, verbose=verbose, **changes)
+
+  function.__name__ = function.__qualname__ = job
+  function.__doc__ = f"{summary}. Arguments are those of `unirep.api.run`."
+  return function
+
+
+pretrain = _function("pretrain", "Trains, or goes on training, and evaluates")
+evaluate = _function("evaluate", "Measures downstream tasks on frozen codes")
+retrieve = _function("retrieve", "Measures retrieval across modalities")
+generate = _function("generate", "Makes modalities from codes of the others")
 
 
 class _Bars(Console):
