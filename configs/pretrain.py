@@ -253,7 +253,7 @@ def grid(config: Any) -> None:
 
   Clips are few and long: what looks at all of a clip knows it by heart, so that
   segments are encoded one by one, and each is compared with all others. That
-  aligns them without CPC, and CLUB keeps nothing apart: docs/benchmarks.md.
+  aligns them without CPC, and CLUB keeps nothing apart: docs/recordings.md.
   """
   for m in config.fine:
     config.encoders[m] = {"kind": "vector", "specific": 256}
@@ -283,7 +283,7 @@ def utd(config: Any) -> None:
   }
   config.data = {
     "source": "utd",
-    "path": "",  # the .npz file of docs/benchmarks.md; else $UNIREP_UTD
+    "path": "",  # the .npz file of docs/recordings.md; else $UNIREP_UTD
     "train_size": 3230,  # 323 sequences, each of them cut in so many ways ...
     "moved": 0.1,  # ... by up to that share of its length at both ends
   }

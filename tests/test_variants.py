@@ -121,7 +121,7 @@ def test_variants_are_called_by_what_differs(tmp_path):
 def test_the_sweep_of_the_docs(tmp_path, monkeypatch):
   root = pathlib.Path(__file__).resolve().parent.parent
   monkeypatch.chdir(root)
-  text = (root / "docs" / "running.md").read_text()
+  text = (root / "docs" / "sweeps.md").read_text()
   blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
   (code,) = (block for block in blocks if "VARIANTS" in block)
   (tmp_path / "sweep.py").write_text(code)

@@ -3,7 +3,7 @@
 Nothing in a checkpoint is executed, nothing outside of its folder is read, and
 nothing is allocated before the sizes are those of the network that its own
 configuration describes. What its numbers do is another matter: see
-docs/running.md.
+docs/runs.md.
 """
 
 import contextlib

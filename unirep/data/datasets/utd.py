@@ -53,7 +53,7 @@ ACTIONS = (
 _HOW = (
   "give data.path or $UNIREP_UTD an .npz file with inertial, skeleton and depth"
   " of all sequences, one behind the other, their length_*, action, subject and"
-  " trial (docs/benchmarks.md); the recordings are at"
+  " trial (docs/recordings.md); the recordings are at"
   " https://personal.utdallas.edu/~kehtar/UTD-MHAD.html"
 )
 
