@@ -1,4 +1,4 @@
-r"""Official releases: what is missing or broken, and faster files of them.
+r"""Official releases: a check for missing or broken files, and faster files.
 
 python -m unirep.main --config=configs/data.py:check,data=avel \
   --config.data.labels=Vggsound --config.data.features=vggsound40k/feature \
@@ -8,7 +8,7 @@ Variants, separated by commas after a colon:
   check|convert              list every problem, or write ArrayRecord files
   data=avel|ave|avvp|ave_avvp|ucf_vgg|clotho|coco|msvd|flickr_sound|valor
   preset=clean|released      the words of a text: all, or those that were kept
-What each needs, and where: docs/releases.md.
+The files of each set: docs/releases.md.
 """
 
 from typing import Any
@@ -52,10 +52,10 @@ def release(config: Any, name: str, released: bool) -> None:
   sets |= {"ave_avvp": ave_avvp, "ucf_vgg": ucf_vgg}
   config.data = {
     "source": name,
-    "converted": "",  # what convert wrote: then no other place is needed
+    "converted": "",  # the folder that convert wrote; replaces all other paths
     "exclude": "",  # a file of ids to leave out, one a line
     "whole": True,  # lists have all rows they were published with; else a part
-    "limit": 64,  # MB of an archive, and of what is in it
+    "limit": 64,  # MB of an archive, and of each file in it
   }
   sets.get(name, captioned)(config, released)
 
@@ -76,7 +76,7 @@ def avel(config: Any, released: bool) -> None:
 
 
 def texts(config: Any, released: bool) -> None:
-  """What becomes of texts."""
+  """Texts to features."""
   config.data.update(
     {
       "text": "words",  # an extractor, or a file of vectors
@@ -128,7 +128,7 @@ def ave_avvp(config: Any, released: bool) -> None:
 
 
 def ucf_vgg(config: Any, released: bool) -> None:
-  """From what is seen in UCF101 to what is heard in VGGSound, or back."""
+  """From video of UCF101 to audio of VGGSound, or back."""
   config.data.update(
     {
       "labels": "",  # folder of the two lists and the two class lists
@@ -141,7 +141,7 @@ def ucf_vgg(config: Any, released: bool) -> None:
 
 
 def captioned(config: Any, released: bool) -> None:
-  """Clips or photos and what is said of them."""
+  """Clips or photos and their captions."""
   names = {
     "clotho": "clotho_captions_evaluation.csv",
     "coco": "captions_val2017.json",

@@ -145,7 +145,7 @@ def grid(config: Any) -> None:
 
 
 def utd(config: Any) -> None:
-  """UTD-MHAD: which action, of people whom training has not seen."""
+  """UTD-MHAD: actions of people that training has not seen."""
   only(config, "classification")
   config.tested_on = config.trained_on = (
     *("inertial", "skeleton", "depth", "text"),
@@ -172,7 +172,7 @@ def ave_avvp(config: Any) -> None:
 
 
 def ucf_vgg(config: Any) -> None:
-  """Learned from what is seen in UCF101, tested on what is heard elsewhere."""
+  """Trained on video of UCF101, tested on audio of VGGSound."""
   only(config, "cross_classification")
   config.trained_on, config.tested_on = ("video",), ("audio",)
   releases.release(config, "ucf_vgg", config.protocol == "released")
@@ -205,7 +205,7 @@ def arrays(config: Any) -> None:
 
 
 def media(config: Any) -> None:
-  """What configs/extract.py wrote, with its splits and classes."""
+  """Features from configs/extract.py, with their splits and classes."""
   config.tasks = ("classification",)
   config.data = {
     "source": "media",

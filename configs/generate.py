@@ -29,8 +29,8 @@ def get_config(arg: str = "") -> ConfigDict:
   config.seed = 0  # of networks, batches and noise
   config.targets = ()  # modalities to make; empty: all that can be shown
   config.split = "test"
-  config.label = ""  # what a classifier tells apart; empty: see the data
-  config.guidance = 1.0  # more than 1 exaggerates what codes say
+  config.label = ""  # the label that the judge predicts; set for each data
+  config.guidance = 1.0  # above 1 the codes weigh more
   config.sampling_steps = 32  # from noise to data
   config.at = (1, 10)  # real samples that may be retrieved
   config.toc = {
@@ -48,7 +48,7 @@ def get_config(arg: str = "") -> ConfigDict:
     "width": 256,
     "blocks": 3,
     "reach": 1,  # steps that are made together: docs/tasks.md
-    "drop": 0.1,  # share of samples whose codes are hidden, for guidance
+    "drop": 0.1,  # share of samples without codes, for guidance
     "decay": 0.999,  # of the mean of parameters
   }
   config.judge = {"steps": 1500, "learning_rate": 2e-3}

@@ -5,7 +5,7 @@ python -m unirep.main --config=configs/pretrain.py --workdir=runs/first
 Variants, separated by commas after a colon:
   method=fcid|dcid               the newer and the older method of the family
   data=synthetic|digits|grid|utd|arrays|media|photos|avel
-                                 what to learn from (default synthetic)
+                                 training data (default synthetic)
   preset=clean|released          the method mended, or as published
   size=small|paper|tiny          paper: the published widths; tiny: for tests
 For example `--config=configs/pretrain.py:data=digits,preset=released`. Every
@@ -36,7 +36,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.method = variant["method"]
   config.seed = 0
   config.steps = 400
-  config.init_from = ""  # work directory of a run whose weights to start from
+  config.init_from = ""  # work directory of a run that gives the first weights
   config.batch_size = 80
   config.dropout = 0.1
   config.log_every = 10
@@ -109,11 +109,11 @@ def clean(config: Any) -> None:
   config.club.negatives = "derangement"  # no sample is its own negative
   config.mask_padding = True  # zeros behind a short text are not words
   config.model.pool = "sum"
-  # What is quantized lies on a sphere, where all losses measure by cosines, and
-  # steps are quantized in training as they are downstream.
+  # Vectors before quantization lie on a sphere, so that distances and losses
+  # are cosines. Steps are quantized in training as they are downstream.
   config.model.update({"sphere": True, "steps": True})
-  # One code for all that is said at one place. Codes begin asleep and grow
-  # where modalities agree: codebook.size is a bound, and use is a result.
+  # One code for all modalities of a clip or a step. Codes begin asleep (dead)
+  # and wake where modalities agree: codebook.size is an upper bound.
   config.codes = {
     "rule": "shared",
     "decay": 0.99,
@@ -155,7 +155,7 @@ def clean(config: Any) -> None:
 
 
 def released(config: Any) -> None:
-  """What the published code computes, quirk by quirk."""
+  """As the published code computes it, quirk by quirk."""
   config.club.negatives = "permutation"
   config.mask_padding = False
   config.model.pool = "sum"
@@ -251,9 +251,9 @@ def digits(config: Any) -> None:
 def grid(config: Any) -> None:
   """GRID: a talker's sentences heard, seen and read, in segments of 0.2 s.
 
-  Clips are few and long: what looks at all of a clip knows it by heart, so that
+  Clips are few and long: an encoder that sees whole clips memorizes them. So
   segments are encoded one by one, and each is compared with all others. That
-  aligns them without CPC, and CLUB keeps nothing apart: docs/recordings.md.
+  aligns them without CPC, and CLUB separates nothing: docs/recordings.md.
   """
   for m in config.fine:
     config.encoders[m] = {"kind": "vector", "specific": 256}
@@ -298,12 +298,12 @@ def arrays(config: Any) -> None:
     "resample": "none",  # nearest, mean or linear: `fine` to one time axis ...
     "steps": 0,  # ... of that many steps; 0: the fewest that one of them has
     "holdout": 0.1,  # share of the samples that training never sees ...
-    "holdout_seed": 0,  # ... the same whatever the seed of training
+    "holdout_seed": 0,  # ... the same for any seed of training
   }
 
 
 def media(config: Any) -> None:
-  """What configs/extract.py wrote: docs/media.md."""
+  """Features from configs/extract.py: docs/media.md."""
   config.data = {
     "source": "media",
     "path": "",  # the work directory of an extraction

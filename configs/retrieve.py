@@ -6,7 +6,7 @@ python -m unirep.main --config=configs/retrieve.py:data=digits \
 Variants, separated by commas after a colon:
   data=synthetic|digits|grid|utd|arrays|media|clotho|coco|msvd|
        flickr_sound|valor
-  relevance=pair|class|id     what is right: the same sample, any of its class,
+  relevance=pair|class|id     hits: the same sample, any of its class,
                               any of the same label/id (five captions a photo)
   size=small|tiny             tiny: for tests
 """
@@ -41,7 +41,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.modalities = ()  # empty: all that model and data have
   config.split = "test"
   config.relevance = variant["relevance"]
-  # From one code a clip to what is there before quantization: docs/tasks.md.
+  # From one code a clip to vectors before quantization: docs/tasks.md.
   config.representations = (
     *("code", "vector", "bag", "steps", "soft"),
     *("general", "clip"),
@@ -123,7 +123,7 @@ def arrays(config: Any) -> None:
 
 
 def media(config: Any) -> None:
-  """What configs/extract.py wrote, with its splits and classes."""
+  """Features from configs/extract.py, with their splits and classes."""
   config.data = {
     "source": "media",
     "path": "",  # the work directory of an extraction

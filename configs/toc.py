@@ -1,4 +1,4 @@
-"""TOC: which dimensions of a codebook matter, without training.
+"""TOC: the dimensions of a codebook that matter, without training.
 
 python -m unirep.main --config=configs/toc.py --config.codebook=codes.npy
 python -m unirep.main --config=configs/toc.py --config.codebook=runs/digits
@@ -23,5 +23,7 @@ def get_config(arg: str = "") -> ConfigDict:
   config.top_share = (1, 0)  # parts of highest and of lowest importance
   config.centered = False  # ranks by variance alone
   config.spare_dead = False  # dimensions that are always zero come last
-  config.share = 0.95  # of what tells codes apart, for the label-free choice
+  config.share = (
+    0.95  # of the variance between codes, for the label-free choice
+  )
   return config

@@ -1,4 +1,4 @@
-r"""Features to codes: what a trained model makes of your data.
+r"""Features to codes: your data through a trained model.
 
 python -m unirep.main --config=configs/tokenize.py \
   --config.checkpoint=runs/digits --config.features=features.npz

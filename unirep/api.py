@@ -1,4 +1,4 @@
-"""The jobs in Python: what the command line does, as functions.
+"""The jobs of the command line as Python functions.
 
     run = unirep.pretrain(unirep.config("pretrain:data=digits"), "runs/digits")
     rows = unirep.evaluate("evaluate:data=digits", checkpoint=run.workdir).rows
@@ -71,7 +71,7 @@ def run(
       it.
     workdir: made if needed; a pretraining run that it holds is resumed. By
       default a place by the configuration, as on the command line.
-    verbose: whether to print what the command line prints; progress is shown
+    verbose: whether to print as the command line does; progress is shown
       anyway, in terminals and notebooks.
     **changes: keys of the configuration and their values.
 

@@ -102,7 +102,7 @@ def keys(source: str) -> list[str]:
       if isinstance(node, ast.stmt) and _sets(node):
         first = node.lineno
         while first - 1 in comments and lines[first - 2].strip()[:1] == "#":
-          first -= 1  # what stands above it says what it is for
+          first -= 1  # the comment above it
         shown |= {*range(first, (node.end_lineno or first) + 1)}
     if shown:
       doc = (ast.get_docstring(function) or "").splitlines()

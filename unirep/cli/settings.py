@@ -94,15 +94,15 @@ def resolve(values: flags.FlagValues, argv: list[str]) -> list[str]:
   """Parses `argv` into `values`, which have a `config`; returns the rest.
 
   Raises:
-    InputError: for what absl or ml_collections refuse, in one line, and for
-      whatever a configuration's own lines raise.
+    InputError: in one line, for flags that absl or ml_collections refuse, and
+      for any error that a configuration's own lines raise.
   """
   name = help.named(argv)
   argv = help.located(argv)
   _check_arguments(argv, name)
   sys.modules.pop("config_config", None)  # of a file that was read before
   before = logging.get_verbosity()
-  logging.set_verbosity(logging.FATAL)  # what they say is in the error as well
+  logging.set_verbosity(logging.FATAL)  # the error has it as well
   try:
     rest = values(argv)
     config: Any = values["config"].value
@@ -129,7 +129,7 @@ def resolve(values: flags.FlagValues, argv: list[str]) -> list[str]:
 
 
 def _check_arguments(argv: list[str], name: str) -> None:
-  """What both packages would say less clearly."""
+  """Refuses arguments that both packages would refuse less clearly."""
   path = help.named(argv).partition(":")[0]
   if name and not os.path.isfile(path):
     raise InputError(f"--config={name}: there is no such file")
@@ -140,10 +140,10 @@ def _check_arguments(argv: list[str], name: str) -> None:
 
 
 def _refusal(error: BaseException, name: str, path: str) -> str | None:
-  """What is wrong, and where, in one line; None if it isn't the user's."""
+  """The error and its place in one line; None if it isn't the user's."""
   whole = error
   while before := whole.__cause__ or whole.__context__:
-    whole = before  # both packages wrap what they catch
+    whole = before  # both packages wrap exceptions
   trace = traceback.extract_tb(whole.__traceback__)
   rows = [frame.lineno for frame in trace if frame.filename == path]
   said = f"{type(whole).__name__}: {first_line(whole)}"

@@ -21,9 +21,9 @@ from unirep.runtime.errors import InputError, first_line, pick
 from unirep.train import optimizer
 from unirep.train.state import Training
 
-Config = Any  # a ConfigDict, whose type stubs know no leaves
+Config = Any  # a ConfigDict; its type stubs know no leaves
 
-# What settings of the wrong kind may raise where they are used.
+# Errors that settings of a wrong type may raise where they are used.
 BROKEN = (AttributeError, KeyError, TypeError, ValueError, IndexError)
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 
@@ -47,10 +47,10 @@ def network(config: Config) -> Network:
 
 
 def shapes(settings: Mapping[str, Any], stored: Mapping[str, Any]) -> Any:
-  """What a configuration says of the arrays of a model.
+  """The shapes of a model's arrays, as its configuration describes them.
 
   Args:
-    settings: of the run, which anyone may have written.
+    settings: of the run; they are not trusted.
     stored: {"params": ..., "codebook": ...}, descriptions of arrays; only the
       widths of features are taken from there, and whether an imported model
       has decoders.
@@ -82,7 +82,7 @@ def shapes(settings: Mapping[str, Any], stored: Mapping[str, Any]) -> Any:
 
 
 def training(config: Config) -> Training:
-  """What is trained, with every keyword from `config`."""
+  """Method and optimizer, with every keyword from `config`."""
   rate = optimizer.schedule(
     config.optimizer.learning_rate,
     warmup=config.optimizer.warmup,
@@ -130,7 +130,7 @@ def recipe(config: Config) -> recipes.Recipe:
 
 
 def distribution(config: Config) -> Callable[..., Any]:
-  """(squared distances, width D) -> how a row spreads over the codes."""
+  """(squared distances, width D) -> distribution over codes."""
   options = dict(config.loss.distribution)
   kind = options.pop("kind")
   make = pick(cmcm.DISTRIBUTIONS, "loss.distribution.kind", kind)
@@ -179,7 +179,7 @@ def as_json(config: Config) -> dict[str, Any]:
   """The configuration as plain JSON values.
 
   Raises:
-    InputError: for what JSON can't hold.
+    InputError: for values that JSON can't hold.
   """
   try:
     return json.loads(config.to_json())
@@ -202,6 +202,6 @@ def from_json(settings: Mapping[str, Any]) -> Config:
 
   leaves = dict.fromkeys(("sphere", "steps"), "")
   if settings.get("method", "fcid") != "fcid":
-    del leaves["steps"]  # which only FCID has ever had
+    del leaves["steps"]  # a key of FCID alone
   like = {"method": "", "model": leaves}
   return ConfigDict(restore(migrate.completed(settings, like)))

@@ -4,9 +4,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-# Leaves that older runs lack -> what says that these did the same; a function
-# of their settings where it depends. A feature that adds a leaf adds it here,
-# and orphans no run.
+# Keys that older runs lack -> the value with which they did the same, or a
+# function of their settings that gives it. A feature that adds a key adds a
+# line here, so that older runs load and resume.
 ADDED: dict[str, Any] = {
   **{"data.classes": 10, "data.variation": 0.4},
   **{"data.nuisance": 0.5, "data.private": 0},
@@ -35,7 +35,7 @@ def completed(
 
   Args:
     settings: as the run recorded them.
-    like: settings of today, which say what leaves such a run has.
+    like: settings of today; only keys that they have are added.
   """
   whole = copy.deepcopy(dict(settings))
   for key, value in ADDED.items():

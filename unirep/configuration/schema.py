@@ -33,7 +33,7 @@ SHOWN = 60  # characters of a value
 DEPTH = 20  # of sections; none of ours has more than three
 LONGEST_TEXT = 4096  # characters, as of a path
 MOST = 10_000  # values of a tuple
-# Keys that choose which other keys their section has.
+# Section -> its key that decides the other keys of the section.
 CHOOSERS = {"": "method", "data": "source", "codes": "rule"}
 CHOOSERS |= {"loss.distribution": "kind"}
 NAMED = ("encoders", "extractors", "shares")  # keys are names of modalities
@@ -79,10 +79,10 @@ def check(settings: Mapping[str, Any], *, recorded: bool = False) -> None:
   """Raises InputError for settings that no job could mean.
 
   Those have an unknown or a missing key, or a value of another type, not
-  finite, or out of range. The message names key, value and what is allowed.
+  finite, or out of range. The message names the key, its value and the range.
 
   Args:
-    settings: plain values, in sections; `job` says whose.
+    settings: plain values, in sections; `job` names the job.
     recorded: whether a run, maybe an older one, has written them: keys may be
       missing, or be others.
   """
@@ -147,7 +147,7 @@ def known(name: str, variants: Sequence[Any], given: Any) -> Section:
   required = {key for key in keys if all(key in x for x in variants)}
   if foreign and name:
     return Section({chooser: ("",)}, frozenset({chooser}), ())
-  if foreign:  # a method of the user's, whose network has keys of its own
+  if foreign:  # a method of the user's: its network may have other keys
     keys["model"] = keys["model"]._replace(rest=())
   rest = _alike(keys.values()) if name in (*NAMED, *EXTENDED) else None
   return Section(keys, frozenset(() if name in NAMED else required), rest)
@@ -222,7 +222,12 @@ def _leaf(given: Any, values: Sequence[Any], key: str, shown: str = "") -> None:
 
 
 def range_of(key: str, values: Sequence[Any]) -> Number:
-  """The range of the numbers of a key, whose packaged values are `values`."""
+  """The range of the numbers of a key.
+
+  Args:
+    key: dotted.
+    values: its numbers in packaged configurations.
+  """
   whole = all(isinstance(x, int) for x in values)
   text = bound(key)
   if text is None:

@@ -130,7 +130,7 @@ def check_generate(config: Config) -> None:
 
 
 def check_missing(config: Config) -> None:
-  """Raises InputError for what can't leave out what samples lack."""
+  """Raises InputError for keywords that can't leave out a missing modality."""
   needed = {
     "codes.rule": "shared",
     "loss.cmcm.paired": True,
@@ -150,7 +150,7 @@ def leaf(config: Config, key: str) -> Any:
 
 
 def check_splits(network: Network, train: Source, test: Source) -> None:
-  """Checks what a run is trained on, and evaluated on in the end.
+  """Checks the samples that a run is trained on, and evaluated on.
 
   Raises:
     InputError: naming the split, for features that the network does not take,
@@ -184,10 +184,10 @@ def opened(
 def check_downstream(
   opened: Callable[[str, str], Source], model: Tokenizer, kinds: Iterable[str]
 ) -> None:
-  """Checks all splits that tasks look at.
+  """Checks all splits that tasks use.
 
   Args:
-    opened: see there.
+    opened: from `opened`.
     model: trained.
     kinds: of data, see `sources`.
 

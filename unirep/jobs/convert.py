@@ -217,7 +217,7 @@ def _save(model: Model, workdir: pathlib.Path) -> bool:
 def _is_there(root: pathlib.Path, model: Model) -> bool:
   """Whether an import of that file has been here, and came to its end.
 
-  What is left of one that was killed is made whole, or room for another.
+  An import that was killed is finished, or removed.
   """
   place, step = root / str(model.step), model.step
   if {*digests.known(root)} - {place.name}:

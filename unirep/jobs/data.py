@@ -156,7 +156,7 @@ def _write(
   each: int,
   console: Console,
 ) -> None:
-  """Writes the shards of a data set that are not there, and what says so."""
+  """Writes the missing shards of a data set, and its metadata."""
   folder.mkdir(parents=True, exist_ok=True)
   ids = {part: clips.id_N.tolist() for part, clips in parts.items()}
   _stamp(folder, meaning, ids)
@@ -177,7 +177,7 @@ def _records(clips: Clips, rows: range, spec: Any):
 
 
 def _stamp(folder: pathlib.Path, meaning, ids) -> None:
-  """Says what the shards of a folder are of.
+  """Records the clips and options that the shards of a folder are made of.
 
   Raises:
     InputError: where they are of something else.

@@ -1,4 +1,4 @@
-"""Codes of whole sources: made once, by all processes, and kept on the way."""
+"""Codes of whole sources: made once, by all processes, chunk by chunk."""
 
 import hashlib
 import json
@@ -21,21 +21,24 @@ from unirep.runtime import atomic, lockstep
 from unirep.runtime.errors import InputError
 
 CHUNK = 4096  # samples of a file, before all are one
-DATA = "data.json"  # which data the splits are
+DATA = "data.json"  # split -> digest of its data
 DAY = 24 * 3600  # a lost process is noticed sooner, by its heartbeat
 
 
 def stamp(tokenizer: Tokenizer, *rest: Any) -> str:
-  """Names what codes depend on: the model, the layout of files, and `rest`."""
-  what = [coded.LAYOUT, tokenizer.digest, *rest]
-  text = json.dumps(what, sort_keys=True)
+  """A digest of everything that codes depend on.
+
+  That is the model, the layout of files, and `rest`.
+  """
+  parts = [coded.LAYOUT, tokenizer.digest, *rest]
+  text = json.dumps(parts, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def remember(
   workdir: pathlib.Path, name: str, data: str, changed: bool
 ) -> None:
-  """Notes which data a split is, for who comes back to the work directory.
+  """Records the digest of a split's data in the work directory.
 
   Args:
     workdir: claimed.
@@ -70,18 +73,18 @@ def encoded(
 ) -> Codes:
   """The codes of every sample, from `path` if they are there.
 
-  All processes call it, and each encodes some of the chunks. What was finished
-  before a process was killed is not made again, and whoever makes a chunk, the
-  codes are the same.
+  All processes call it, and each encodes some of the chunks. Chunks that were
+  finished before a process was killed are read, not made again. The codes do
+  not depend on the number of processes.
 
   Args:
     tokenizer: the frozen model.
     source: N samples.
     path: an .npz file in a folder that all processes see; its name must say
-      what the codes depend on, see `stamp`.
+      everything that the codes depend on, see `stamp`.
     dropout: see `Tokenizer.codes`.
     passes: likewise.
-    shown: what shows how far the chunks are, as it yields them.
+    shown: wraps the chunks, to show progress.
 
   Returns:
     Codes of passes * N samples, pass after pass.

@@ -47,7 +47,7 @@ class Job(NamedTuple):
     settings: the configuration as JSON values.
     models: a checkpoint each.
     train: samples to learn from.
-    test: samples whose codes are given.
+    test: samples that give the codes.
     split: the name of that split.
     at: neighbours that a hit may be among.
     drawn: samples in pictures and sounds.

@@ -35,8 +35,8 @@ class Options(NamedTuple):
   """How to learn to make a modality, and to sample.
 
   Attributes:
-    label: the label whose classes the judge tells apart.
-    split: the name of the split whose codes are given.
+    label: the name of the label that the judge predicts.
+    split: the name of the split that gives the codes.
     flow: of the flow.
     judge: keywords of `judge.train`.
     guidance: how strongly samples follow the codes; 1 for none.
@@ -71,7 +71,7 @@ class Learned(NamedTuple):
   """The generators of one modality, and the judge of their samples.
 
   Attributes:
-    raw: of the split whose codes are given.
+    raw: of the split that gives the codes.
     x: its samples (N, T, H, W, C).
     flow: see there.
     judge: see there.
@@ -196,7 +196,7 @@ def make(
   made[SHUFFLED, target] = draw(shuffled)
   if not all(np.isfinite(x).all() for x in made.values()):
     raise InputError(
-      f"what the flow makes of {target!r} is not finite; lower"
+      f"samples of {target!r} from the flow are not finite; lower"
       " flow.learning_rate or guidance"
     )
   made[MEAN, target] = np.broadcast_to(learned.mean, learned.x.shape)
@@ -205,13 +205,13 @@ def make(
 
 
 def stepwise(idx_NxT: np.ndarray, steps: int) -> np.ndarray:
-  """Codes of so many steps: one code is that of all of them."""
+  """Codes (N, steps): one code a sample is repeated over its steps."""
   N, T = idx_NxT.shape
   if steps == T:
     return idx_NxT
   if T == 1:
     return np.broadcast_to(idx_NxT, (N, steps))
-  raise InputError(f"codes of {T} steps can't say what {steps} steps are")
+  raise InputError(f"codes of {T} steps do not fit {steps} steps")
 
 
 def things(

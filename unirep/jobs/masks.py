@@ -80,7 +80,7 @@ def sweep(
 
   Args:
     code_KxD: the codebook.
-    keep_M: the numbers; D keeps everything, whatever `top_share` is.
+    keep_M: the numbers; D keeps everything, for any `top_share`.
     live_K: codes that the ranking looks at.
     options: how to rank.
   """

@@ -29,7 +29,7 @@ from unirep.train import reading, resident
 from unirep.train import state as states
 from unirep.train.state import Training, TrainState
 
-EVEN = 8  # what batches shrink to a multiple of: devices that machines have
+EVEN = 8  # small batches are a multiple of it: machines have 1, 2, 4, 8 devices
 
 
 class Saving(NamedTuple):
@@ -70,7 +70,7 @@ class Job(NamedTuple):
     steps: number of the last step.
     log_every: steps between two logged ones.
     saving: when checkpoints are written.
-    init_from: a run whose weights to start from, or "".
+    init_from: the run that gives the first weights, or "".
     wandb: a project of Weights & Biases, or "".
     measures: how the model is measured in the end.
   """
@@ -128,7 +128,7 @@ def prepare(config: Config) -> Job:
   _check_room(shapes, sample, batch_size // shards, mesh)
   settings, made = build.as_json(config), extracted.made(config.data)
   if made:
-    settings["extraction"] = made  # what `Tokenizer.encode_files` will need
+    settings["extraction"] = made  # for `Tokenizer.encode_files`
   sides = {"train": train, "test": test}
   settings[IDENTITY] = {name: identity.of(x) for name, x in sides.items()}
   probe = dict(config.probe)
@@ -186,10 +186,10 @@ def _check_room(
 
 
 def fitting(asked: int, size: int, shards: int) -> int:
-  """The batch size, `asked` or what fits so few samples.
+  """The batch size: `asked`, or less where there are fewer samples.
 
-  That is a multiple of `EVEN` where there are as many, so that other numbers of
-  devices do the same training.
+  It is a multiple of `EVEN` if there are that many samples, so that 1, 2, 4 or
+  8 devices train alike.
 
   Args:
     asked: a multiple of `shards`.
@@ -210,7 +210,7 @@ def fitting(asked: int, size: int, shards: int) -> int:
 
 
 def describe(job: Job) -> str:
-  """One paragraph on what is about to be trained, and where."""
+  """One paragraph on the run: modalities, shapes, devices, batch size."""
   network, features, devices = job.network, job.sample["features"], job.mesh
   shapes = ", ".join(f"{m} {features[m].shape[1:]}" for m in network.order)
   kind = devices.devices.flat[0].device_kind
@@ -233,7 +233,7 @@ def describe(job: Job) -> str:
 def fresh(
   init: Callable[[jax.Array], TrainState], seed: int, sharding: TrainState
 ) -> TrainState:
-  """What a run starts from if nothing else is said."""
+  """A first state with random weights."""
   return jax.jit(init, out_shardings=sharding)(jax.random.key(seed))
 
 

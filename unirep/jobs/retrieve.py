@@ -1,4 +1,4 @@
-"""Zero-shot retrieval across modalities, by codes and by what they lose."""
+"""Zero-shot retrieval across modalities, by codes and before quantization."""
 
 import hashlib
 import pathlib
@@ -238,7 +238,7 @@ def _asked(model: Model, relevance: str) -> dict[str, Asked]:
 
 
 def _new(label_N, keys) -> np.ndarray:
-  """Which samples are not there already: of one id and with equal features."""
+  """False for samples of the same id with equal features, but the first."""
   pairs = [*zip(label_N.tolist(), keys, strict=True)]
   first = dict(zip(reversed(pairs), reversed(range(len(pairs))), strict=True))
   new_N = np.zeros(len(pairs), bool)

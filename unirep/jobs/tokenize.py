@@ -26,7 +26,7 @@ from unirep.runtime import lockstep
 from unirep.runtime.errors import InputError
 
 SHARD = 2**16  # samples of a file of codes
-MODEL, DATA = "stamp/model", "stamp/data"  # what codes were made by, and of
+MODEL, DATA = "stamp/model", "stamp/data"  # digests of model and features
 
 
 class Job(NamedTuple):
@@ -160,7 +160,7 @@ def run(job: Job, workdir: pathlib.Path, console: Console) -> dict[str, Any]:
 def _shards(
   folder: pathlib.Path, path: pathlib.Path, size: int
 ) -> list[tuple[range, pathlib.Path]]:
-  """Which samples go to which file."""
+  """The files of codes, each with the range of its samples."""
   name = _name(path)
   if size <= SHARD:
     return [(range(size), folder / name)]

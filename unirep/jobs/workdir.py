@@ -1,4 +1,4 @@
-"""The directory of one run: whose it is, and what it holds."""
+"""The work directory of a run: its lock, its settings, its files."""
 
 import contextlib
 import fcntl
@@ -23,9 +23,10 @@ CODES = "codes"
 NONFINITE = "nonfinite"
 LOCK = "run.lock"
 IDENTITY = "identity"  # of the data, among the settings that a run records
-# What it records beside its configuration, which alone does not say it.
+# Recorded beside the configuration, from which they can't be derived.
 RECORDED = (IDENTITY, "extraction")
-# What runs write: a directory of somebody else's that has it is left alone.
+# Files that runs write. A directory that has one, and no settings of a run, is
+# somebody else's and left alone.
 OURS = (
   *(SUMMARY, REPORT, CHECKPOINTS, CODES, NONFINITE, "report.pdf"),
   *("metrics.jsonl", "tensorboard", "quarantine", "features", "failed.csv"),
@@ -35,8 +36,8 @@ OURS = (
   *("model.safetensors", "model.json", "model.pt"),
   *("problems.csv", "exclude.txt", "check.json"),
 )
-# Leaves that may change when a run goes on: they change no result, or only what
-# is still to come.
+# Leaves that may change when a run resumes: they change no result, or only the
+# steps to come.
 FREE = (
   *("steps", "log_every", "workers", "timeout", "mesh.model", "mesh.params"),
   *("checkpoint_every", "checkpoint_seconds", "checkpoints_kept"),
@@ -139,7 +140,7 @@ def hold_on(workdir: pathlib.Path) -> None:
 
 
 def _lock(workdir: pathlib.Path) -> None:
-  """A lock that ends with this process, however that ends."""
+  """Takes the lock, which ends with this process, also if it is killed."""
   key, path = workdir.resolve(), workdir / LOCK
   while key not in _HELD:
     file = path.open("a+")
@@ -148,10 +149,10 @@ def _lock(workdir: pathlib.Path) -> None:
       fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
       file.seek(0)
-      who = " ".join(file.read(200).split()) or "another process"
+      owner = " ".join(file.read(200).split()) or "another process"
       file.close()
       raise InputError(
-        f"{workdir} is in use by {who}; wait for its end, or name another "
+        f"{workdir} is in use by {owner}; wait for its end, or name another "
         "--workdir"
       ) from None
     except OSError as error:
@@ -170,7 +171,7 @@ def _lock(workdir: pathlib.Path) -> None:
 
 
 def _is_at(file: IO[str], path: pathlib.Path) -> bool:
-  """Whether an open file is still what its name stands for."""
+  """Whether an open file is still the one at its path."""
   try:
     return os.path.samestat(os.fstat(file.fileno()), path.stat())
   except OSError:
