@@ -81,6 +81,7 @@ def test_a_file_that_is_there_wins(tmp_path, monkeypatch):
   (tmp_path / "configs").mkdir()
   (tmp_path / "configs/toc.py").write_text("")
   assert help.packaged("configs/toc.py:a=b") == "configs/toc.py:a=b"
+  assert help.packaged("toc:a=b") == "configs/toc.py:a=b"
   assert help.packaged("configs/none.py") == "configs/none.py"
   assert help.packaged("../configs/toc.py") == "../configs/toc.py"
   own = help.located(["unirep", "--config", "configs/tokenize.py", "-x"])

@@ -22,11 +22,14 @@ processes), --version. `--help --config=FILE` lists the keys of another file.
 
 
 def packaged(name: str) -> str:
-  """`configs/NAME.py[:arg]`, or that of the package if there is none here.
+  """The file of a configuration: NAME[:arg] or configs/NAME.py[:arg].
 
-  A file that is there wins.
+  A file in the current directory wins over that of the package.
   """
   path, colon, arg = name.partition(":")
+  if path and "/" not in path and not path.endswith(".py"):
+    path = f"configs/{path}.py"
+    name = f"{path}{colon}{arg}"
   own = HERE / path
   here = pathlib.Path(path).exists()
   if path.startswith("configs/") and not here and own.is_file():

@@ -38,13 +38,7 @@ def config(name: str | pathlib.Path, /, **changes: Any) -> ConfigDict:
   """
   if not isinstance(name, str | pathlib.Path):
     raise InputError(f"{name!r} is no name of a configuration")
-  base, colon, variant = str(name).partition(":")
-  if "/" not in base and not base.endswith(".py"):
-    base = f"configs/{base}.py"
-  values, argv = (
-    flags.FlagValues(),
-    ["unirep", f"--config={base}{colon}{variant}"],
-  )
+  values, argv = flags.FlagValues(), ["unirep", f"--config={name}"]
   # The arguments of the program are not ours.
   config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
   resolve(values, argv)
@@ -130,9 +124,9 @@ def resolve(values: flags.FlagValues, argv: list[str]) -> list[str]:
 
 def _check_arguments(argv: list[str], name: str) -> None:
   """Refuses arguments that both packages would refuse less clearly."""
-  path = help.named(argv).partition(":")[0]
-  if name and not os.path.isfile(path):
-    raise InputError(f"--config={name}: there is no such file")
+  located = help.named(argv)
+  if name and not os.path.isfile(located.partition(":")[0]):
+    raise InputError(f"--config={located}: there is no such file")
   for argument in argv[1:]:
     key = argument.partition("=")[0].lstrip("-")
     if key.startswith("config.") and not KEY.fullmatch(key):
