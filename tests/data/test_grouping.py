@@ -1,0 +1,95 @@
+"""Held-out samples share no file with training samples."""
+
+import numpy as np
+import pytest
+
+from unirep.data import arrays, grouping
+from unirep.runtime.errors import InputError
+
+
+def paired(classes=8, files=24, pairings=8, seed=0):
+  """Each sound of a class beside `pairings` photos of it: files, classes."""
+  rng = np.random.default_rng(seed)
+  rows = []
+  for c in range(classes):
+    for i in range(files):
+      for j in rng.permutation(files)[:pairings]:
+        rows.append((c * files + i, c * files + j, c))
+  table = np.array(rows)
+  return table[:, :2], table[:, 2]
+
+
+def test_no_file_is_on_both_sides_and_no_class_is_lost():
+  for seed in range(5):
+    file_NxM, class_N = paired(seed=seed)
+    split = grouping.split(file_NxM, 0.2, seed, class_N)
+    for column in file_NxM.T:
+      assert not {*column[split.train]} & {*column[split.test]}
+    assert {*class_N[split.train]} == {*class_N[split.test]} == {*range(8)}
+    rows = len(split.train) + len(split.test) + split.dropped
+    assert rows == len(file_NxM)
+    assert not {*split.train} & {*split.test}
+    assert 0.6 < len(split.train) / len(file_NxM) < 0.7  # .8 of both
+    assert 0.02 < len(split.test) / len(file_NxM) < 0.07  # .2 of both
+
+
+def test_small_components_are_held_out_whole_and_nothing_is_dropped():
+  photo_N = np.repeat(np.arange(50), 5)  # five captions each
+  file_NxM = np.stack([photo_N, np.arange(250)], 1)
+  split = grouping.split(file_NxM, 0.1, seed=3)
+  assert split.dropped == 0
+  assert len(split.test) == 25
+  assert not {*photo_N[split.train]} & {*photo_N[split.test]}
+  assert sorted([*split.train, *split.test]) == [*range(250)]
+  again = grouping.split(file_NxM, 0.1, seed=4)
+  assert again.test.tolist() != split.test.tolist()
+
+
+def test_without_reuse_the_split_is_one_of_rows():
+  file_NxM = np.stack([np.arange(100), np.arange(100)], 1)
+  split = grouping.split(file_NxM, 0.1, seed=0)
+  assert (len(split.train), len(split.test), split.dropped) == (90, 10, 0)
+
+
+def test_chains_of_rows_are_one_component():
+  file_NxM = np.array([[0, 0], [0, 1], [1, 1], [2, 2], [-1, 2], [3, -1]])
+  numbers = grouping.components(file_NxM)
+  assert numbers[0] == numbers[1] == numbers[2]
+  assert numbers[3] == numbers[4]
+  assert len({*numbers}) == 3
+
+
+def test_a_missing_file_is_no_file():
+  file_NxM, class_N = paired()
+  file_NxM[::7, 0] = -1
+  split = grouping.split(file_NxM, 0.2, 0, class_N)
+  sound_N, photo_N = file_NxM.T
+  assert not {*photo_N[split.train]} & {*photo_N[split.test]}
+  assert {*sound_N[split.train]} & {*sound_N[split.test]} <= {-1}
+
+
+def test_what_can_not_be_split_is_refused():
+  file_NxM = np.zeros((6, 1), int)
+  with pytest.raises(InputError, match="none can be held out"):
+    grouping.split(file_NxM, 0.5, 0)
+
+
+def test_equal_features_are_one_file():
+  rng = np.random.default_rng(0)
+  sound = rng.normal(size=(5, 3, 700)).astype(np.float32)
+  caption = np.zeros((40, 2, 4), np.float32)
+  caption[20:] = 1
+  row_N = rng.integers(0, 5, 40)
+  source = arrays.Arrays(
+    {"audio": sound[row_N], "text": caption},
+    labels={"class": np.arange(40) // 20},
+  )
+  columns = grouping.files(source)
+  same = columns["audio"][:, None] == columns["audio"]
+  np.testing.assert_array_equal(same, row_N[:, None] == row_N)
+  assert len({*columns["text"]}) == 2
+  # Two captions of two classes: none can be held out.
+  assert [*grouping.reused(columns, 0.5)] == ["audio"]
+  class_N = np.arange(40) // 20
+  assert [*grouping.reused(columns, 0.5, class_N)] == ["audio"]
+  assert not grouping.reused(columns, 0.1)
