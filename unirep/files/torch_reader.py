@@ -96,16 +96,6 @@ def open_legacy(stream: IO[bytes]) -> Saved:
   return Saved(value, numbers)
 
 
-def read_zip(data: bytes) -> dict[str, np.ndarray]:
-  """Arrays of the state dict in the newer format."""
-  return _arrays(open_zip(io.BytesIO(data)))
-
-
-def read_legacy(data: bytes) -> dict[str, np.ndarray]:
-  """Arrays of the state dict in the older format."""
-  return _arrays(open_legacy(io.BytesIO(data)))
-
-
 def nbytes(tensor: Tensor) -> int:
   """What a tensor that passes `check` takes in memory."""
   return math.prod(tensor.shape) * _dtype(tensor.storage).itemsize
@@ -137,7 +127,8 @@ def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
   return zips.read(archive, info, most)
 
 
-def _arrays(saved: Saved) -> dict[str, np.ndarray]:
+def arrays(saved: Saved) -> dict[str, np.ndarray]:
+  """All arrays of a state dict; raises ValueError for anything else."""
   tensors = _tensors(saved.value)
   storages = {tensor.storage for tensor in tensors.values()}
   flat = {storage.key: saved.numbers(storage) for storage in storages}
