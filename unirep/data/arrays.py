@@ -12,7 +12,6 @@ from unirep.data import formats, presence, values
 from unirep.data.columns import Column
 from unirep.data.pipeline import Subset
 from unirep.data.sample import PRESENT, Sample, Source
-from unirep.files import npy
 from unirep.runtime import atomic
 from unirep.runtime.errors import InputError
 
@@ -158,29 +157,6 @@ def load(
       `Arrays` refuses.
   """
   return _assemble(path, formats.read(path), modalities, missing)
-
-
-def load_npz(
-  path: str | os.PathLike[str],
-  *,
-  modalities: Sequence[str] | None = None,
-  missing: bool = False,
-) -> Arrays:
-  """Reads an npz file written with `np.savez` into memory.
-
-  Its keys are `<modality>`, `length/<modality>` and `label/<name>`; the arrays
-  are as in `Arrays`. Pickled objects are refused.
-
-  Args:
-    path: the file.
-    modalities: the ones to read, in this order; all of them if None.
-    missing: whether samples may lack modalities, see `presence.absent`.
-
-  Raises:
-    InputError: if the file is missing or broken, lacks a modality or holds
-      what `Arrays` refuses.
-  """
-  return _assemble(path, npy.read_archive(path), modalities, missing)
 
 
 def save_npz(

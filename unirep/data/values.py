@@ -38,7 +38,8 @@ def feature(name: str, value: Values) -> Values:
       f" F) or the like, got {value.shape}"
     )
   if isinstance(value, Column):
-    _check_room(f"a sample of features[{name!r}]", value.nbytes // len(value))
+    one = f"a sample of features[{name!r}]"
+    guard.check_room(one, value.nbytes // len(value))
     return value
   if value.dtype.itemsize > 4:
     value = float32(value)
@@ -122,16 +123,8 @@ def integers(what: str, value: Values) -> np.ndarray:
       f"{what} must hold one integer or more per sample, got {value.dtype} of"
       f" shape {value.shape}"
     )
-  _check_room(what, value.nbytes)
+  guard.check_room(what, value.nbytes)
   value = np.asarray(value)
   if value.size and (value.max() >= 2**31 or value.min() < -(2**31)):
     raise InputError(f"{what} must fit in 32 bits, got {value.max()}")
   return value.astype(np.int32, copy=False)
-
-
-def _check_room(what: str, needed: int) -> None:
-  if needed > guard.ROOM:
-    raise InputError(
-      f"{what} takes {needed} bytes of memory; at most {guard.ROOM} are read at"
-      " once"
-    )

@@ -1,6 +1,6 @@
-"""Files that are looked at before they are opened, and what they say.
+"""Checks of files before they are read, and readers of whole files.
 
-Opening a pipe waits for whoever writes into it, and a device has no end.
+Opening a pipe waits until somebody writes into it, and a device has no end.
 """
 
 import contextlib
@@ -29,6 +29,8 @@ BROKEN = (
   *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
 _ABSENT = "no such file"
+_RIFF_HEADER = 2**20  # bytes within which the sound of a .wav must begin
+_RIFF_UNKNOWN = 0x7FFF0000  # streams have this length, or more, in headers
 _KINDS = {
   stat.S_IFDIR: "folder",
   stat.S_IFIFO: "pipe",
@@ -60,8 +62,58 @@ def check(path: Path) -> None:
     raise InputError(f"{os.fspath(path)}: {how}")
 
 
+def check_room(
+  name: str, needed: int, room: int | None = None, mend: str = ""
+) -> None:
+  """Raises InputError for data that take more memory than there is room for.
+
+  Args:
+    name: of the data, to begin the message with.
+    needed: bytes that they take.
+    room: bytes that they may take; `ROOM` if None.
+    mend: how to go on, to end the message with.
+  """
+  room = ROOM if room is None else room
+  if needed > room:
+    mend = f"; {mend}" if mend else ""
+    raise InputError(
+      f"{name} takes {needed} bytes of memory; there is room for {room}{mend}"
+    )
+
+
+def riff_fault(file: IO[bytes], size: int) -> str:
+  """How a .wav or .avi file falls short of its headers; "" if it does not.
+
+  Decoders take the bytes that are there without a word.
+
+  Args:
+    file: the file; one of another kind has no fault.
+    size: its bytes.
+  """
+  head = file.read(12)
+  if len(head) < 12 or head[:4] != b"RIFF":
+    return ""
+  if head[8:] == b"AVI ":
+    return _riff_lacks(8, struct.unpack("<I", head[4:8])[0], size)
+  at = 12
+  while head[8:] == b"WAVE" and at + 8 <= min(size, _RIFF_HEADER):
+    file.seek(at)
+    name, length = struct.unpack("<4sI", file.read(8))
+    at += 8
+    if name == b"data":
+      return _riff_lacks(at, length, size)
+    at += length + length % 2
+  return ""
+
+
+def _riff_lacks(at: int, length: int, size: int) -> str:
+  if at + length > size and length < _RIFF_UNKNOWN:
+    return f"is cut off: {size - at} bytes of {length} are there"
+  return ""
+
+
 def reason(error: BaseException) -> str:
-  """What an exception says, in one line that is not too long."""
+  """The text of an exception, in one line that is not too long."""
   if isinstance(error, MemoryError):
     return "it needs more memory than there is"
   if isinstance(error, RecursionError):

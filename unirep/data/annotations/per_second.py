@@ -13,12 +13,12 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
+from unirep.data import hdf5
 from unirep.data.annotations.dense import ID, Repair, read_videos
 from unirep.data.annotations.tables import (
   TIME,
   Path,
   class_list,
-  read_h5,
   read_order,
   read_rows,
   read_second,
@@ -135,7 +135,7 @@ def ave_avvp(
   source = ave(annotations, orders)
   names = class_list(categories)
   index_N = read_order(order, len(source.ids_N))
-  all_MxTxC = read_h5(labels, "avadataset")
+  all_MxTxC = hdf5.array(labels, "avadataset")
   shape = (len(source.ids_N), TIME, len(names) + 1)
   if all_MxTxC.shape != shape or all_MxTxC.dtype.kind not in "fiub":
     raise InputError(

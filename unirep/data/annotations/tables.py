@@ -124,16 +124,6 @@ def read_second(where: str, column: str, text: str) -> int:
   return int(text)
 
 
-def read_h5(path: Path, key: str) -> np.ndarray:
-  """Reads one whole dataset of an HDF5 file.
-
-  Raises:
-    InputError: naming the file, if it is missing, broken, without `key`, or too
-      large.
-  """
-  return hdf5.array(path, key)
-
-
 def read_order(path: Path, size: int) -> np.ndarray:
   """Reads the sample indices (N,) of a `*_order.h5`, int64 in file order.
 
@@ -142,10 +132,10 @@ def read_order(path: Path, size: int) -> np.ndarray:
     size: number of samples that the indices point into.
 
   Raises:
-    InputError: as `read_h5`, or if they are not distinct integers in
+    InputError: as `hdf5.array`, or if they are not distinct integers in
       0..size - 1.
   """
-  order_N = read_h5(path, "order")
+  order_N = hdf5.array(path, "order")
   if order_N.ndim != 1 or order_N.dtype.kind not in "iu":
     raise InputError(
       f"{path}: order must be integers (N,), got {order_N.dtype} of shape"

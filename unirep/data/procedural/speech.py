@@ -20,7 +20,7 @@ import soundfile
 
 from unirep.data import raw
 from unirep.data.raw import Spectrum
-from unirep.files import guard, riff, zips
+from unirep.files import guard, zips
 from unirep.runtime.errors import InputError
 
 RATE = 8000  # Hz
@@ -149,7 +149,7 @@ def _read_path(path: str) -> Iterator[tuple[str, np.ndarray]]:
   """Yields (base name, one second) of the recordings in a folder or a zip."""
   for name, where, data in _read_bytes(path):
     try:
-      wrong = riff.fault(io.BytesIO(data), len(data))
+      wrong = guard.riff_fault(io.BytesIO(data), len(data))
       if wrong:
         raise ValueError(wrong)
       # A second, whatever it says: what is packed may say anything.
