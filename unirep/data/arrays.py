@@ -12,7 +12,6 @@ from unirep.data import formats, presence, values
 from unirep.data.columns import Column
 from unirep.data.pipeline import Subset
 from unirep.data.sample import PRESENT, Sample, Source
-from unirep.runtime import atomic
 from unirep.runtime.errors import InputError
 
 _LENGTH, _LABEL = "length/", "label/"
@@ -157,14 +156,6 @@ def load(
       `Arrays` refuses.
   """
   return _assemble(path, formats.read(path), modalities, missing)
-
-
-def save_npz(
-  path: os.PathLike[str], contents: Mapping[str, np.ndarray]
-) -> None:
-  """Writes a compressed npz file: a whole one or none."""
-  with atomic.whole(path) as part, part.open("wb") as file:
-    np.savez_compressed(file, allow_pickle=False, **contents)
 
 
 def split(source: Source, holdout: float, seed: int) -> tuple[Subset, Subset]:

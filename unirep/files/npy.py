@@ -7,7 +7,7 @@ memory, the size that a header tells is compared with the size of the file.
 import io
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import IO, Any, NamedTuple
 from zipfile import ZipFile, ZipInfo
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from unirep.files import guard, zips
+from unirep.runtime import atomic
 
 SUFFIX = ".npy"
 _LONGEST = 10_000  # bytes of a header
@@ -118,6 +119,12 @@ def read_archive(
     size = sum(info.file_size for info in members.values())
     guard.check_room(os.fspath(path), size, most)
     return {key: member(archive, key, info) for key, info in members.items()}
+
+
+def write_archive(path: guard.Path, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes a compressed .npz file: a whole one or none."""
+  with atomic.whole(path) as part, part.open("wb") as file:
+    np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def keyed(archive: ZipFile) -> dict[str, ZipInfo]:

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from unirep.config import build
 from unirep.config.build import Config
-from unirep.data import arrays
 from unirep.files import npy
 from unirep.inference.tokenizer import load
 from unirep.jobs import workdir as workdirs
@@ -78,7 +77,7 @@ def run(
 
 
 def _tell(results, found, workdir, console) -> None:
-  arrays.save_npz(workdir / "toc.npz", found)
+  npy.write_archive(workdir / "toc.npz", found)
   importance_D, keep_S = found["importance_D"], results["keep"]
   path = workdir / "toc.png"
   pictures.importance_curve(path, importance_D, keep_S, results["chosen_keep"])

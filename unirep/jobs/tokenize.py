@@ -222,6 +222,6 @@ def _one(source, window, to, tokenizer, stamps, console) -> None:
       name: np.frombuffer(bytes.fromhex(text), np.uint8)
       for name, text in stamps.items()
     }
-    arrays.save_npz(to, {**idx, **labels, **said})
+    npy.write_archive(to, {**idx, **labels, **said})
     aside.unlink(missing_ok=True)
   lockstep.wait(f"written {to.name}", encoding.DAY)

@@ -11,8 +11,8 @@ import numpy as np
 
 from unirep.data.annotations import per_second
 from unirep.data.annotations.per_second import Events
-from unirep.data.datasets import ave, avel
-from unirep.data.datasets.clips import Clips, Stored
+from unirep.data.datasets import ave, folders
+from unirep.data.datasets.clips import Clips
 from unirep.data.release import lists
 
 DENSE = {
@@ -108,6 +108,6 @@ def _joined(options, sides, ids, folder, prefix) -> Clips:
     labels[f"events/{m}"] = events.label_NxTxC[row_N] * present[m][
       :, None, None
     ].astype(np.int8)
-  stored: dict[str, Stored] = avel.pair(options, id_N)
   files = [folder / f"{prefix}{x}" for x in DENSE.values()]
+  stored = folders.pair(options, id_N)
   return Clips(id_N, stored, labels, present=present, lists=files)

@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unirep.data.annotations.tables import read_rows
-from unirep.data.datasets import avel, texts
+from unirep.data.datasets import folders, texts
 from unirep.data.datasets.clips import Clips, Stored
 from unirep.data.release import lists
-from unirep.data.release.stores import Zips
 from unirep.runtime.errors import InputError
 
 PARTS = ("test",)
 CAPTIONS = tuple(f"caption_{n}" for n in range(1, 6))
+
+FOLDERS = {"video": folders.pictures, "audio": folders.audio}
 
 
 class Set(NamedTuple):
@@ -105,8 +106,7 @@ def _read(what: Set, options: Mapping[str, Any]) -> Clips:
   id_N = np.array([x for x, _ in pairs])
   stored = {}
   for m in what.modalities:
-    make = {"audio": avel.audio, "video": _pictures}[m]
-    stored[m] = Stored(make(options["features"], options), id_N)
+    stored[m] = Stored(FOLDERS[m](options["features"], options), id_N)
   vectors = None
   if pairs[0][1]:
     vectors = texts.embed([said for _, said in pairs], options)
@@ -117,12 +117,6 @@ def _read(what: Set, options: Mapping[str, Any]) -> Clips:
     texts=vectors and (vectors, np.arange(len(pairs))),
     lists=[path],
   )
-
-
-def _pictures(folder, options) -> Zips:
-  """Grids of ten seconds, or of a photo."""
-  place = pathlib.Path(folder, "video", "zip")
-  return Zips(place, 4, 0, False, options["limit"] * 2**20)
 
 
 def _check(path, pairs, captioned) -> None:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unirep.data.datasets.texts import Texts
 from unirep.data.sample import PRESENT, Sample
 from unirep.runtime.errors import InputError
 
@@ -23,6 +22,20 @@ class Stored(NamedTuple):
 
   store: Any
   key_N: np.ndarray
+
+
+class Texts(NamedTuple):
+  """Vectors of the words of N texts, zeros behind their length.
+
+  Dimensions: L words, D width.
+  """
+
+  vector_NxLxD: np.ndarray
+  length_N: np.ndarray
+
+  def at(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors and the length of one text."""
+    return self.vector_NxLxD[n], self.length_N[n]
 
 
 class Clips:

@@ -5,29 +5,19 @@ Dimensions: N texts, L words, D width.
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from unirep.data import formats, values
 from unirep.data.annotations.tables import read_rows
+from unirep.data.datasets.clips import Texts
 from unirep.extract import registry, words
 from unirep.runtime.errors import InputError, pick
 
 FILTERS = ("clean", "released")
 AT_ONCE = 256  # texts that an extractor gets
 KEY = "text"
-
-
-class Texts(NamedTuple):
-  """Vectors of the words of N texts, zeros behind their length."""
-
-  vector_NxLxD: np.ndarray
-  length_N: np.ndarray
-
-  def at(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The vectors and the length of one text."""
-    return self.vector_NxLxD[n], self.length_N[n]
 
 
 def embed(texts: Sequence[str], options: Mapping[str, Any]) -> Texts:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from unirep.data.annotations import clips as labels
-from unirep.data.datasets import avel
+from unirep.data.datasets import folders
 from unirep.data.datasets.clips import Clips, Stored
 from unirep.data.release import lists
 
@@ -39,10 +39,10 @@ def read(options: Mapping[str, Any], part: str) -> Clips:
   found = labels.ucf_vgg(path, *(folder / name for name in CLASSES))
   lists.check_rows(path, len(found.ids_N), options["whole"])
   if side == "ucf":
-    store = "video", avel.video(options["features_ucf"], options, fill=True)
+    store = "video", folders.video(options["features_ucf"], options, fill=True)
     split_N = np.array([_split(x) for x in found.ids_N.tolist()])
   else:
-    store = "audio", avel.audio(options["features_vgg"], options)
+    store = "audio", folders.audio(options["features_vgg"], options)
     split_N = np.where(found.split_N == "val", "validation", found.split_N)
   mine = split_N == split
   stored = {store[0]: Stored(store[1], found.ids_N[mine])}
