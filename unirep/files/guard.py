@@ -20,9 +20,9 @@ from unirep.runtime.errors import InputError, one_line
 
 Path = str | os.PathLike[str]
 
-ROOM = 2**30  # bytes that one file may become in memory, where it is packed
+ROOM = 2**30  # bytes of memory that a packed file may take
 TEXT = 2**25  # bytes of a file that is read as text
-# What reading a broken or missing file may raise.
+# Exceptions of reading a broken or missing file.
 BROKEN = (
   *(OSError, ValueError, TypeError, EOFError, LookupError, RuntimeError),
   *(ArithmeticError, MemoryError, struct.error),
@@ -41,25 +41,25 @@ _KINDS = {
 
 
 def fault(path: Path) -> str:
-  """Why a path is no file that could be read; "" if it is one."""
+  """The reason why a path can't be read as a file; "" if it can."""
   try:
-    found = os.stat(path)
+    mode = os.stat(path).st_mode
   except FileNotFoundError:
     return _ABSENT
   except (OSError, ValueError) as error:
     return reason(error)
-  if stat.S_ISREG(found.st_mode):
+  if stat.S_ISREG(mode):
     return ""
-  kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+  kind = _KINDS.get(stat.S_IFMT(mode), "something else")
   return f"it is no file but a {kind}"
 
 
 def check(path: Path) -> None:
-  """Raises InputError for what is no file."""
+  """Raises InputError for a path that is no file: a folder, a pipe and so on."""
   wrong = fault(path)
   if wrong:
-    how = wrong if wrong == _ABSENT else f"cannot read it ({wrong})"
-    raise InputError(f"{os.fspath(path)}: {how}")
+    line = wrong if wrong == _ABSENT else f"cannot read it ({wrong})"
+    raise InputError(f"{os.fspath(path)}: {line}")
 
 
 def check_room(
@@ -123,11 +123,11 @@ def reason(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def reading(what: Path) -> Iterator[None]:
-  """Turns what a reader trips over into one line.
+def reading(path: Path) -> Iterator[None]:
+  """Turns the exceptions of a reader into one line.
 
   Raises:
-    InputError: beginning with `what`.
+    InputError: beginning with `path`.
   """
   try:
     yield
@@ -135,7 +135,7 @@ def reading(what: Path) -> Iterator[None]:
     raise
   except BROKEN as error:
     raise InputError(
-      f"{os.fspath(what)}: cannot read it ({reason(error)})"
+      f"{os.fspath(path)}: cannot read it ({reason(error)})"
     ) from error
 
 
@@ -144,7 +144,7 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
 
   Args:
     path: the file.
-    most: bytes that it may have.
+    most: bytes that it may have; any number if None.
 
   Raises:
     InputError: if it is no file, too long, or can't be read.
@@ -161,7 +161,7 @@ def read_text(path: Path, most: int = TEXT) -> str:
   """The text of a file in UTF-8, with LF line ends.
 
   Raises:
-    InputError: as `read_bytes`, or if it is no such text.
+    InputError: as `read_bytes`, or if it is no text in UTF-8.
   """
   data = read_bytes(path, most)
   try:
@@ -179,7 +179,7 @@ def read_text(path: Path, most: int = TEXT) -> str:
 
 
 def read_json(path: Path, most: int = TEXT) -> Any:
-  """The value of a file of JSON, of `most` bytes.
+  """The value of a JSON file of at most `most` bytes.
 
   Raises:
     InputError: as `read_text`, or if it is no JSON, has a key twice, or a
@@ -200,12 +200,12 @@ def read_json(path: Path, most: int = TEXT) -> Any:
 
 
 def _once(pairs):
-  found = dict(pairs)
-  if len(found) < len(pairs):
+  values = dict(pairs)
+  if len(values) < len(pairs):
     keys = [key for key, _ in pairs]
     twice = next(key for key in keys if keys.count(key) > 1)
     raise ValueError(f"the key {twice!r} is there twice")
-  return found
+  return values
 
 
 def _finite(text):
@@ -216,15 +216,15 @@ def _finite(text):
 
 
 def read(name: str, file: str, wanted: str) -> bytes:
-  """All bytes of a file.
+  """All bytes of a file that an extractor needs.
 
   Args:
     name: of the extractor, for the error.
-    file: its path, maybe from "~".
-    wanted: what file that should be, for the error.
+    file: the path, which may begin with "~".
+    wanted: the file that it should be, for the error.
 
   Raises:
-    InputError: if there is no such file, but a pipe or a folder.
+    InputError: if there is no such file, or it is a pipe or a folder.
   """
   try:
     return read_bytes(_place(file))
@@ -234,7 +234,7 @@ def read(name: str, file: str, wanted: str) -> bytes:
 
 @contextlib.contextmanager
 def opened(name: str, file: str | pathlib.Path) -> Iterator[IO[bytes]]:
-  """An open file; raises InputError if there is no such file."""
+  """Opens a file that `name` needs; raises InputError if there is none."""
   path = _place(file)
   try:
     check(path)
