@@ -1,9 +1,9 @@
 """Arrays on disk whose rows are read when they are asked for.
 
 Rows are read into memory of their own. A memory map (`np.load(mmap_mode)`)
-would end the process with SIGBUS where a file was cut meanwhile, keep the rows
-of a file larger than memory as memory of the process, and knows no .npz. No
-file stays open, except HDF5. Columns pickle as paths and shapes.
+would end the process with SIGBUS if a file is cut meanwhile, count the rows
+that were read as memory of the process, and does not work for .npz. No file
+stays open, except HDF5. Columns pickle as paths and shapes.
 """
 
 import bisect

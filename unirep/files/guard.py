@@ -55,7 +55,7 @@ def fault(path: Path) -> str:
 
 
 def check(path: Path) -> None:
-  """Raises InputError for a path that is no file: a folder, a pipe and so on."""
+  """Raises InputError for a path that is no file but a folder, say."""
   wrong = fault(path)
   if wrong:
     line = wrong if wrong == _ABSENT else f"cannot read it ({wrong})"

@@ -3,7 +3,7 @@
 A pickle is a program; Python's unpickler imports and calls anything that the
 program names. This one knows a few opcodes, which put values together. It
 looks no name up and calls nothing: a reader lists the names that may occur, and
-decides which value a call stands for.
+decides the value that a call stands for.
 """
 
 import pickletools

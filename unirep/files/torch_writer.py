@@ -1,7 +1,7 @@
 """Writer of the files of torch.save, without torch; see `torch_reader`.
 
-Only opcodes that `torch.load(..., weights_only=True)` takes are used. Arrays that
-are one object share their numbers, as tied weights do.
+It uses only opcodes that `torch.load(..., weights_only=True)` takes. Arrays
+that are one object share their numbers, as tied weights do.
 """
 
 import pathlib

@@ -90,7 +90,7 @@ def _end(file: IO[bytes]) -> tuple[int, int]:
 
 def _check(info: ZipInfo) -> None:
   name = info.filename
-  path = pathlib.PureWindowsPath(name)  # which knows all ways to lead away
+  path = pathlib.PureWindowsPath(name)  # it knows all ways to lead away
   if path.drive or path.root or ".." in path.parts:
     raise ValueError(f"{name!r} lies outside of it")
   if info.flag_bits & _ENCRYPTED:

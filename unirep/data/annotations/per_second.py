@@ -1,10 +1,10 @@
 """Per-second event labels from the annotation files of AVE and AVVP (LLP).
 
-What is wrong in those files is either repaired, with one logged line that says
-where and how, or refused with an `InputError` that says where.
+A fault in those files is either repaired, with one logged line that says where
+and how, or refused with an `InputError` that says where.
 
 Shapes: N videos chosen of M, T one-second segments, C classes (A those of AVE),
-of which the last one is background.
+the last of which is background.
 """
 
 import logging
@@ -35,13 +35,13 @@ _log = logging.getLogger(__name__)
 
 
 class Events(NamedTuple):
-  """Videos and what happens in each of their seconds.
+  """Videos and the events in each of their seconds.
 
   Attributes:
     ids_N: the 11 characters that name a video, and its feature file.
     label_NxTxC: int8 0 or 1; the last column is 1 where no other one is.
     names: the C - 1 event classes, in the order of the columns.
-    split_N: "train", "val", "test", or "" where that is not known.
+    split_N: "train", "val", "test", or "" for a video in no list.
     index_N: int64 row of each video in its dataset's feature arrays.
   """
 
@@ -53,7 +53,7 @@ class Events(NamedTuple):
 
 
 def ave(path: Path, orders: Path | None = None) -> Events:
-  """Reads AVE's Annotations.txt, whose row i is sample i of every AVE array.
+  """Reads AVE's Annotations.txt: row i is sample i of every AVE array.
 
   A class is numbered by its first appearance. A row whose end is its start is
   all background, and logged.
@@ -172,12 +172,12 @@ def avvp(
   splits: Path | None = None,
   repair: Repair = "drop",
 ) -> Events:
-  """Reads a dense AVVP file; its rows of one video become one sample.
+  """Reads a dense AVVP file; all rows of one video become one sample.
 
   Rows are of one event, or of comma lists of them; equal and overlapping
-  events are combined with OR. A row whose name is no 11-character id and ten
-  seconds is dropped, but a backtick at its end is only stripped. A video
-  without an event left is kept, all background. All of it is logged.
+  events are combined with OR. A row is dropped if its name is not an id of 11
+  characters and ten seconds; a backtick at its end is stripped. A video without
+  an event left is kept, all background. All of this is logged.
 
   Args:
     path: filename, onset, offset and event_labels; TAB or comma separated.

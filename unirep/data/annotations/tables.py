@@ -1,4 +1,4 @@
-"""Tables, class lists and HDF5 arrays, read so that every fault has a place.
+"""Tables, class lists and orders; every error names the place of the fault.
 
 Shapes: C classes.
 """
@@ -49,9 +49,9 @@ def read_rows(
   Args:
     path: the file.
     columns: those it must have, in any order.
-    optional: those it may have besides; any other is refused, because a file
-      with other columns means something else by these.
-    delimiter: "" takes TAB or comma, whichever the first line holds.
+    optional: those it may have besides. Any other is refused: in a file with
+      other columns, these may mean something else.
+    delimiter: "" takes TAB if the first line has one, else a comma.
     header: False for a file that may lack its first line; its columns are then
       `columns` in that order.
 
@@ -62,7 +62,7 @@ def read_rows(
   text = _read_text(path)
   first = text.split("\n", 1)[0]
   delimiter = delimiter or ("\t" if "\t" in first else ",")
-  # Quotes guard commas; a file with a rarer separator has no use for them.
+  # Quotes protect commas; a file with a rarer separator needs none.
   quoting = csv.QUOTE_MINIMAL if delimiter in "\t," else csv.QUOTE_NONE
   reader = csv.reader(
     io.StringIO(text), delimiter=delimiter, quoting=quoting, strict=True

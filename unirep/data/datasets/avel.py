@@ -27,21 +27,21 @@ def read(options: Mapping[str, Any], part: str) -> Clips:
     InputError: for a broken or short list, or a category without a prompt.
   """
   folder = pathlib.Path(options["labels"])
-  path, said = folder / options["list"], folder / PROMPTS
-  found = labels.vggsound(path, folder / CATEGORIES)
-  lists.check_rows(path, len(found.ids_N), options["whole"])
-  prompts = labels.prompts(said)
-  lists.check_rows(said, len(prompts), options["whole"])
-  lost = [name for name in found.names if name not in prompts]
+  path, prompts_path = folder / options["list"], folder / PROMPTS
+  clips = labels.vggsound(path, folder / CATEGORIES)
+  lists.check_rows(path, len(clips.ids_N), options["whole"])
+  prompts = labels.prompts(prompts_path)
+  lists.check_rows(prompts_path, len(prompts), options["whole"])
+  lost = [name for name in clips.names if name not in prompts]
   if lost:
-    raise InputError(f"{said} has no prompt of {lost[0]!r}")
-  vectors = texts.embed([prompts[name] for name in found.names], options)
-  mine = found.split_N == part
-  label_N = found.label_N[mine]
+    raise InputError(f"{prompts_path} has no prompt of {lost[0]!r}")
+  vectors = texts.embed([prompts[name] for name in clips.names], options)
+  mine = clips.split_N == part
+  label_N = clips.label_N[mine]
   return Clips(
-    found.ids_N[mine],
-    folders.pair(options, found.ids_N[mine]),
+    clips.ids_N[mine],
+    folders.pair(options, clips.ids_N[mine]),
     {"class": label_N},
     texts=(vectors, label_N),
-    lists=[path, said],
+    lists=[path, prompts_path],
   )

@@ -1,7 +1,7 @@
-"""Clips and photos with captions, to be retrieved: five sets, a list each.
+"""Clips and photos with captions, for retrieval: five sets with a list each.
 
-A sample is a caption beside what it says; those of one thing have one label
-"id". Shapes: N samples.
+A sample is a caption and its clip or photo. All captions of one clip or photo
+have the same label "id". Shapes: N samples.
 """
 
 import pathlib
@@ -23,12 +23,12 @@ FOLDERS = {"video": folders.pictures, "audio": folders.audio}
 
 
 class Set(NamedTuple):
-  """What a set has.
+  """The list and the modalities of a set.
 
   Attributes:
-    rows: path -> (id, caption) pairs, in the order of the list; the captions
-      of a set without any are "".
-    modalities: besides text.
+    rows: path -> (id, caption) pairs, in the order of the list. In a set
+      without captions, they are "".
+    modalities: all but text.
   """
 
   rows: Callable[[pathlib.Path], list[tuple[str, str]]]
@@ -46,9 +46,9 @@ def clotho(path: pathlib.Path) -> list[tuple[str, str]]:
 
 
 def coco(path: pathlib.Path) -> list[tuple[str, str]]:
-  """Photos by number, of twelve digits in the names of files."""
-  found = lists.read_json(path, "annotations", ("image_id", "caption"))
-  return [(x.zfill(12), caption) for x, caption in found]
+  """Photos by number, which has twelve digits in the names of files."""
+  entries = lists.read_json(path, "annotations", ("image_id", "caption"))
+  return [(x.zfill(12), caption) for x, caption in entries]
 
 
 def msvd(path: pathlib.Path) -> list[tuple[str, str]]:
@@ -64,7 +64,7 @@ def flickr_sound(path: pathlib.Path) -> list[tuple[str, str]]:
 
 
 def valor(path: pathlib.Path) -> list[tuple[str, str]]:
-  """One caption a video, of what is seen and heard."""
+  """One caption a video, of its pictures and its sound."""
   return lists.read_json(path, "annotations", ("video_id", "desc"))
 
 
@@ -87,15 +87,15 @@ def reader(name: str) -> Callable[[Mapping[str, Any], str], Clips]:
   return read
 
 
-def _read(what: Set, options: Mapping[str, Any]) -> Clips:
+def _read(one: Set, options: Mapping[str, Any]) -> Clips:
   """The clips of `list`, a file in the folder `labels`.
 
   Raises:
     InputError: for a missing, broken or short list, or a caption twice.
   """
   path = pathlib.Path(options["labels"], options["list"])
-  pairs = what.rows(path)
-  each = len(CAPTIONS) if what.rows is clotho else 1
+  pairs = one.rows(path)
+  each = len(CAPTIONS) if one.rows is clotho else 1
   lists.check_rows(path, len(pairs) // each, options["whole"])
   _check(path, pairs, "text" if pairs[0][1] else "")
   number = {x: n for n, x in enumerate(dict.fromkeys(x for x, _ in pairs))}
@@ -105,7 +105,7 @@ def _read(what: Set, options: Mapping[str, Any]) -> Clips:
   pairs = [(x, said) for x, said in pairs if not pool or number[x] < pool]
   id_N = np.array([x for x, _ in pairs])
   stored = {}
-  for m in what.modalities:
+  for m in one.modalities:
     stored[m] = Stored(FOLDERS[m](options["features"], options), id_N)
   vectors = None
   if pairs[0][1]:
@@ -120,7 +120,7 @@ def _read(what: Set, options: Mapping[str, Any]) -> Clips:
 
 
 def _check(path, pairs, captioned) -> None:
-  """Raises InputError for what is empty, or there twice."""
+  """Raises InputError for rows that are empty, or there twice."""
   seen = set()
   for name, said in pairs:
     if not name or bool(said.strip()) != bool(captioned):

@@ -1,4 +1,4 @@
-"""What is wrong with a release: every file that it needs is looked at."""
+"""Inspection of a release: every file that it needs is checked."""
 
 import csv
 import pathlib
@@ -16,14 +16,14 @@ Track = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
 
 class Problem(NamedTuple):
-  """What is wrong with a clip, or with a list.
+  """A problem of a clip, or of a list.
 
   Attributes:
     kind: missing, unreadable, shared or list.
     part: of the release.
-    modality: or "".
-    id: of the clip, or "".
-    what: in one line.
+    modality: the modality, or "".
+    id: the id of the clip, or "".
+    what: the problem in one line.
   """
 
   kind: str
@@ -34,7 +34,7 @@ class Problem(NamedTuple):
 
 
 class Found(NamedTuple):
-  """What an inspection finds: clips by part, and what is wrong."""
+  """Results of an inspection: number of clips by part, and problems."""
 
   parts: dict[str, int]
   problems: list[Problem]
@@ -48,14 +48,14 @@ def inspect(
   opened: bool,
   track: Track,
 ) -> Found:
-  """Looks at every list and every clip of a release.
+  """Checks every list and every clip of a release.
 
   Args:
-    name: of the release.
-    options: as its configuration has them.
-    against: lists of evaluation sets, whose videos must not be learned from.
-    opened: whether clips are read, or only looked for.
-    track: (items, how many, what) -> items, with a progress bar.
+    name: the release.
+    options: those of its configuration.
+    against: lists of evaluation sets; their videos are not for training.
+    opened: whether clips are read; else only their files must exist.
+    track: (items, their number, their name) -> items, with a progress bar.
 
   Raises:
     InputError: for a list in `against` or `exclude` that can't be read.
@@ -79,7 +79,7 @@ def inspect(
         Problem("shared", part, "", x, f"{x} is in {path} as well")
         for x in shared
       ]
-  # One broken list is one problem, whichever parts are read from it.
+  # One broken list is one problem, even if several parts are read from it.
   first: dict[Any, Problem] = {}
   for problem in problems:
     first.setdefault((problem.kind, problem.id, problem.what), problem)
@@ -87,9 +87,9 @@ def inspect(
 
 
 def _twice(part: str, clips: Clips, learned: dict[str, str]):
-  """Clips of a split that were in the split before, under another label.
+  """Clips of a part that are also in an earlier part.
 
-  Captions of one thing share its name, but stand in one part.
+  Captions of one clip share its name, but all of them are in one part.
   """
   for name in dict.fromkeys(clips.id_N.tolist()):
     if name in learned:
@@ -124,7 +124,7 @@ def _clips(part: str, clips: Clips, opened: bool, track: Track):
 
 
 def write(folder: pathlib.Path, found: Found) -> None:
-  """Writes all problems, their ids and a summary."""
+  """Writes all problems, the ids of their clips, and a summary."""
   with (
     atomic.whole(folder / PROBLEMS) as place,
     place.open("w", newline="", encoding="utf-8") as file,
@@ -141,13 +141,13 @@ def write(folder: pathlib.Path, found: Found) -> None:
 
 
 def counts(found: Found) -> dict[str, int]:
-  """Problems by kind."""
+  """The number of problems of each kind."""
   kinds = dict.fromkeys(p.kind for p in found.problems)
   return {k: sum(p.kind == k for p in found.problems) for k in kinds}
 
 
 def table(found: Found) -> str:
-  """Clips and problems of each part, a line each."""
+  """The numbers of clips and problems, a line for each part."""
   lines = []
   for part in dict.fromkeys([*found.parts, *(p.part for p in found.problems)]):
     mine = Found({}, [p for p in found.problems if p.part == part])

@@ -67,7 +67,7 @@ def _call(name: Name, arguments: tuple) -> Any:
 
 
 def _build(made: Any, state: Any) -> None:
-  """Takes the second step: the byte order of a type, the numbers of an array."""
+  """Adds the byte order of a type, or the numbers of an array."""
   if not isinstance(made, _Made):
     raise ValueError("its pickle sets attributes of what has none")
   if isinstance(made.value, np.dtype):
