@@ -214,8 +214,8 @@ def _assemble(
   try:
     if missing and not formats.large(features):
       whole = {k: np.asarray(v) for k, v in features.items()}
-      known = {k: np.asarray(v) for k, v in lengths.items()}
-      features, lengths, present = presence.absent(whole, known)
+      steps = {k: np.asarray(v) for k, v in lengths.items()}
+      features, lengths, present = presence.absent(whole, steps)
     return Arrays(features, lengths, below(_LABEL), present, missing=missing)
   except InputError as error:
     raise InputError(f"{path}: {error}") from error

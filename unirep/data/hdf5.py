@@ -59,7 +59,7 @@ def array(path: guard.Path, key: str) -> np.ndarray:
 
 
 def _below(
-  group: h5py.Group, path: guard.Path, prefix: str
+  group: Any, path: guard.Path, prefix: str
 ) -> Iterator[tuple[str, h5py.Dataset]]:
   """Yields (key, dataset) of a group and all groups in it.
 

@@ -49,14 +49,14 @@ def check(splits: Mapping[str, Source]) -> None:
 
 def _labels(source: Source) -> dict[str, np.ndarray]:
   """The labels to check: of all samples if the source has an array of them."""
-  known: Any = getattr(source, "labels", None)
-  if not isinstance(known, Mapping) or not all(
-    isinstance(x, np.ndarray) and len(x) == len(source) for x in known.values()
+  labels: Any = getattr(source, "labels", None)
+  if not isinstance(labels, Mapping) or not all(
+    isinstance(x, np.ndarray) and len(x) == len(source) for x in labels.values()
   ):
     rows = np.linspace(0, len(source) - 1, min(len(source), LOOKED)).astype(int)
     parts = [source[i]["labels"] for i in np.unique(rows).tolist()]
-    known = {name: np.stack([x[name] for x in parts]) for name in parts[0]}
-  return {k: x for k, x in known.items() if k.split("/")[0] in _RANKS}
+    labels = {name: np.stack([x[name] for x in parts]) for name in parts[0]}
+  return {k: x for k, x in labels.items() if k.split("/")[0] in _RANKS}
 
 
 def _check_one(where, name, x, source) -> None:

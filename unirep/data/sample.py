@@ -34,7 +34,7 @@ LARGEST = 1e18  # above it sums of squares overflow
 class Source(Protocol):
   """Random access to samples; deterministic by index.
 
-  Several threads may read a source whose attribute `concurrent` is true.
+  Several threads may read a source if its attribute `concurrent` is true.
   """
 
   def __len__(self) -> int: ...

@@ -47,11 +47,11 @@ def source(path: str) -> Source:
     )
   if not callable(getattr(module, function, None)):
     raise InputError(f"{file} has no function {function}()")
-  made = getattr(module, function)()
-  if not hasattr(made, "__len__") or not hasattr(made, "__getitem__"):
+  result = getattr(module, function)()
+  if not hasattr(result, "__len__") or not hasattr(result, "__getitem__"):
     raise InputError(
-      f"{path}: {function}() returned {type(made).__name__}; a source has"
+      f"{path}: {function}() returned {type(result).__name__}; a source has"
       " __len__ and __getitem__"
     )
-  sample.check_source(made, path)
-  return made
+  sample.check_source(result, path)
+  return result

@@ -76,7 +76,7 @@ def _chunks(value: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def check_finite(name: str, x: np.ndarray, first: int, where: str = "") -> None:
-  """Raises InputError for values whose square is not finite.
+  """Raises InputError for values that have no finite square.
 
   Args:
     name: the modality, for the error.

@@ -1,4 +1,4 @@
-"""Arrays in NumPy's format, from files that nobody vouches for.
+"""Arrays in NumPy's format, from files that may be broken or hostile.
 
 NumPy reads headers and numbers, and nothing is unpickled. Before it takes any
 memory, the size that a header tells is compared with the size of the file.

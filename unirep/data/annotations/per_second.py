@@ -55,7 +55,7 @@ class Events(NamedTuple):
 def ave(path: Path, orders: Path | None = None) -> Events:
   """Reads AVE's Annotations.txt: row i is sample i of every AVE array.
 
-  A class is numbered by its first appearance. A row whose end is its start is
+  A class is numbered by its first appearance. A row that ends at its start is
   all background, and logged.
 
   Args:
@@ -183,7 +183,7 @@ def avvp(
     path: filename, onset, offset and event_labels; TAB or comma separated.
     categories: the class list, AVVP's 25 or the 12 shared with AVE.
     splits: folder of AVVP_train.csv, AVVP_val_pd.csv and AVVP_test_pd.csv.
-    repair: "drop" leaves out an event whose offset is not after its onset, as
+    repair: "drop" leaves out an event with an offset not after its onset, as
       slicing would; nothing is invented. "widen" makes an event of no length
       one second long, as the AVE -> AVVP files do, and still drops a reversed
       one. "refuse" raises.

@@ -166,8 +166,10 @@ def _check_header(
   columns: Sequence[str],
   optional: Sequence[str],
 ) -> list[str]:
-  known = {*columns, *optional}
-  if not set(columns) <= set(fields) <= known or len(set(fields)) < len(fields):
+  allowed = {*columns, *optional}
+  if not set(columns) <= set(fields) <= allowed or len(set(fields)) < len(
+    fields
+  ):
     more = f" and maybe {', '.join(optional)}" if optional else ""
     raise InputError(
       f"{where}: the columns must be {', '.join(columns)}{more}, got"

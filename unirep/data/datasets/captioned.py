@@ -36,7 +36,7 @@ class Set(NamedTuple):
 
 
 def clotho(path: pathlib.Path) -> list[tuple[str, str]]:
-  """Five captions a sound. The released reader stops at a fifth."""
+  """Five captions a sound; the released reader reads a fifth of the sounds."""
   rows = read_rows(path, ("file_name", *CAPTIONS))
   return [
     (row.cells["file_name"].rpartition(".")[0], row.cells[name])

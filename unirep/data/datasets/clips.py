@@ -110,14 +110,14 @@ class Clips:
     return self
 
   def without(self, ids: Sequence[str]) -> "Clips":
-    """The clips whose ids are not among these.
+    """The clips with other ids than these.
 
     Raises:
       InputError: if none is left.
     """
     keep_N = ~np.isin(self.id_N, np.array(ids, str)) if ids else ...
     texts = self._texts and (self._texts[0], self._texts[1][keep_N])
-    made = Clips(
+    rest = Clips(
       self.id_N[keep_N],
       {m: Stored(s, key_N[keep_N]) for m, (s, key_N) in self.stored.items()},
       {name: x_N[keep_N] for name, x_N in self._labels.items()},
@@ -125,9 +125,9 @@ class Clips:
       present={m: x_N[keep_N] for m, x_N in self.present.items()},
       lists=self._lists,
     )
-    if len(self) and not len(made):
+    if len(self) and not len(rest):
       raise InputError("data.exclude leaves no clip")
-    return made
+    return rest
 
   def files(self) -> list[str]:
     """Lists and large files, see `data.identity`."""

@@ -132,10 +132,10 @@ def _check_written(folder: pathlib.Path, part: str, size: int) -> None:
 
   TFDS would import any class that `features.json` names, and read any file.
   """
-  info, known = json_of(folder / INFO), json_of(folder / FEATURES)
-  if "type" in known:  # as TFDS wrote it long ago
+  info, description = json_of(folder / INFO), json_of(folder / FEATURES)
+  if "type" in description:  # as TFDS wrote it long ago
     raise InputError(f"{folder / FEATURES} is of another make; convert again")
-  for kind in _kinds(known):
+  for kind in _kinds(description):
     if kind not in _KINDS:
       raise InputError(f"{folder / FEATURES} names {kind[:80]!r}, not allowed")
   try:

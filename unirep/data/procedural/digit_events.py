@@ -21,8 +21,9 @@ class DigitEvents:
 
   Each event is a digit with a window of 2 to 6 segments in audio and one in
   video that overlaps it by half or more, or a window in one of them alone.
-  Where two events of a modality overlap, the later one is heard, or seen. Samples
-  hold the features of `digits.Digits` (the caption names the first event) and
+  Where two events of a modality overlap, the later one is heard, or seen.
+  Samples hold the features of `digits.Digits` (the caption names the first
+  event) and
     labels: events/audio and events/video (10, 11), multi-hot over the digits
       and background, which is 1 where nothing else is.
 

@@ -33,7 +33,7 @@ class Problem(NamedTuple):
   what: str
 
 
-class Found(NamedTuple):
+class Report(NamedTuple):
   """Results of an inspection: number of clips by part, and problems."""
 
   parts: dict[str, int]
@@ -47,7 +47,7 @@ def inspect(
   against: Sequence[str],
   opened: bool,
   track: Track,
-) -> Found:
+) -> Report:
   """Checks every list and every clip of a release.
 
   Args:
@@ -63,7 +63,7 @@ def inspect(
   exclude = lists.read_ids(options["exclude"]) if options["exclude"] else ()
   held = {path: lists.videos(path) for path in against}
   parts, problems = {}, []
-  learned: dict[str, str] = {}
+  earlier: dict[str, str] = {}
   for part in releases.RELEASES[name].parts:
     try:
       clips = releases.RELEASES[name].read(options, part).without(exclude)
@@ -72,7 +72,7 @@ def inspect(
       continue
     parts[part] = len(clips)
     problems += _clips(part, clips, opened, track)
-    problems += _twice(part, clips, learned)
+    problems += _twice(part, clips, earlier)
     for path, ids in held.items():
       shared = sorted({x for x in clips.id_N.tolist() if x[:11] in ids})
       problems += [
@@ -83,19 +83,19 @@ def inspect(
   first: dict[Any, Problem] = {}
   for problem in problems:
     first.setdefault((problem.kind, problem.id, problem.what), problem)
-  return Found(parts, [*first.values()])
+  return Report(parts, [*first.values()])
 
 
-def _twice(part: str, clips: Clips, learned: dict[str, str]):
+def _twice(part: str, clips: Clips, earlier: dict[str, str]):
   """Clips of a part that are also in an earlier part.
 
   Captions of one clip share its name, but all of them are in one part.
   """
   for name in dict.fromkeys(clips.id_N.tolist()):
-    if name in learned:
-      what = f"{name} is in {learned[name]} and in {part}"
-      yield Problem("shared", part, "", name, what)
-  learned.update(dict.fromkeys(clips.id_N.tolist(), part))
+    if name in earlier:
+      line = f"{name} is in {earlier[name]} and in {part}"
+      yield Problem("shared", part, "", name, line)
+  earlier.update(dict.fromkeys(clips.id_N.tolist(), part))
 
 
 def _clips(part: str, clips: Clips, opened: bool, track: Track):
@@ -114,8 +114,8 @@ def _clips(part: str, clips: Clips, opened: bool, track: Track):
         continue
       done.add(key)
       if key in lost:
-        what = f"{store.path(key)}: no such file"
-        yield Problem("missing", part, m, name, what)
+        line = f"{store.path(key)}: no such file"
+        yield Problem("missing", part, m, name, line)
       elif opened:
         try:
           store.read(key)
@@ -123,7 +123,7 @@ def _clips(part: str, clips: Clips, opened: bool, track: Track):
           yield Problem("unreadable", part, m, name, str(error))
 
 
-def write(folder: pathlib.Path, found: Found) -> None:
+def write(folder: pathlib.Path, report: Report) -> None:
   """Writes all problems, the ids of their clips, and a summary."""
   with (
     atomic.whole(folder / PROBLEMS) as place,
@@ -131,28 +131,30 @@ def write(folder: pathlib.Path, found: Found) -> None:
   ):
     writer = csv.writer(file)
     writer.writerow(Problem._fields)
-    writer.writerows(found.problems)
-  ids = dict.fromkeys(p.id for p in found.problems if p.id)
+    writer.writerows(report.problems)
+  ids = dict.fromkeys(p.id for p in report.problems if p.id)
   with atomic.whole(folder / EXCLUDE) as place:
     lists.write_ids(place, ids)
   atomic.write_json(
-    folder / SUMMARY, {"parts": found.parts, "problems": counts(found)}
+    folder / SUMMARY, {"parts": report.parts, "problems": counts(report)}
   )
 
 
-def counts(found: Found) -> dict[str, int]:
+def counts(report: Report) -> dict[str, int]:
   """The number of problems of each kind."""
-  kinds = dict.fromkeys(p.kind for p in found.problems)
-  return {k: sum(p.kind == k for p in found.problems) for k in kinds}
+  kinds = dict.fromkeys(p.kind for p in report.problems)
+  return {k: sum(p.kind == k for p in report.problems) for k in kinds}
 
 
-def table(found: Found) -> str:
+def table(report: Report) -> str:
   """The numbers of clips and problems, a line for each part."""
   lines = []
-  for part in dict.fromkeys([*found.parts, *(p.part for p in found.problems)]):
-    mine = Found({}, [p for p in found.problems if p.part == part])
+  for part in dict.fromkeys(
+    [*report.parts, *(p.part for p in report.problems)]
+  ):
+    mine = Report({}, [p for p in report.problems if p.part == part])
     wrong = ", ".join(f"{n} {kind}" for kind, n in counts(mine).items())
-    size = found.parts.get(part)
+    size = report.parts.get(part)
     have = "can't be read" if size is None else f"{size} clips"
     lines.append(f"{part}: {have}, {wrong or 'nothing wrong'}")
   return "\n".join(lines)
