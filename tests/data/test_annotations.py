@@ -1,17 +1,18 @@
 """The annotation files of the field: the real ones, and ones broken here.
 
 The real files lie in `../shared/data/annotations` beside the repository; their
-tests skip where that folder is absent, and those of HDF5 without h5py.
+tests skip where that folder is absent.
 """
 
 import logging
 import pathlib
-import sys
 
+import h5py
 import numpy as np
 import oneline
 import pytest
 
+from unirep.data import hdf5
 from unirep.data.annotations import clips, per_second, tables
 from unirep.runtime.errors import InputError
 
@@ -46,7 +47,6 @@ def put(tmp_path):
 
 @pytest.fixture
 def put_h5(tmp_path):
-  h5py = pytest.importorskip("h5py")
 
   def write(name, **arrays):
     with h5py.File(tmp_path / name, "w") as file:
@@ -135,9 +135,9 @@ def test_ave_copes_with_a_header(log):
 def test_ave_labels_equal_the_published_ones():
   pytest.importorskip("h5py")
   label_NxTxC = per_second.ave(ANNOTATIONS).label_NxTxC
-  on_NxT = tables.read_h5(AVE / "labels_closs.h5", "avadataset")
+  on_NxT = hdf5.array(AVE / "labels_closs.h5", "avadataset")
   np.testing.assert_array_equal(label_NxTxC[..., :-1].any(-1), on_NxT)
-  weak_NxC = tables.read_h5(AVE / "mil_labels.h5", "avadataset")
+  weak_NxC = hdf5.array(AVE / "mil_labels.h5", "avadataset")
   assert not weak_NxC[:, -1].any()
   differ_N = (label_NxTxC.any(1) != weak_NxC)[:, :-1].any(1)
   assert np.flatnonzero(differ_N).tolist() == [26]  # has no second of its class
@@ -798,7 +798,7 @@ def test_a_missing_file_is_named(tmp_path, classes):
     (per_second.avvp, (there, path)),
     (per_second.ave_avvp, (path, there, there, there)),
     (tables.class_list, (path,)),
-    (tables.read_h5, (path, "order")),
+    (hdf5.array, (path, "order")),
     (clips.ucf_vgg, (path, there, there)),
     (clips.ucf_vgg, (there, path, there)),
     (clips.vggsound, (path,)),
@@ -810,15 +810,9 @@ def test_a_missing_file_is_named(tmp_path, classes):
 
 def test_hdf5_faults_are_named(put, put_h5):
   path = put_h5("a.h5", **{"other": np.ones(2), "group/inner": np.ones(2)})
-  refuses(["a.h5", "'order'", "group, other"], tables.read_h5, path, "order")
-  refuses(["a.h5", "no dataset 'group'"], tables.read_h5, path, "group")
+  refuses(["a.h5", "'order'", "group, other"], hdf5.array, path, "order")
+  refuses(["a.h5", "no dataset 'group'"], hdf5.array, path, "group")
   broken = put("b.h5", "not HDF5")
-  refuses(["b.h5", "cannot read it"], tables.read_h5, broken, "order")
+  refuses(["b.h5", "cannot read it"], hdf5.array, broken, "order")
   order = put_h5("c.h5", order=np.zeros(2))
   refuses(["c.h5", "float64"], tables.read_order, order, 2)
-
-
-def test_hdf5_without_h5py_says_how_to_mend_it(put, monkeypatch):
-  monkeypatch.setitem(sys.modules, "h5py", None)
-  path = put("a.h5", "")
-  refuses(["a.h5", "pip install h5py"], tables.read_h5, path, "order")

@@ -744,14 +744,12 @@ def test_npz_round_trip(tmp_path):
     **{f"length/{k}": v for k, v in lengths.items()},
     **{f"label/{k}": v for k, v in labels.items()},
   )
-  assert_same(
-    arrays.load_npz(path)[2], arrays.Arrays(features, lengths, labels)[2]
-  )
-  only = arrays.load_npz(path, modalities=["vector"])[2]
+  assert_same(arrays.load(path)[2], arrays.Arrays(features, lengths, labels)[2])
+  only = arrays.load(path, modalities=["vector"])[2]
   assert list(only["features"]) == ["vector"]
   assert only["lengths"] == {}
   with pytest.raises(InputError, match="no modality 'text'; it has vector"):
-    arrays.load_npz(path, modalities=["text"])
+    arrays.load(path, modalities=["text"])
 
 
 def test_bad_npz_files_are_named(tmp_path):
@@ -759,16 +757,16 @@ def test_bad_npz_files_are_named(tmp_path):
 
   def fails(words):
     with pytest.raises(InputError, match=rf"a\.npz.*{words}") as error:
-      arrays.load_npz(path)
+      arrays.load(path)
     oneline.check(error.value)
 
   fails("no such file")
   for contents in (b"", b"PK\x03\x04 nonsense", b"\x80\x04K\x01."):
     path.write_bytes(contents)
-    fails("cannot read it .*no zip")
+    fails("not an .npz or HDF5 file")
   with path.open("wb") as file:
     np.save(file, np.ones((2, 2)))
-  fails("it is no zip")
+  fails("not an .npz or HDF5 file")
   np.savez(path, audio=np.array([[{}]], object))
   fails("key 'audio'")
   np.savez(path, audio=np.ones((500, 2)))

@@ -33,7 +33,7 @@ def saved(tmp_path, **changes):
 
 
 def test_samples_say_what_they_lack(tmp_path):
-  source = arrays.load_npz(saved(tmp_path), missing=True)
+  source = arrays.load(saved(tmp_path), missing=True)
   sample_lib.check_source(source, "some")
   for i, item in enumerate(source):
     sample_lib.check_sample(item, f"some[{i}]")
@@ -61,7 +61,7 @@ def test_samples_say_what_they_lack(tmp_path):
 
 
 def test_parts_know_what_they_lack(tmp_path):
-  source = arrays.load_npz(saved(tmp_path), missing=True)
+  source = arrays.load(saved(tmp_path), missing=True)
   for part in arrays.split(source, 0.5, 0):
     for item in part:
       i = int(item["labels"]["class"])
@@ -72,16 +72,16 @@ def test_where_nothing_is_missing_nothing_is_said(tmp_path):
   rng = np.random.default_rng(0)
   path = saved(tmp_path, sound=rng.random((N, T, 2)), note=rng.random((N, 5)))
   with pytest.raises(InputError, match=r"sound.*got 0"):
-    arrays.load_npz(path, missing=True)
+    arrays.load(path, missing=True)
   path = saved(
     tmp_path,
     sound=rng.random((N, T, 2)),
     note=rng.random((N, 5)),
     **{"length/sound": np.full(N, T)},
   )
-  item = arrays.load_npz(path, missing=True)[0]
+  item = arrays.load(path, missing=True)[0]
   assert set(item) == set(sample_lib.PARTS)
-  only = arrays.load_npz(saved(tmp_path), modalities=["count"], missing=True)
+  only = arrays.load(saved(tmp_path), modalities=["count"], missing=True)
   assert set(only[1]) == set(sample_lib.PARTS)
 
 
@@ -94,7 +94,11 @@ def changed(name, *rows, value=NAN):
 @pytest.mark.parametrize(
   ("missing", "changes", "words"),
   [
-    (False, {}, "sound.*NaN or infinity"),  # as ever
+    (
+      False,
+      {"length/sound": np.ones(6, int)},
+      "sound.*NaN or infinity",
+    ),  # as ever
     (True, changed("sound", 3, 0, 1), r"sound.*first at \(3, 0, 1\)"),
     (True, changed("sound", 3, slice(2)), r"sound.*first at \(3, 0, 0\)"),
     (True, changed("sound", 3, value=np.inf), r"sound.*first at \(3, 0, 0\)"),
@@ -104,7 +108,7 @@ def changed(name, *rows, value=NAN):
 )
 def test_what_can_not_be_is_named(missing, changes, words, tmp_path):
   with pytest.raises(InputError, match=rf"some\.npz: .*{words}") as error:
-    arrays.load_npz(saved(tmp_path, **changes), missing=missing)
+    arrays.load(saved(tmp_path, **changes), missing=missing)
   oneline.check(error.value)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import oneline
 import pytest
 
-from unirep.data import arrays
+from unirep.data import arrays, hdf5
 from unirep.data.annotations import tables
 from unirep.data.datasets import extracted, utd
 from unirep.data.procedural import speech
@@ -26,10 +26,10 @@ from unirep.runtime.errors import InputError, one_line
 
 DOORS = {
   "features": (arrays.load, "a.npz"),
-  "features in memory": (arrays.load_npz, "a.npz"),
+  "codes": (npy.read_archive, "a.npz"),
   "folder": (lambda x: arrays.load(x.parent), "a.npy"),
   "shards": (lambda x: arrays.load(x.parent), "a.h5"),
-  "HDF5": (lambda x: tables.read_h5(x, "order"), "a.h5"),
+  "HDF5": (lambda x: hdf5.array(x, "order"), "a.h5"),
   "table": (lambda x: tables.read_rows(x, ("a",)), "a.csv"),
   "classes": (tables.class_list, "a.txt"),
   "manifest": (lambda x: extracted.manifest(x.parent), "manifest.json"),
@@ -164,7 +164,7 @@ def test_headers_that_lie(kind, save, tmp_path):
     how = zipfile.ZIP_DEFLATED if save == "deflated" else zipfile.ZIP_STORED
     with zipfile.ZipFile(path, "w", how) as archive:
       archive.writestr("audio.npy", data)
-    refused(lambda: arrays.load_npz(path))
+    refused(lambda: npy.read_archive(path))
   refused(lambda: arrays.load(path))
 
 
@@ -206,7 +206,7 @@ def test_a_zip_that_unpacks_to_more_than_it_says(tmp_path):
 def test_other_compression(method, tmp_path):
   with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
     archive.writestr("audio.npy", header((3, 4)) + bytes(48))
-  for read in (arrays.load, arrays.load_npz):
+  for read in (arrays.load, npy.read_archive):
     refused(lambda read=read: read(tmp_path / "a.npz"), f"method {method}")
 
 
@@ -229,7 +229,7 @@ def test_a_key_that_is_there_twice(names, tmp_path):
   with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
     for name in names:
       archive.writestr(name, header((3, 4)) + bytes(48))
-  for read in (arrays.load, arrays.load_npz):
+  for read in (arrays.load, npy.read_archive):
     refused(lambda read=read: read(tmp_path / "a.npz"), "is there twice")
 
 
@@ -265,7 +265,7 @@ HDF5 = {
   "sparse": (sparse, "never written"),
   "unwritten": (unwritten, "never written"),
   "half": (half, "5 chunks of 10"),
-  "large chunks": (large_chunks, "chunks of 4294967296 bytes"),
+  "large chunks": (large_chunks, "a chunk of 'audio' takes 4294967296 bytes"),
   "words": (lambda f: f.create_dataset("audio", data=["a", "b"]), "real"),
   "vlen": (
     lambda f: f.create_dataset("audio", (3,), h5py.vlen_dtype("f4")),
@@ -289,7 +289,7 @@ def test_datasets_that_are_not_all_there(kind, tmp_path):
   with h5py.File(tmp_path / "a.h5", "w") as file:
     write(file)
   refused(lambda: arrays.load(tmp_path / "a.h5"), "'audio'", words)
-  refused(lambda: tables.read_h5(tmp_path / "a.h5", "audio"), words)
+  refused(lambda: hdf5.array(tmp_path / "a.h5", "audio"), words)
 
 
 def test_a_cut_hdf5(tmp_path):

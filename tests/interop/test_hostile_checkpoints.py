@@ -16,7 +16,7 @@ from rich.console import Console
 from state_files import GLOBAL, legacy, text
 
 from unirep.configs import convert
-from unirep.files import safetensors, torch_writer
+from unirep.files import state_dicts, torch_writer
 from unirep.jobs import dispatch
 from unirep.runtime.errors import InputError
 
@@ -322,17 +322,17 @@ def headers(portable):
     return struct.pack("<Q", len(text)) + text.encode() + rest
 
   entry, other = header[name], [*header][1]
-  yield struct.pack("<Q", 2**62) + data[8:], "header of"
-  yield data[: len(data) // 2], "outside"
-  yield data[:-1], "outside"
-  yield data + b"x", "belong to nothing"
+  yield struct.pack("<Q", 2**62) + data[8:], "its header has"
+  yield data[: len(data) // 2], "broken"
+  yield data[:-1], "broken"
+  yield data + b"x", "broken"
   yield data[:6], "broken"
-  yield file({}, cut=f'"{other}"|"{name}"'), "twice"
+  yield file({}, cut=f'"{other}"|"{name}"'), "broken"
   yield file({name: {**entry, "dtype": "F7"}}), "F7"
   yield file({name: {**entry, "dtype": "I64"}}), "."
-  yield file({name: {**entry, "shape": [-1]}}), "shape"
-  yield file({name: {**entry, "shape": [2**40, 2**40]}}), "neighbours"
-  yield file({name: {**entry, "data_offsets": [8, 16]}}), "neighbours"
+  yield file({name: {**entry, "shape": [-1]}}), "broken"
+  yield file({name: {**entry, "shape": [2**40, 2**40]}}), "broken"
+  yield file({name: {**entry, "data_offsets": [8, 16]}}), "broken"
   yield file({name: 3}), "broken"
   yield file({}, cut=f'"{name}"|"params/x\\\\n`y`"'), "has too many"
   yield file({}, cut=f'"{name}"|"params"'), "within an array"
@@ -347,17 +347,16 @@ def test_safetensors_that_are_no_model(portable, tmp_path):
 
 
 def test_numbers_of_safetensors(portable, tmp_path):
-  with (portable / "model.safetensors").open("rb") as file:
-    arrays = safetensors.read(file)
+  arrays = state_dicts.read_tensors(portable / "model.safetensors")
   name = "params/encoder/coarse/text/bias"
   for i, x in enumerate(
     [np.full(8, np.nan), np.ones(8, np.int64), np.ones(9), np.ones((8, 1))]
   ):
-    safetensors.write(tmp_path / "x", {**arrays, name: x})
+    state_dicts.write_tensors(tmp_path / "x", {**arrays, name: x})
     data = (tmp_path / "x").read_bytes()
     refused(rewritten(tmp_path / f"its{i}", portable, data), tmp_path, name)
   del arrays[name]
-  safetensors.write(tmp_path / "x", arrays)
+  state_dicts.write_tensors(tmp_path / "x", arrays)
   data = (tmp_path / "x").read_bytes()
   refused(rewritten(tmp_path / "its9", portable, data), tmp_path, "lacks")
 

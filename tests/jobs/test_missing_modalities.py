@@ -84,7 +84,7 @@ def test_one_is_missing_from_a_third(tmp_path, one_device):
   assert all(np.isfinite(list(x.values())).all() for x in metrics)
   # The frozen model takes what there is.
   model = unirep.load(workdir)
-  source = arrays.load_npz(path, missing=True)
+  source = arrays.load(path, missing=True)
   found = model.codes(source)
   here_N = np.arange(N) % 3 > 0
   for m in SHAPES:

@@ -12,8 +12,6 @@ from unirep.data import formats, presence, values
 from unirep.data.columns import Column
 from unirep.data.pipeline import Subset
 from unirep.data.sample import PRESENT, Sample, Source
-from unirep.files import npy
-from unirep.runtime import atomic
 from unirep.runtime.errors import InputError
 
 _LENGTH, _LABEL = "length/", "label/"
@@ -23,9 +21,9 @@ class Arrays:
   """A source over arrays whose first axis is the sample.
 
   Features keep their type, or become float32 if theirs is wider; each sample is
-  float32. Arrays in memory are looked at as a whole. Of columns on disk that is
-  true up to `formats.CHECKED` bytes in all; of larger ones, what is not finite
-  is found when it is read, and a sample of it raises an InputError.
+  float32. Arrays in memory are checked as a whole, and so are columns on disk
+  of up to `formats.CHECKED` bytes in all. In larger columns, values that are
+  not finite raise an InputError when their sample is read.
 
   Args:
     features: per modality (N, F) vectors, (N, T, F) sequences or (N, T, H, W,
@@ -33,8 +31,8 @@ class Arrays:
     lengths: per modality (N,) integers in 1..T; the steps beyond are padding.
     labels: per name (N, ...) integers. Like lengths they are held in memory.
     present: per modality that samples lack (N,) bool, see `presence.absent`.
-    missing: whether rows on disk that are all NaN are missing, too many to look
-      for beforehand: they are found when they are read.
+    missing: whether rows of large columns that are all NaN mean a missing
+      modality; they are found when they are read.
 
   Raises:
     InputError: for a wrong rank or dtype, unequal N, NaN or infinity, or a
@@ -81,7 +79,7 @@ class Arrays:
     return self._size
 
   def files(self) -> list[str]:
-    """Where features on disk are, see `data.identity`."""
+    """The files of features on disk, see `data.identity`."""
     stored = [x for x in self.features.values() if isinstance(x, Column)]
     return [part.path for column in stored for part in column.parts]
 
@@ -109,7 +107,7 @@ class Arrays:
     return item
 
   def _row(self, name: str, index: int) -> tuple[np.ndarray, bool | None]:
-    """One sample's features (T, ...), and whether they are there."""
+    """One sample's features (T, ...), and whether they are present."""
     column, here = self.features[name], None
     x = column[index]
     if column.dtype != np.float16:  # parts of a column may have several types
@@ -144,51 +142,20 @@ def load(
   modalities: Sequence[str] | None = None,
   missing: bool = False,
 ) -> Arrays:
-  """Opens features of any size where they lie; see `formats` for what may be.
+  """Opens features of any size on disk, in one of the `formats`.
 
   Only lengths and labels are read into memory.
 
   Args:
     path: a file or a folder.
-    modalities: the ones to read, in this order; all of them if None.
+    modalities: those to read, in this order; all if None.
     missing: whether samples may lack modalities, see `presence.absent`.
 
   Raises:
-    InputError: if it is missing or broken, lacks a modality or holds what
-      `Arrays` refuses.
+    InputError: if the path is missing or broken, lacks a modality or holds
+      arrays that `Arrays` refuses.
   """
   return _assemble(path, formats.read(path), modalities, missing)
-
-
-def load_npz(
-  path: str | os.PathLike[str],
-  *,
-  modalities: Sequence[str] | None = None,
-  missing: bool = False,
-) -> Arrays:
-  """Reads an npz file written with `np.savez` into memory.
-
-  Its keys are `<modality>`, `length/<modality>` and `label/<name>`; the arrays
-  are as in `Arrays`. Pickled objects are refused.
-
-  Args:
-    path: the file.
-    modalities: the ones to read, in this order; all of them if None.
-    missing: whether samples may lack modalities, see `presence.absent`.
-
-  Raises:
-    InputError: if the file is missing or broken, lacks a modality or holds
-      what `Arrays` refuses.
-  """
-  return _assemble(path, npy.read_archive(path), modalities, missing)
-
-
-def save_npz(
-  path: os.PathLike[str], contents: Mapping[str, np.ndarray]
-) -> None:
-  """Writes a compressed npz file: a whole one or none."""
-  with atomic.whole(path) as part, part.open("wb") as file:
-    np.savez_compressed(file, allow_pickle=False, **contents)
 
 
 def split(source: Source, holdout: float, seed: int) -> tuple[Subset, Subset]:
@@ -218,7 +185,7 @@ def split(source: Source, holdout: float, seed: int) -> tuple[Subset, Subset]:
 def _assemble(
   path, contents: Mapping[str, values.Values], modalities, missing
 ) -> Arrays:
-  """Arrays of what a file holds under its keys."""
+  """A source of the arrays that a file holds under its keys."""
   keys = [k for k in contents if not k.startswith((_LENGTH, _LABEL))]
   unknown = [k for k in keys if "/" in k]
   if unknown:
@@ -247,8 +214,8 @@ def _assemble(
   try:
     if missing and not formats.large(features):
       whole = {k: np.asarray(v) for k, v in features.items()}
-      known = {k: np.asarray(v) for k, v in lengths.items()}
-      features, lengths, present = presence.absent(whole, known)
+      steps = {k: np.asarray(v) for k, v in lengths.items()}
+      features, lengths, present = presence.absent(whole, steps)
     return Arrays(features, lengths, below(_LABEL), present, missing=missing)
   except InputError as error:
     raise InputError(f"{path}: {error}") from error

@@ -22,7 +22,7 @@ WORDS = {"text": (16, 64)}
 
 @dataclasses.dataclass
 class ReleaseConfig(tfds.core.BuilderConfig):
-  """Shapes and options of a release that are other than published.
+  """Shapes and options of a release that differ from the published ones.
 
   Attributes:
     shapes: modality, or label -> shape.
@@ -36,16 +36,16 @@ class ReleaseConfig(tfds.core.BuilderConfig):
 
 
 class Release(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-  """Some parts of a release, of clips that have the same features.
+  """Parts of a release whose clips have the same features.
 
   Attributes:
     RELEASE: its name among `releases.RELEASES`.
-    PARTS: which of its parts.
+    PARTS: the names of its parts.
     SHAPES: modality -> shape of its features.
-    LABELS: label -> shape; those of any axis are 0 or 1.
+    LABELS: label -> shape; labels with an axis are 0 or 1.
     LACKS: whether clips may lack a modality.
     PLACES: options that name folders, which lie in `manual_dir`.
-    OPTIONS: the others, as `configs/data.py` has them.
+    OPTIONS: other options, as `configs/data.py` has them.
   """
 
   VERSION = tfds.core.Version(converted.VERSION)
@@ -66,8 +66,8 @@ class Release(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _info(self) -> tfds.core.DatasetInfo:
     changed: Any = self.builder_config
     shapes, labels = (
-      {name: changed.shapes.get(name, x) for name, x in known.items()}
-      for known in (self.SHAPES, self.LABELS)
+      {name: changed.shapes.get(name, x) for name, x in published.items()}
+      for published in (self.SHAPES, self.LABELS)
     )
     sample: Any = {
       "features": {m: np.zeros(x, np.float32) for m, x in shapes.items()},
@@ -147,7 +147,7 @@ class Avel(Release):
 
 
 class Avvp(Release):
-  """AVVP (LLP): what is seen and heard in each second."""
+  """AVVP (LLP): the events seen and heard in each second."""
 
   RELEASE = "avvp"
   PARTS = ("train", "validation", "test", "rest")
@@ -198,7 +198,7 @@ class Msvd(Release):
 
 
 class UcfVggUcf(Release):
-  """UCF101: what is seen of classes that VGGSound has as well."""
+  """UCF101: video of classes that VGGSound has as well."""
 
   RELEASE = "ucf_vgg"
   PARTS = ("ucf_train", "ucf_validation", "ucf_test")
@@ -208,7 +208,7 @@ class UcfVggUcf(Release):
 
 
 class UcfVggVgg(Release):
-  """VGGSound: what is heard of classes that UCF101 has as well."""
+  """VGGSound: audio of classes that UCF101 has as well."""
 
   RELEASE = "ucf_vgg"
   PARTS = ("vgg_train", "vgg_validation", "vgg_test")

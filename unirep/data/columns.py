@@ -1,17 +1,16 @@
 """Arrays on disk whose rows are read when they are asked for.
 
-Rows are read into memory of their own, not mapped: what was read of a file that
-is larger than memory is given back at once, and no file stays open (but HDF5).
-All of it pickles as paths and shapes.
-
-A part has `path`, `dtype`, `shape`, and `read(start, stop)` for some rows.
+Rows are read into memory of their own. A memory map (`np.load(mmap_mode)`)
+would end the process with SIGBUS if a file is cut meanwhile, count the rows
+that were read as memory of the process, and does not work for .npz. No file
+stays open, except HDF5. Columns pickle as paths and shapes.
 """
 
 import bisect
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -19,39 +18,56 @@ from unirep.data import hdf5
 from unirep.files import guard, npy, zips
 from unirep.runtime.errors import InputError
 
-CHUNK = 2**25  # bytes that are read at once where all rows are looked at
+CHUNK = 2**25  # bytes that are read at once to look at all rows
 
 
-class Part(Protocol):
-  """Rows of one file."""
+class Part:
+  """The rows of one array in a file, which is opened at first use.
+
+  Args:
+    path: the file.
+    dtype: of the values.
+    shape: of the array, rows first.
+    key: the name of the array in the file.
+  """
+
+  def __init__(self, path: str, dtype: np.dtype, shape: Any, key: str = ""):
+    self.path, self.dtype, self.key = path, dtype, key
+    self.shape: tuple[int, ...] = tuple(shape)
+    self._rows: Any = None
 
   @property
-  def path(self) -> str:
-    """The file."""
-    ...
-
-  @property
-  def dtype(self) -> np.dtype:
-    """Of its values."""
-    ...
-
-  @property
-  def shape(self) -> tuple[int, ...]:
-    """Rows first."""
-    ...
+  def nbytes(self) -> int:
+    """Bytes of the array."""
+    return math.prod(self.shape) * self.dtype.itemsize
 
   def read(self, start: int, stop: int) -> np.ndarray:
     """Rows from `start` on, up to `stop`."""
-    ...
+    if self._rows is None:
+      self._rows = self.open()
+    return self._rows[start:stop]
+
+  def open(self) -> Any:
+    """An array, or a dataset that is indexed like one."""
+    raise NotImplementedError
+
+  def __getstate__(self):
+    return self.__dict__ | {"_rows": None}  # each process opens its own
 
 
-class Raw(NamedTuple):
-  """Rows one behind the other from `offset` on: .npy, or a member of .npz."""
+class Raw(Part):
+  """Rows that lie one behind the other: .npy, or a plain member of .npz.
 
-  path: str
-  dtype: np.dtype
-  shape: tuple[int, ...]
-  offset: int
+  Args:
+    path: the file.
+    dtype: of the values.
+    shape: of the array, rows first.
+    offset: the byte of the file that the rows begin at.
+  """
+
+  def __init__(self, path: str, dtype: np.dtype, shape: Any, offset: int):
+    super().__init__(path, dtype, shape)
+    self.offset = offset
 
   def read(self, start: int, stop: int) -> np.ndarray:
     """See `Part`."""
@@ -65,56 +81,22 @@ class Raw(NamedTuple):
     return x.reshape(stop - start, *self.shape[1:])
 
 
-class Lazy:
-  """Rows of what is opened at first use, anew in each process.
-
-  Args:
-    path: the file.
-    key: the name of the array in there.
-    dtype: of its values.
-    shape: of the array.
-  """
-
-  def __init__(self, path: str, key: str, dtype: np.dtype, shape: Any):
-    self.path, self.key, self.dtype = path, key, dtype
-    self.shape = tuple(shape)
-    self._rows: Any = None
-
-  @property
-  def nbytes(self) -> int:
-    """As of an array."""
-    return math.prod(self.shape) * self.dtype.itemsize
-
-  def read(self, start: int, stop: int) -> np.ndarray:
-    """See `Part`."""
-    if self._rows is None:
-      self._rows = self.open()
-    return self._rows[start:stop]
-
-  def open(self) -> Any:
-    """What has the rows, to be indexed."""
-    raise NotImplementedError
-
-  def __getstate__(self):
-    return self.__dict__ | {"_rows": None}
-
-
-class Hdf5(Lazy):
+class Hdf5(Part):
   """A dataset of an HDF5 file, read at random."""
 
   def open(self):
-    """The dataset; its file is open as long as that lives."""
+    """See `Part`; the file is open as long as the dataset lives."""
     return hdf5.dataset(self.path, self.key)
 
 
-class Packed(Lazy):
-  """A member of .npz that has no rows: compressed, or in Fortran order.
+class Packed(Part):
+  """A member of .npz without rows: compressed, or in Fortran order.
 
   All of it is in memory once a row was asked for.
   """
 
   def open(self):
-    """The whole array."""
+    """See `Part`."""
     with zips.opened(self.path) as archive:
       x = npy.member(archive, self.key, npy.keyed(archive)[self.key])
     if (x.dtype, x.shape) != (self.dtype, self.shape):
@@ -126,7 +108,7 @@ class Column:
   """Parts, one behind the other, as one array of N rows.
 
   Args:
-    parts: that agree in all of their shape but the first axis.
+    parts: arrays that agree in all axes but the first.
   """
 
   def __init__(self, parts: Sequence[Part]):
@@ -138,12 +120,12 @@ class Column:
 
   @property
   def ndim(self) -> int:
-    """As of an array."""
+    """The number of axes."""
     return len(self.shape)
 
   @property
   def nbytes(self) -> int:
-    """As of an array."""
+    """Bytes of the whole array."""
     return math.prod(self.shape) * self.dtype.itemsize
 
   def __len__(self) -> int:
@@ -154,7 +136,7 @@ class Column:
     return _read(part, row, row + 1)[0]
 
   def place(self, index: int) -> str:
-    """The file of a row, and which one it is in there."""
+    """The file of a row, and its number in that file."""
     part, row = self._find(index)
     return f"{part.path}, row {row}"
 

@@ -7,15 +7,18 @@ A key is `<modality>`, `length/<modality>` or `label/<name>`. A path is one of
   a folder of .npy files: `KEY.npy`, so sub-folders `length` and `label`;
   a folder of shards, each one of the above, joined in the order of their names.
 
-What it is decides its content, not its name.
+The content of a file decides its format, not its name.
 """
 
 import os
 import pathlib
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from typing import Any
+
+import h5py
 
 from unirep.data import hdf5
 from unirep.data.columns import Column, Hdf5, Packed, Part, Raw
@@ -23,18 +26,19 @@ from unirep.files import guard, npy, zips
 from unirep.files.npy import Header
 from unirep.runtime.errors import InputError
 
-CHECKED = 2**28  # bytes up to which data are looked at as a whole beforehand
+CHECKED = 2**28  # bytes of data that are looked at as a whole beforehand
 KINDS = "an .npz or HDF5 file, or a folder of .npy files or of such shards"
-_LOCAL_HEADER = 30  # bytes of a zip's own header before a member's name
+_LOCAL_HEADER = 30  # bytes of a member's own header, before its name
+_LENGTHS = 26  # the byte of that header where the lengths of both stand
 
 
 def large(columns: Mapping[str, Any]) -> bool:
-  """Whether they are too many bytes to look at as a whole beforehand."""
+  """Whether columns have too many bytes to look at all of them beforehand."""
   return sum(x.nbytes for x in columns.values()) > CHECKED
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Column]:
-  """Opens the arrays of a file or folder: key -> column.
+  """Opens the arrays of a file or folder: a column for each key.
 
   Raises:
     InputError: if there is none, or one is cut off, broken, or no plain array
@@ -49,11 +53,8 @@ def check_room(path: guard.Path, columns: Mapping[str, Any]) -> None:
   """Raises InputError for packed arrays that are too large to be held."""
   parts = [p for x in columns.values() for p in getattr(x, "parts", ())]
   held = sum(p.nbytes for p in parts if isinstance(p, Packed))
-  if held > guard.ROOM:
-    raise InputError(
-      f"{path}: its packed arrays take {held} bytes of memory; at most"
-      f" {guard.ROOM}, so write it by np.savez in C order, or as .npy or HDF5"
-    )
+  mend = "write them by np.savez in C order, or as .npy or HDF5"
+  guard.check_room(f"{path}: all that is packed", held, mend=mend)
 
 
 def shards(path: pathlib.Path) -> list[pathlib.Path]:
@@ -98,8 +99,6 @@ def _shard(path):
 
 
 def _file(path: pathlib.Path) -> dict[str, Part]:
-  import h5py
-
   if not path.exists():
     raise InputError(f"{path}: no such file or folder; give {KINDS}")
   guard.check(path)
@@ -107,8 +106,8 @@ def _file(path: pathlib.Path) -> dict[str, Part]:
     return _npz(path)
   if h5py.is_hdf5(path):
     return {
-      key: Hdf5(str(path), key, *found)
-      for key, found in hdf5.datasets(path).items()
+      key: Hdf5(str(path), dtype, shape, key)
+      for key, (dtype, shape) in hdf5.datasets(path).items()
     }
   raise InputError(
     f"{path}: cannot read the file; it is not {KINDS}, or broken"
@@ -116,17 +115,17 @@ def _file(path: pathlib.Path) -> dict[str, Part]:
 
 
 def _folder(path: pathlib.Path) -> dict[str, Part]:
-  found: dict[str, Part] = {}
+  parts: dict[str, Part] = {}
   for folder, below, names in os.walk(path, onerror=_raise):
     below[:] = sorted(n for n in below if not n.startswith("."))
     for name in sorted(names):
       file = pathlib.Path(folder, name)
       if file.suffix == ".npy" and not name.startswith("."):
         key = file.relative_to(path).with_suffix("").as_posix()
-        found[key] = _npy(file)
-  if not found:
+        parts[key] = _npy(file)
+  if not parts:
     raise InputError(f"{path} holds no .npy file")
-  return found
+  return parts
 
 
 def _raise(error):
@@ -146,49 +145,41 @@ def _npy(path: pathlib.Path) -> Part:
 
 
 def _npz(path: pathlib.Path) -> dict[str, Part]:
-  found: dict[str, Part] = {}
+  parts: dict[str, Part] = {}
   with zips.opened(path) as archive, path.open("rb") as raw:
     members = npy.keyed(archive)
     if sum(m.file_size for m in members.values()) <= CHECKED:
-      for key, info in members.items():
-        _check_sum(archive, key, info)
+      damaged = archive.testzip()  # by checksums, in little memory
+      if damaged:
+        key = damaged.removesuffix(npy.SUFFIX)
+        raise ValueError(f"key {key!r} is damaged: its checksum is wrong")
     for key, info in members.items():
       try:
         with archive.open(info) as file:
           of, offset = _header(file), file.tell()
         npy.check_size(of, info.file_size - offset)
         if info.compress_type != zipfile.ZIP_STORED or of.fortran:
-          found[key] = Packed(str(path), key, of.dtype, of.shape)
+          parts[key] = Packed(str(path), of.dtype, of.shape, key)
         else:
           begin = _begin(raw, info) + offset
-          found[key] = Raw(str(path), of.dtype, of.shape, begin)
+          parts[key] = Raw(str(path), of.dtype, of.shape, begin)
       except guard.BROKEN as error:
         raise ValueError(f"key {key!r}: {guard.reason(error)}") from error
-  return found
-
-
-def _check_sum(archive, key, info):
-  try:
-    with archive.open(info) as file:
-      for _ in zips.parts(file, info.file_size):
-        pass
-  except guard.BROKEN as error:
-    raise ValueError(
-      f"key {key!r} is damaged: {guard.reason(error)}"
-    ) from error
+  return parts
 
 
 def _begin(raw, info) -> int:
-  """Where a member that is stored as it is begins, all of which is there."""
-  raw.seek(info.header_offset)
-  local = raw.read(_LOCAL_HEADER)
-  # A member begins behind its name and its extra field.
-  begin = info.header_offset + len(local)
-  begin += int.from_bytes(local[26:28], "little")
-  begin += int.from_bytes(local[28:30], "little")
-  room = raw.seek(0, os.SEEK_END) - begin
-  if room < info.file_size:
-    raise ValueError(f"it is cut off: {room} bytes of {info.file_size}")
+  """The byte that a plain member begins at; all of the member must be there.
+
+  It lies behind a header, its name and an extra field, which may be longer
+  here than in the list of members.
+  """
+  raw.seek(info.header_offset + _LENGTHS)
+  begin = info.header_offset + _LOCAL_HEADER
+  begin += sum(struct.unpack("<HH", raw.read(4)))
+  there = raw.seek(0, os.SEEK_END) - begin
+  if there < info.file_size:
+    raise ValueError(f"it is cut off: {there} bytes of {info.file_size}")
   return begin
 
 
@@ -201,11 +192,11 @@ def _header(file: Any) -> Header:
 
 
 def _check_numbers(path, names):
-  """Where shards are numbered from 0 or 1 on, none may be missing."""
-  found = [re.fullmatch(r"(\D*)(\d+)(\D.*)?", name) for name in names]
-  if len({m and (m[1], m[3]) for m in found}) > 1 or not all(found):
+  """Refuses a gap in the numbers of shards, if these begin at 0 or 1."""
+  matches = [re.fullmatch(r"(\D*)(\d+)(\D.*)?", name) for name in names]
+  if len({m and (m[1], m[3]) for m in matches}) > 1 or not all(matches):
     return
-  numbers = {int(m[2]) for m in found if m}
+  numbers = {int(m[2]) for m in matches if m}
   low, high = min(numbers), max(numbers)
   missing = next((n for n in range(low, high) if n not in numbers), None)
   if low <= 1 and missing is not None:  # others are dates, and the like

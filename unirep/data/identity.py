@@ -1,8 +1,8 @@
-"""What tells data from other data under the same name.
+"""Digests that tell data from other data under the same name.
 
-Files are known by size and content; of large ones some blocks stand for all,
-beside the time of the last change. Arrays in memory are known by content, and
-other sources by some of their samples.
+The digest of a file is of its size and content; of a large file, of some blocks
+and the time of the last change. The digest of arrays in memory is of their
+content, that of other sources of some of their samples.
 """
 
 import hashlib
@@ -16,12 +16,12 @@ import numpy as np
 from unirep.data import formats
 from unirep.data.sample import Source
 
-SAMPLES = 16  # of a source whose files are not known
-BLOCKS, BLOCK = 64, 2**16  # of a large file, and bytes of each
+SAMPLES = 16  # of a source that enter its digest
+BLOCKS, BLOCK = 64, 2**16  # blocks of a large file, and bytes of each
 
 
 def of(source: Source) -> str:
-  """One line: how many samples, how large, and a digest.
+  """One line: the number of samples, their size, and a digest.
 
   Raises:
     InputError: for a sample that can't be read.
@@ -41,16 +41,16 @@ def of(source: Source) -> str:
 
 
 def files(source: Any) -> list[pathlib.Path]:
-  """The files that a source reads its features from, where it says so."""
-  found: set[str] = set()
+  """The files that a source reads its features from, if it lists them."""
+  names: set[str] = set()
   for path in getattr(source, "files", list)():
     place = pathlib.Path(path)
-    found |= {str(x) for x in _below(place)} if place.is_dir() else {path}
-  return [pathlib.Path(x) for x in sorted(found)]
+    names |= {str(x) for x in _below(place)} if place.is_dir() else {path}
+  return [pathlib.Path(x) for x in sorted(names)]
 
 
 def place(path: pathlib.Path) -> str:
-  """A digest of a file of features, or of all in a folder."""
+  """A digest of a file of features, or of all files in a folder."""
   names = sorted(_below(path)) if path.is_dir() else [path]
   digest = hashlib.sha256()
   for name in names:
@@ -72,7 +72,7 @@ def _add(digest: Any, arrays: Iterable[tuple[str, Any]]) -> None:
 
 
 def _file(path: pathlib.Path) -> bytes:
-  """A digest of its content, or of what stands for that."""
+  """A digest of a file's content, or of some blocks of it."""
   with path.open("rb") as file:
     about = os.fstat(file.fileno())
     if about.st_size <= max(formats.CHECKED, BLOCKS * BLOCK):

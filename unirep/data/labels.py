@@ -1,4 +1,4 @@
-"""Labels that evaluations ask for, looked at before anything is trained.
+"""Checks of the labels that evaluations need, before anything is trained.
 
 Shapes: N samples, T steps, C classes. A class below 0 is unknown.
 """
@@ -14,7 +14,7 @@ from unirep.data.sample import Source
 from unirep.runtime.errors import InputError
 
 MOST = {"class": 2**15, "slot": 2**15, "segments": 2**12}  # classes
-LOOKED = 64  # samples of a source that does not know its labels as a whole
+LOOKED = 64  # samples to check if a source has no array of its labels
 _RANKS = {"class": 1, "slot": 1, "segments": 2, "events": 3}
 _HOW = {1: "(N,)", 2: "(N, T)", 3: "(N, T, C)"}
 
@@ -22,48 +22,48 @@ _log = logging.getLogger(__name__)
 
 
 def check(splits: Mapping[str, Source]) -> None:
-  """Checks the labels of all splits, of which the first is trained on.
+  """Checks the labels of all splits; the first split is trained on.
 
-  Those of classes, slots, segments and events are looked at, and others are
-  nobody's. A class that only other splits have is logged.
+  Labels of classes, slots, segments and events are checked; nothing uses other
+  ones. A class that the first split lacks is logged.
 
   Raises:
-    InputError: naming the split and the label, for a wrong rank, steps that
-      features don't have, a label that another split lacks, or values that are
-      no classes.
+    InputError: naming the split and the label, for a wrong rank, another
+      number of steps than the features have, a label that another split lacks,
+      or values that are no classes.
   """
-  found = {split: _labels(source) for split, source in splits.items()}
-  first, *others = found
-  for split, labels in found.items():
+  all_labels = {split: _labels(source) for split, source in splits.items()}
+  first, *others = all_labels
+  for split, labels in all_labels.items():
     for name, x in labels.items():
       where = f"{split} split: label/{name}"
-      if x.shape[1:] != found[first].get(name, x).shape[1:]:
+      if x.shape[1:] != all_labels[first].get(name, x).shape[1:]:
         raise InputError(
-          f"{where} is {x.shape}, but {found[first][name].shape} in the {first}"
-          " split"
+          f"{where} is {x.shape}, but {all_labels[first][name].shape} in the"
+          f" {first} split"
         )
       _check_one(where, name, x, splits[split])
   for split in others:
-    _compare(found, first, split)
+    _compare(all_labels, first, split)
 
 
 def _labels(source: Source) -> dict[str, np.ndarray]:
-  """All labels that `check` looks at; of some samples, if there is no list."""
-  known: Any = getattr(source, "labels", None)
-  if not isinstance(known, Mapping) or not all(
-    isinstance(x, np.ndarray) and len(x) == len(source) for x in known.values()
+  """The labels to check: of all samples if the source has an array of them."""
+  labels: Any = getattr(source, "labels", None)
+  if not isinstance(labels, Mapping) or not all(
+    isinstance(x, np.ndarray) and len(x) == len(source) for x in labels.values()
   ):
     rows = np.linspace(0, len(source) - 1, min(len(source), LOOKED)).astype(int)
     parts = [source[i]["labels"] for i in np.unique(rows).tolist()]
-    known = {name: np.stack([x[name] for x in parts]) for name in parts[0]}
-  return {k: x for k, x in known.items() if k.split("/")[0] in _RANKS}
+    labels = {name: np.stack([x[name] for x in parts]) for name in parts[0]}
+  return {k: x for k, x in labels.items() if k.split("/")[0] in _RANKS}
 
 
 def _check_one(where, name, x, source) -> None:
   kind, _, m = name.partition("/")
   rank = _RANKS[kind]
   if kind in ("segments", "events") and not m:
-    return  # of no modality: nobody asks for it
+    return  # of no modality: nothing uses it
   if x.ndim != rank:
     raise InputError(f"{where} must be {_HOW[rank]}, got {x.shape}")
   low, high = int(x.min(initial=0)), int(x.max(initial=0))
@@ -77,7 +77,7 @@ def _check_one(where, name, x, source) -> None:
     )
   features = source[0]["features"]
   if rank == 1 or m not in features or isinstance(source, Resampled):
-    return  # of other steps, as they were
+    return  # resampling changes the steps of features alone
   if x.shape[1] != len(features[m]):
     raise InputError(
       f"{where} is {x.shape}, but {m!r} has {len(features[m])} steps; give a"
@@ -85,9 +85,9 @@ def _check_one(where, name, x, source) -> None:
     )
 
 
-def _compare(found, first, split) -> None:
-  """What a split has that is not in the first one, or the other way round."""
-  ours, theirs = found[first], found[split]
+def _compare(all_labels, first, split) -> None:
+  """Compares the labels and classes of a split with those of the first."""
+  ours, theirs = all_labels[first], all_labels[split]
   missing = {*ours} ^ {*theirs}
   if missing:
     name = min(missing)

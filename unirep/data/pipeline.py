@@ -1,8 +1,7 @@
 """Batches of a source: shuffled and endless, or once in order.
 
-The stream of batches is a function of (source, batch size, seed) alone. How
-many worker processes compose it, how many hosts share it and where it was
-interrupted change nothing.
+The stream of batches is a function of (source, batch size, seed) alone. It is
+the same for any number of workers and hosts, and after an interruption.
 """
 
 import contextlib
@@ -62,8 +61,8 @@ class BatchIterator(grain.DatasetIterator[Batch]):
     self._closed = True
 
   def _open(self) -> grain.DatasetIterator[Batch]:
-    # One thread: composing samples holds the GIL, more of them only get in
-    # the way of the training loop.
+    # One thread: composing samples holds the GIL, so more threads only slow
+    # the training loop down.
     stream = self._dataset[self._next_batch :].to_iter_dataset(
       grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
     )
@@ -123,9 +122,9 @@ def batches(
     raise InputError(f"seed must lie in 0..2**32-1, got {seed}")
   share = batch_size // process_count
   mine = slice(process_index * share, (process_index + 1) * share)
-  # Indices are shuffled and batched, and samples only then composed: it stays
+  # Indices are shuffled and batched before samples are composed. So there is
   # random access (batching after the workers would drop data), and a process
-  # composes nothing but its own slice.
+  # composes only its own slice.
   dataset = (
     grain.MapDataset.range(size)
     .seed(seed)
@@ -184,13 +183,14 @@ def stack(samples: Sequence[Sample]) -> Batch:
       try:
         batch[part][name] = np.stack([s[part][name] for s in samples])
       except (KeyError, ValueError) as error:
-        found = {
+        shapes = {
           str(np.shape(s[part][name])) if name in s[part] else "missing"
           for s in samples
         }
         raise InputError(
-          f"{part}[{name!r}] differs within a batch: {', '.join(sorted(found))}"
-          "; pad samples to one shape and give lengths"
+          f"{part}[{name!r}] differs within a batch:"
+          f" {', '.join(sorted(shapes))}; pad samples to one shape and give"
+          " lengths"
         ) from error
   return batch
 
@@ -218,7 +218,7 @@ class Subset:
 
   @property
   def concurrent(self) -> bool:
-    """That of the source, see `data.sample.Source`."""
+    """As of the source, see `data.sample.Source`."""
     return getattr(self._source, "concurrent", False)
 
   def __getitem__(self, index: int, /) -> Sample:
@@ -229,22 +229,22 @@ class Subset:
     return stored(self._source, int(self._indices[index]))
 
   def files(self) -> list[str]:
-    """Those of the source, see `data.identity`."""
+    """The files of the source, see `data.identity`."""
     return getattr(self._source, "files", list)()
 
   @property
   def labels(self) -> dict[str, np.ndarray] | None:
-    """Those of these samples, where the source knows all of its own."""
-    known = getattr(self._source, "labels", None)
-    if not isinstance(known, Mapping):
+    """All labels of these samples, if the source has all of its own."""
+    labels = getattr(self._source, "labels", None)
+    if not isinstance(labels, Mapping):
       return None
-    return {name: x[self._indices] for name, x in known.items()}
+    return {name: x[self._indices] for name, x in labels.items()}
 
   def raw(self) -> dict[str, Any]:
-    """What the source can show of these samples, see `data.raw`."""
-    known = getattr(self._source, "raw", dict)()
+    """Raw media of these samples, see `data.raw`."""
+    media = getattr(self._source, "raw", dict)()
     return {
-      m: raw._replace(at=self._renumbered(raw.at)) for m, raw in known.items()
+      m: raw._replace(at=self._renumbered(raw.at)) for m, raw in media.items()
     }
 
   def _renumbered(self, at):
@@ -252,9 +252,9 @@ class Subset:
 
 
 def drawn(source: Source, count: int, seed: int) -> Source:
-  """So many samples of a source, each at most once; all of them for 0.
+  """`count` samples of a source, each at most once; all of them for 0.
 
-  Which ones is a matter of the size and the seed alone; they keep their order.
+  The choice depends on the sizes and the seed alone. Samples keep their order.
   """
   if not 0 < count < len(source):
     return source

@@ -1,4 +1,4 @@
-"""What samples lack: rows of features that are all NaN.
+"""Missing modalities: rows of features that are all NaN.
 
 Dimensions: N samples.
 """
@@ -12,31 +12,31 @@ from unirep.runtime.errors import InputError
 
 
 def expected(data: Mapping[str, Any]) -> bool:
-  """Whether NaN says so in a source with these settings."""
+  """Whether NaN means a missing modality in a source with these settings."""
   return data.get("missing", data["source"] == "media")
 
 
 def absent(
   features: Mapping[str, np.ndarray], lengths: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
-  """Takes features of a sample that are all NaN for a modality that it lacks.
+  """Finds missing modalities: features of a sample that are all NaN.
 
-  Other NaN stay, for `Arrays` to refuse.
+  Other NaN stay, and `Arrays` refuses them.
 
   Args:
     features: per modality (N, ...).
     lengths: per modality (N,), of any value where the modality is missing.
 
   Returns:
-    Features with zeros in their place, lengths with 1, and per modality that a
-    sample lacks (N,) bool, False there.
+    Features with zeros in the place of missing ones, lengths with 1 there, and
+    per modality that a sample lacks (N,) bool, False where it is missing.
   """
   features, lengths, present = dict(features), dict(lengths), {}
   for m, x in features.items():
     if x.dtype.kind != "f" or x.ndim < 2 or not x.size:
       continue  # nothing is missing, or `Arrays` refuses it
     here_N = ~np.isnan(x.reshape(len(x), -1)[:, 0])
-    maybe = np.flatnonzero(~here_N)  # few, so that few are read as wholes
+    maybe = np.flatnonzero(~here_N)  # only these are looked at as a whole
     here_N[maybe] = [not np.isnan(x[i]).all() for i in maybe]
     if here_N.all():
       continue
@@ -51,7 +51,12 @@ def absent(
 def check(
   features: Mapping[str, Any], present: Mapping[str, np.ndarray]
 ) -> None:
-  """Raises InputError for a modality or a sample that there is not."""
+  """Raises InputError for an unknown modality, or a sample without any.
+
+  Args:
+    features: per modality.
+    present: per modality that samples lack (N,) bool.
+  """
   for m, here_N in present.items():
     if m not in features:
       raise InputError(f"present[{m!r}] has no modality of that name")

@@ -1,8 +1,7 @@
-"""What can be seen or heard of samples: the raw side of their features.
+"""Raw media of samples, which can be seen or heard.
 
-A source that has it answers `raw()` with a `Raw` for every modality of that
-kind; all others have nothing to show. Shapes: T time, H/W rows and columns, C
-channels, F frames.
+A source that has them has a method `raw()`: modality -> `Raw`, for modalities
+that can be shown. Shapes: T time, H/W rows and columns, C channels, F frames.
 """
 
 from collections.abc import Callable
@@ -17,7 +16,7 @@ PICTURES, JOINTS, SOUND, CURVES = "pictures", "joints", "sound", "curves"
 
 
 class Spectrum(NamedTuple):
-  """How frames of a sound were made.
+  """Settings of the Fourier transform that frames of a sound come from.
 
   Attributes:
     rate: samples a second.
@@ -33,16 +32,16 @@ class Spectrum(NamedTuple):
 
 
 class Shown(NamedTuple):
-  """Something that a person understands.
+  """Pictures, a sound or curves, for a person to look at or listen to.
 
   Attributes:
     kind: `PICTURES` (F, H, W), 0 black to 1 white; `JOINTS` (F, J, 3): right,
       up and away, in meters; `SOUND` (F, size / 2 + 1), magnitudes of a Fourier
       transform; `CURVES` (F, C), in units of their deviation.
-    values: see there.
-    seconds: how long all of it takes, where it has a length.
-    bones: of joints: pairs that are connected.
-    spectrum: of a sound.
+    values: an array of the shape that belongs to the kind.
+    seconds: its duration, if it has one.
+    bones: pairs of joints that are connected.
+    spectrum: the settings of a sound.
   """
 
   kind: str
@@ -53,17 +52,17 @@ class Shown(NamedTuple):
 
 
 def magnitudes(energy_FxM: np.ndarray, weight_KxM: np.ndarray) -> np.ndarray:
-  """What bands were summed from, by least squares and not below 0: (F, K)."""
+  """Spectra (F, K) whose sums in bands are given, by least squares, >= 0."""
   return np.maximum(energy_FxM @ np.linalg.pinv(weight_KxM), 0)
 
 
 class Raw(NamedTuple):
-  """One modality of a source.
+  """Raw media of one modality of a source.
 
   Attributes:
-    at: index of a sample -> its steps (T, H, W, C) float32: what is generated.
-      H is time within a step, or rows of a picture.
-    show: such steps -> what is seen or heard of them.
+    at: index of a sample -> its steps (T, H, W, C) float32, as generators learn
+      them. H is time within a step, or rows of a picture.
+    show: such steps -> pictures, a sound or curves.
   """
 
   at: Callable[[int], np.ndarray]
@@ -71,19 +70,19 @@ class Raw(NamedTuple):
 
 
 def of(source: Source, modality: str, where: str) -> Raw:
-  """The raw side of one modality.
+  """The raw media of one modality.
 
   Raises:
-    InputError: naming `where`, if there is none.
+    InputError: naming `where`, if the source has none.
   """
-  known = getattr(source, "raw", dict)()
-  if modality not in known:
-    has = f"only of {', '.join(known)}" if known else "of no modality"
+  media = getattr(source, "raw", dict)()
+  if modality not in media:
+    has = f"only of {', '.join(media)}" if media else "of no modality"
     raise InputError(
       f"{where} has nothing of {modality!r} that can be seen or heard, {has};"
       " sources that have are digits, grid and utd, and your own with `raw()`"
     )
-  return known[modality]
+  return media[modality]
 
 
 def stack(raw: Raw, count: int) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Modalities of different numbers of time steps, brought to one.
+"""Resampling of modalities to a common number of time steps.
 
-Dimensions: T time steps as they are, S as they shall be, L valid ones of T.
+Dimensions: T time steps before, S after; L valid ones of T.
 """
 
 import functools
@@ -16,13 +16,13 @@ from unirep.runtime.errors import InputError, pick
 class Resampled:
   """A source whose `fine` modalities have the same number of time steps.
 
-  Step s of S stands for the time from s * T / S to (s + 1) * T / S. Of T steps
-  the valid ones alone count; ceil(length * S / T) are valid then, and the rest
-  are zero. Labels stay as they are.
+  Step s of S stands for the time from s * T / S to (s + 1) * T / S. Only the
+  valid ones of T steps count. ceil(length * S / T) new steps are valid, and the
+  rest are zero. Labels do not change.
 
   Args:
     source: samples.
-    fine: modalities that shall share a time axis; others are left alone.
+    fine: modalities that shall share a time axis; others do not change.
     rule: "nearest", "mean" or "linear".
     steps: S, or 0 for the smallest T among them.
 
@@ -47,16 +47,16 @@ class Resampled:
 
   @property
   def concurrent(self) -> bool:
-    """That of the source, see `data.sample.Source`."""
+    """As of the source, see `data.sample.Source`."""
     return getattr(self._source, "concurrent", False)
 
   def files(self) -> list[str]:
-    """Those of the source, see `data.identity`."""
+    """The files of the source, see `data.identity`."""
     return getattr(self._source, "files", list)()
 
   @property
   def labels(self) -> Any:
-    """Those of the source, where it knows them all."""
+    """All labels of the source, if it has them."""
     return getattr(self._source, "labels", None)
 
   def __getitem__(self, index: int, /) -> Sample:
@@ -72,7 +72,7 @@ class Resampled:
 
 
 def resample(x: np.ndarray, steps: int, rule: str, length: int) -> np.ndarray:
-  """(T, ...) -> (S, ...) float32, of the first `length` steps of T."""
+  """Resamples the first `length` steps of (T, ...) to (S, ...) float32."""
   weight_SxT = _weights(rule, len(x), steps, length)
   flat = weight_SxT[:, :length] @ x[:length].reshape(length, -1)
   return flat.reshape(steps, *x.shape[1:])
@@ -85,7 +85,7 @@ def _scaled(length: int, time: int, steps: int) -> int:
 
 @functools.lru_cache(maxsize=1024)
 def _weights(rule: str, time: int, steps: int, length: int) -> np.ndarray:
-  """How much of each step goes into each new one, float32 (S, T)."""
+  """The weight of each old step in each new one, float32 (S, T)."""
   weight_SxT = np.zeros((steps, time), np.float32)
   valid = _scaled(length, time, steps)
   weight_SxT[:valid] = RULES[rule](time, steps, length)[:valid]
@@ -93,20 +93,20 @@ def _weights(rule: str, time: int, steps: int, length: int) -> np.ndarray:
 
 
 def _nearest(time: int, steps: int, length: int) -> np.ndarray:
-  """The step that the middle of the new one lies in."""
+  """The old step in which the middle of the new one lies."""
   at_S = (2 * np.arange(steps) + 1) * time // (2 * steps)
   return np.eye(time)[np.minimum(at_S, length - 1)]
 
 
 def _linear(time: int, steps: int, length: int) -> np.ndarray:
-  """Between the two steps whose middles are next to its middle."""
+  """Between the two old steps whose middles are next to the new one."""
   at_S = (np.arange(steps) + 0.5) * time / steps - 0.5
   at_S = at_S.clip(0, length - 1)
   return np.maximum(1 - abs(at_S[:, None] - np.arange(time)), 0)
 
 
 def _mean(time: int, steps: int, length: int) -> np.ndarray:
-  """All that it overlaps, by how much."""
+  """All old steps that the new one overlaps, weighted by the overlap."""
   edge_S = np.arange(steps + 1) * time / steps
   step_T = np.arange(time)
   low = np.maximum(edge_S[:-1, None], step_T)

@@ -2,18 +2,18 @@
 
 A sample is a nested dict of NumPy arrays with these keys, the last if needed:
 
-  features: {modality: float32 (T, ...)}, T >= 1; a sequence or a vector
-    (T = 1) is (T, F), a grid is (T, H, W, F). Modalities may differ in T.
+  features: {modality: float32 (T, ...)}, T >= 1; a sequence is (T, F), a vector
+    is (1, F), a grid is (T, H, W, F). Modalities may differ in T.
   lengths: {modality: int32 ()}, the number of valid leading time steps, 1..T;
     the steps beyond it are padding. A modality without an entry is all valid.
   labels: {name: integer array}, maybe empty. Pretraining never reads them.
-  present: {modality: bool ()}, False where the sample lacks the modality. Its
-    features are zeros then, and count nowhere. One without an entry is always
-    there, and every sample has at least one.
+  present: {modality: bool ()}, False where the modality is missing. Its
+    features are zeros then, and count nowhere. A modality without an entry is
+    always there, and every sample has at least one modality.
 
 A batch is the same dict with one more leading axis. A source is a picklable
-object with `len(source)` and `source[i]`, where `source[i]` depends on nothing
-but `i` and every sample has the same keys, shapes and dtypes.
+object with `len(source)` and `source[i]`. `source[i]` depends on nothing but
+`i`, and all samples have the same keys, shapes and dtypes.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ LARGEST = 1e18  # above it sums of squares overflow
 class Source(Protocol):
   """Random access to samples; deterministic by index.
 
-  One whose attribute `concurrent` is true may be read by several threads.
+  Several threads may read a source if its attribute `concurrent` is true.
   """
 
   def __len__(self) -> int: ...
@@ -43,9 +43,10 @@ class Source(Protocol):
 
 
 def stored(source: Source, index: int) -> Sample:
-  """A sample whose features may have the narrower type that they are kept in.
+  """A sample whose features may have the narrower type of their file.
 
-  That of a source with a method of this name; else the sample itself.
+  It is `source.stored(index)` if the source has that method, else
+  `source[index]`.
   """
   return getattr(source, "stored", source.__getitem__)(index)
 
@@ -54,11 +55,11 @@ def check_sample(sample: Any, where: str) -> None:
   """Checks one sample against the contract of this module.
 
   Args:
-    sample: what a source returned.
-    where: what to call it in the error, e.g. "train[3]".
+    sample: the sample, from a source.
+    where: its name in the error, e.g. "train[3]".
 
   Raises:
-    InputError: naming `where`, the key and the value at fault.
+    InputError: naming `where`, the key and the wrong value.
   """
   if not isinstance(sample, Mapping) or {*sample} - {PRESENT} != {*PARTS}:
     got = sorted(sample) if isinstance(sample, Mapping) else type(sample)
@@ -93,12 +94,12 @@ def check_sample(sample: Any, where: str) -> None:
 def check_source(source: Source, where: str) -> None:
   """Checks that a source has samples, and its first, middle and last one.
 
-  A few items catch a wrong layout, not a stray NaN in the millionth sample:
-  `Arrays` checks all of its values, other sources answer for theirs.
+  Three samples catch a wrong layout, not a stray NaN in the millionth sample:
+  `Arrays` checks all of its values; other sources must check their own.
 
   Raises:
-    InputError: if the source is empty, breaks the contract or changes keys,
-      shapes or dtypes from one item to another.
+    InputError: if the source is empty, breaks the contract, or has samples of
+      different keys, shapes or dtypes.
   """
   size = len(source)
   if size < 1:
@@ -117,19 +118,19 @@ def check_source(source: Source, where: str) -> None:
       )
 
 
-def _check_feature(value: np.ndarray, what: str) -> None:
+def _check_feature(value: np.ndarray, name: str) -> None:
   if value.dtype != np.float32:
-    raise InputError(f"{what} must be float32, got {value.dtype}")
+    raise InputError(f"{name} must be float32, got {value.dtype}")
   if value.ndim < 2 or 0 in value.shape:
     raise InputError(
-      f"{what} must be a non-empty (T, F), (T, H, W, F) or the like, got "
+      f"{name} must be a non-empty (T, F), (T, H, W, F) or the like, got "
       f"{value.shape}"
     )
   if not np.isfinite(value).all():
-    raise InputError(f"{what} holds NaN or infinity; clean the features")
+    raise InputError(f"{name} holds NaN or infinity; clean the features")
   if np.abs(value).max() > LARGEST:
     raise InputError(
-      f"{what} holds {np.abs(value).max():g}, whose square is infinite as"
+      f"{name} holds {np.abs(value).max():g}, whose square is infinite as"
       " float32; scale the features"
     )
 

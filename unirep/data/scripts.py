@@ -1,4 +1,4 @@
-"""Sources that a Python file of the user's makes."""
+"""Sources that a function in a user's Python file makes."""
 
 import importlib
 import pathlib
@@ -8,7 +8,7 @@ from unirep.data import sample
 from unirep.data.sample import Source
 from unirep.runtime.errors import InputError
 
-FUNCTION = "source"  # what is called where a path names only the file
+FUNCTION = "source"  # called if a path names only the file
 
 
 def find(path: str) -> tuple[pathlib.Path, str] | None:
@@ -20,19 +20,19 @@ def find(path: str) -> tuple[pathlib.Path, str] | None:
 
 
 def source(path: str) -> Source:
-  """What the function that `path` names returns.
+  """The source that the function named by `path` returns.
 
   The file is imported under its own name, so that processes that load data can
   import it as well.
 
   Raises:
     InputError: if there is no such file or function, another module has its
-      name, or what comes back is no source.
+      name, or it returns no source.
   """
-  found = find(path)
-  if not found or not found[0].is_file():
+  parts = find(path)
+  if not parts or not parts[0].is_file():
     raise InputError(f"{path}: no such file; write FILE.py:FUNCTION")
-  file, function = found
+  file, function = parts
   folder = str(file.resolve().parent)
   if folder not in sys.path:
     sys.path.append(folder)
@@ -47,11 +47,11 @@ def source(path: str) -> Source:
     )
   if not callable(getattr(module, function, None)):
     raise InputError(f"{file} has no function {function}()")
-  made = getattr(module, function)()
-  if not hasattr(made, "__len__") or not hasattr(made, "__getitem__"):
+  result = getattr(module, function)()
+  if not hasattr(result, "__len__") or not hasattr(result, "__getitem__"):
     raise InputError(
-      f"{path}: {function}() returned {type(made).__name__}; a source has"
+      f"{path}: {function}() returned {type(result).__name__}; a source has"
       " __len__ and __getitem__"
     )
-  sample.check_source(made, path)
-  return made
+  sample.check_source(result, path)
+  return result

@@ -1,8 +1,8 @@
-"""Sources by name: of a pretraining run, and of downstream tasks.
+"""Sources by name, for pretraining and for downstream tasks.
 
 A kind of data is `clips` (one event), `events` (several) or `other` (clips of a
-second data set); a split is `train`, `validation`, `test`, or `seen`: the train
-split, to be tested on.
+second data set). A split is `train`, `validation`, `test`, or `seen`: the train
+split, to test on.
 """
 
 import pathlib
@@ -15,13 +15,14 @@ from unirep.runtime.errors import InputError, pick
 
 
 class Uses(NamedTuple):
-  """What a source is good for.
+  """The uses of a source.
 
   Attributes:
-    pretraining: (options, modalities) -> training and held-out samples,
-      or None where there is no such use.
-    downstream: (options, kind, split) -> samples, or None likewise.
-    kinds: of data that it has; clips stand for events that it lacks.
+    pretraining: (options, modalities) -> training and held-out samples; None if
+      the source is not for pretraining.
+    downstream: (options, kind, split) -> samples; None if the source is not for
+      downstream tasks.
+    kinds: the kinds of data that it has; clips stand for events that it lacks.
   """
 
   pretraining: Callable[..., tuple[Source, Source]] | None
@@ -36,14 +37,14 @@ def pair(
 
   Args:
     data: `source` and its options.
-    modalities: those that are wanted.
+    modalities: those to read.
     fine: those of them that share a time axis, for `data.resample`.
 
   Raises:
     InputError: if the data is missing or broken.
   """
   options = dict(data)
-  options.pop("device_resident", None)  # where they lie later
+  options.pop("device_resident", None)  # decided later
   name = options.pop("source")
   fit = _resampling(options, fine)
   train, test = _use(name, "pretraining")(options, modalities)
@@ -74,14 +75,14 @@ def source(
 
 
 def check(data: Mapping[str, Any], kinds: Iterable[str]) -> None:
-  """Raises InputError for places of arrays that are not there."""
+  """Raises InputError for files or folders of arrays that do not exist."""
   if data["source"] == "arrays":
     for name in ("train", "validation", "test", *({*kinds} & {"other"})):
       path, *_ = scripts.find(data[name]) or (pathlib.Path(data[name]),)
       if not data[name] or not path.exists():
-        what = f"{path} does not exist" if data[name] else "is empty"
+        wrong = f"{path} does not exist" if data[name] else "is empty"
         raise InputError(
-          f"data.{name}: {what}; name a file or folder of features"
+          f"data.{name}: {wrong}; name a file or folder of features"
         )
 
 
@@ -90,12 +91,12 @@ def kinds(name: str) -> tuple[str, ...]:
   return pick(SOURCES, "data.source", name).kinds
 
 
-def kind(name: str, asked: str) -> str:
-  """A kind of data that a source has: the one asked for, or else `clips`.
+def kind(name: str, wanted: str) -> str:
+  """A kind of data that a source has: the wanted one, or else `clips`.
 
-  Their segments have labels as well.
+  Segments of clips have labels as well.
   """
-  return asked if asked in kinds(name) else "clips"
+  return wanted if wanted in kinds(name) else "clips"
 
 
 def _use(name, use):
@@ -104,7 +105,7 @@ def _use(name, use):
 
 
 def _resampling(options, fine):
-  """Source -> source of one time axis, by options that are taken out."""
+  """A function that resamples a source; takes its options out."""
   if "resample" not in options:
     return lambda source: source
   rule, steps = options.pop("resample"), options.pop("steps")
@@ -119,7 +120,7 @@ def _resampling(options, fine):
 
 
 def _generated(make):
-  """Train and test draw from what must never mix: other recordings, seeds."""
+  """A generated source; train and test have other recordings or seeds."""
 
   def pretraining(options, modalities):
     del modalities
@@ -131,7 +132,7 @@ def _generated(make):
     return train, test
 
   def downstream(options, kind, split):
-    """Validation samples are fresh compositions of what the train split has."""
+    """Validation samples are new compositions of the train split's material."""
     sizes = {
       s: options.pop(f"{s}_size") for s in ("train", "validation", "test")
     }
@@ -146,7 +147,7 @@ def _generated(make):
   return Uses(pretraining, downstream)
 
 
-# Imported where they are used: each needs packages that the others do without.
+# Imported where they are used: each needs packages that the others do not.
 
 
 def _synthetic(kind, **options):
@@ -190,7 +191,7 @@ def _media(options, kind, split):
 
 
 def _recorded(make):
-  """Few recordings: training sees each of them moved in many ways."""
+  """A source of few recordings; training sees each moved in many ways."""
 
   def pretraining(options, modalities):
     del modalities
@@ -218,7 +219,7 @@ def _utd(split, **options):
 
 
 def _release(name, *kinds, pretraining=False):
-  """One of the official releases."""
+  """An official release."""
 
   def pair(options, modalities):
     del modalities

@@ -1,4 +1,4 @@
-"""Checks of what arrays hold: real numbers, finite, or integers.
+"""Checks of the values of arrays: real numbers, finite, or integers.
 
 Shapes: N samples, T time, F feature width, H/W grid.
 """
@@ -14,7 +14,7 @@ from unirep.files import guard
 from unirep.runtime.errors import InputError
 
 Values = np.ndarray | Column
-HUGE = 1e6  # above it features are not what networks are made for
+HUGE = 1e6  # networks are not made for larger features
 
 _log = logging.getLogger(__name__)
 # All values of float16, which NumPy converts one by one.
@@ -22,7 +22,7 @@ _WIDE = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
 def feature(name: str, value: Values) -> Values:
-  """Features of N samples, as they are or as float32.
+  """Features of N samples, unchanged or as float32.
 
   Raises:
     InputError: for a wrong rank or type, and, in memory, NaN or infinity.
@@ -38,7 +38,8 @@ def feature(name: str, value: Values) -> Values:
       f" F) or the like, got {value.shape}"
     )
   if isinstance(value, Column):
-    _check_room(f"a sample of features[{name!r}]", value.nbytes // len(value))
+    one = f"a sample of features[{name!r}]"
+    guard.check_room(one, value.nbytes // len(value))
     return value
   if value.dtype.itemsize > 4:
     value = float32(value)
@@ -47,9 +48,9 @@ def feature(name: str, value: Values) -> Values:
 
 
 def check_all(name: str, chunks: Iterable[np.ndarray]) -> None:
-  """Raises InputError for what is not finite, or too large, in any chunk.
+  """Raises InputError for values that are not finite, or too large.
 
-  Features that have one value, or huge ones, are logged.
+  Features that all have one value, or are huge, are logged.
   """
   first, low, high = 0, np.inf, -np.inf
   for x in chunks:
@@ -75,7 +76,14 @@ def _chunks(value: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def check_finite(name: str, x: np.ndarray, first: int, where: str = "") -> None:
-  """Raises InputError where x, from sample `first` on, can't be squared."""
+  """Raises InputError for values that have no finite square.
+
+  Args:
+    name: the modality, for the error.
+    x: features of some samples.
+    first: the index of the first of these.
+    where: the beginning of the error.
+  """
   if x.dtype == np.float16:  # by its bits, which is ten times as fast
     bits = x.view(np.uint16) & 0x7FFF
     if bits.max(initial=0) < 0x7C00:
@@ -97,7 +105,7 @@ def check_finite(name: str, x: np.ndarray, first: int, where: str = "") -> None:
 
 
 def float32(x: np.ndarray) -> np.ndarray:
-  """As float32; what is too large becomes infinity."""
+  """The same as float32; values that are too large become infinity."""
   if x.dtype == np.float16 and x.ndim:
     return np.take(_WIDE, x.view(np.uint16))
   with np.errstate(over="ignore"):  # a later check finds infinity
@@ -105,33 +113,25 @@ def float32(x: np.ndarray) -> np.ndarray:
 
 
 def widened(sample: Sample) -> Sample:
-  """The same with features as float32."""
+  """The same sample with features as float32."""
   features = {m: float32(x) for m, x in sample["features"].items()}
   return {**sample, "features": features}
 
 
-def integers(what: str, value: Values) -> np.ndarray:
-  """As int32.
+def integers(name: str, value: Values) -> np.ndarray:
+  """Integers as int32.
 
   Raises:
-    InputError: for other types, or what does not fit.
+    InputError: naming `name`, for other types, or values that do not fit.
   """
   value = value if isinstance(value, Column) else np.asarray(value)
   if value.dtype.kind not in "iub" or value.ndim < 1:
     raise InputError(
-      f"{what} must hold one integer or more per sample, got {value.dtype} of"
+      f"{name} must hold one integer or more per sample, got {value.dtype} of"
       f" shape {value.shape}"
     )
-  _check_room(what, value.nbytes)
+  guard.check_room(name, value.nbytes)
   value = np.asarray(value)
   if value.size and (value.max() >= 2**31 or value.min() < -(2**31)):
-    raise InputError(f"{what} must fit in 32 bits, got {value.max()}")
+    raise InputError(f"{name} must fit in 32 bits, got {value.max()}")
   return value.astype(np.int32, copy=False)
-
-
-def _check_room(what: str, needed: int) -> None:
-  if needed > guard.ROOM:
-    raise InputError(
-      f"{what} takes {needed} bytes of memory; at most {guard.ROOM} are read at"
-      " once"
-    )

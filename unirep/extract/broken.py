@@ -2,7 +2,7 @@
 
 import os
 
-from unirep.files import guard, riff
+from unirep.files import guard
 from unirep.runtime import errors
 
 
@@ -45,7 +45,7 @@ def promised(path: str) -> None:
   """Raises BrokenError where a .wav or .avi ends before what it promises."""
   try:
     with open(path, "rb") as file:
-      wrong = riff.fault(file, os.fstat(file.fileno()).st_size)
+      wrong = guard.riff_fault(file, os.fstat(file.fileno()).st_size)
   except guard.BROKEN as error:
     raise BrokenError(path, guard.reason(error)) from error
   if wrong:

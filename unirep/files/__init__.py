@@ -1,1 +1,1 @@
-"""Readers of files that nobody here has written."""
+"""Readers of files from anywhere, which may be broken or hostile."""

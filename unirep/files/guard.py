@@ -1,6 +1,6 @@
-"""Files that are looked at before they are opened, and what they say.
+"""Checks of files before they are read, and readers of whole files.
 
-Opening a pipe waits for whoever writes into it, and a device has no end.
+Opening a pipe waits until somebody writes into it, and a device has no end.
 """
 
 import contextlib
@@ -20,15 +20,17 @@ from unirep.runtime.errors import InputError, one_line
 
 Path = str | os.PathLike[str]
 
-ROOM = 2**30  # bytes that one file may become in memory, where it is packed
+ROOM = 2**30  # bytes of memory that a packed file may take
 TEXT = 2**25  # bytes of a file that is read as text
-# What reading a broken or missing file may raise.
+# Exceptions of reading a broken or missing file.
 BROKEN = (
   *(OSError, ValueError, TypeError, EOFError, LookupError, RuntimeError),
   *(ArithmeticError, MemoryError, struct.error),
   *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
 )
 _ABSENT = "no such file"
+_RIFF_HEADER = 2**20  # bytes within which the sound of a .wav must begin
+_RIFF_UNKNOWN = 0x7FFF0000  # streams have this length, or more, in headers
 _KINDS = {
   stat.S_IFDIR: "folder",
   stat.S_IFIFO: "pipe",
@@ -39,29 +41,79 @@ _KINDS = {
 
 
 def fault(path: Path) -> str:
-  """Why a path is no file that could be read; "" if it is one."""
+  """The reason why a path can't be read as a file; "" if it can."""
   try:
-    found = os.stat(path)
+    mode = os.stat(path).st_mode
   except FileNotFoundError:
     return _ABSENT
   except (OSError, ValueError) as error:
     return reason(error)
-  if stat.S_ISREG(found.st_mode):
+  if stat.S_ISREG(mode):
     return ""
-  kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+  kind = _KINDS.get(stat.S_IFMT(mode), "something else")
   return f"it is no file but a {kind}"
 
 
 def check(path: Path) -> None:
-  """Raises InputError for what is no file."""
+  """Raises InputError for a path that is no file but a folder, say."""
   wrong = fault(path)
   if wrong:
-    how = wrong if wrong == _ABSENT else f"cannot read it ({wrong})"
-    raise InputError(f"{os.fspath(path)}: {how}")
+    line = wrong if wrong == _ABSENT else f"cannot read it ({wrong})"
+    raise InputError(f"{os.fspath(path)}: {line}")
+
+
+def check_room(
+  name: str, needed: int, room: int | None = None, mend: str = ""
+) -> None:
+  """Raises InputError for data that take more memory than there is room for.
+
+  Args:
+    name: of the data, to begin the message with.
+    needed: bytes that they take.
+    room: bytes that they may take; `ROOM` if None.
+    mend: how to go on, to end the message with.
+  """
+  room = ROOM if room is None else room
+  if needed > room:
+    mend = f"; {mend}" if mend else ""
+    raise InputError(
+      f"{name} takes {needed} bytes of memory; there is room for {room}{mend}"
+    )
+
+
+def riff_fault(file: IO[bytes], size: int) -> str:
+  """How a .wav or .avi file falls short of its headers; "" if it does not.
+
+  Decoders take the bytes that are there without a word.
+
+  Args:
+    file: the file; one of another kind has no fault.
+    size: its bytes.
+  """
+  head = file.read(12)
+  if len(head) < 12 or head[:4] != b"RIFF":
+    return ""
+  if head[8:] == b"AVI ":
+    return _riff_lacks(8, struct.unpack("<I", head[4:8])[0], size)
+  at = 12
+  while head[8:] == b"WAVE" and at + 8 <= min(size, _RIFF_HEADER):
+    file.seek(at)
+    name, length = struct.unpack("<4sI", file.read(8))
+    at += 8
+    if name == b"data":
+      return _riff_lacks(at, length, size)
+    at += length + length % 2
+  return ""
+
+
+def _riff_lacks(at: int, length: int, size: int) -> str:
+  if at + length > size and length < _RIFF_UNKNOWN:
+    return f"is cut off: {size - at} bytes of {length} are there"
+  return ""
 
 
 def reason(error: BaseException) -> str:
-  """What an exception says, in one line that is not too long."""
+  """The text of an exception, in one line that is not too long."""
   if isinstance(error, MemoryError):
     return "it needs more memory than there is"
   if isinstance(error, RecursionError):
@@ -71,11 +123,11 @@ def reason(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def reading(what: Path) -> Iterator[None]:
-  """Turns what a reader trips over into one line.
+def reading(path: Path) -> Iterator[None]:
+  """Turns the exceptions of a reader into one line.
 
   Raises:
-    InputError: beginning with `what`.
+    InputError: beginning with `path`.
   """
   try:
     yield
@@ -83,7 +135,7 @@ def reading(what: Path) -> Iterator[None]:
     raise
   except BROKEN as error:
     raise InputError(
-      f"{os.fspath(what)}: cannot read it ({reason(error)})"
+      f"{os.fspath(path)}: cannot read it ({reason(error)})"
     ) from error
 
 
@@ -92,7 +144,7 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
 
   Args:
     path: the file.
-    most: bytes that it may have.
+    most: bytes that it may have; any number if None.
 
   Raises:
     InputError: if it is no file, too long, or can't be read.
@@ -109,7 +161,7 @@ def read_text(path: Path, most: int = TEXT) -> str:
   """The text of a file in UTF-8, with LF line ends.
 
   Raises:
-    InputError: as `read_bytes`, or if it is no such text.
+    InputError: as `read_bytes`, or if it is no text in UTF-8.
   """
   data = read_bytes(path, most)
   try:
@@ -127,7 +179,7 @@ def read_text(path: Path, most: int = TEXT) -> str:
 
 
 def read_json(path: Path, most: int = TEXT) -> Any:
-  """The value of a file of JSON, of `most` bytes.
+  """The value of a JSON file of at most `most` bytes.
 
   Raises:
     InputError: as `read_text`, or if it is no JSON, has a key twice, or a
@@ -148,12 +200,12 @@ def read_json(path: Path, most: int = TEXT) -> Any:
 
 
 def _once(pairs):
-  found = dict(pairs)
-  if len(found) < len(pairs):
+  values = dict(pairs)
+  if len(values) < len(pairs):
     keys = [key for key, _ in pairs]
     twice = next(key for key in keys if keys.count(key) > 1)
     raise ValueError(f"the key {twice!r} is there twice")
-  return found
+  return values
 
 
 def _finite(text):
@@ -164,15 +216,15 @@ def _finite(text):
 
 
 def read(name: str, file: str, wanted: str) -> bytes:
-  """All bytes of a file.
+  """All bytes of a file that an extractor needs.
 
   Args:
     name: of the extractor, for the error.
-    file: its path, maybe from "~".
-    wanted: what file that should be, for the error.
+    file: the path, which may begin with "~".
+    wanted: the file that it should be, for the error.
 
   Raises:
-    InputError: if there is no such file, but a pipe or a folder.
+    InputError: if there is no such file, or it is a pipe or a folder.
   """
   try:
     return read_bytes(_place(file))
@@ -182,7 +234,7 @@ def read(name: str, file: str, wanted: str) -> bytes:
 
 @contextlib.contextmanager
 def opened(name: str, file: str | pathlib.Path) -> Iterator[IO[bytes]]:
-  """An open file; raises InputError if there is no such file."""
+  """Opens a file that `name` needs; raises InputError if there is none."""
   path = _place(file)
   try:
     check(path)

@@ -1,9 +1,10 @@
-"""Arrays in numpy's format, without what numpy does for pickles.
+"""Arrays in NumPy's format, from files that may be broken or hostile.
 
-A header is believed where the file is as long as it says.
+NumPy reads headers and numbers, and nothing is unpickled. Before it takes any
+memory, the size that a header tells is compared with the size of the file.
 """
 
-import ast
+import io
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -11,18 +12,22 @@ from typing import IO, Any, NamedTuple
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
+from numpy.lib import format as npy_format
 
 from unirep.files import guard, zips
+from unirep.runtime import atomic
 
-MAGIC = b"\x93NUMPY"
 SUFFIX = ".npy"
 _LONGEST = 10_000  # bytes of a header
-_RANK = 32
-_WIDTH = {1: 2, 2: 4}  # version -> bytes that say how long the header is
+# Version -> its reader, and the bytes that hold the length of the header.
+_READERS = {
+  (1, 0): (npy_format.read_array_header_1_0, 2),
+  (2, 0): (npy_format.read_array_header_2_0, 4),
+}
 
 
 class Header(NamedTuple):
-  """What an array says of itself."""
+  """The header of an array."""
 
   dtype: np.dtype
   shape: tuple[int, ...]
@@ -30,7 +35,7 @@ class Header(NamedTuple):
 
   @property
   def nbytes(self) -> int:
-    """As of an array."""
+    """Bytes of the array."""
     return math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -38,100 +43,62 @@ def header(file: IO[bytes]) -> Header:
   """Reads a header; the file is then behind it.
 
   Raises:
-    ValueError: for another format, or what is no array of plain numbers.
+    ValueError: for another format, or an array of anything but plain numbers.
   """
-  start = file.read(8)
-  if start[:6] != MAGIC:
-    raise ValueError(f"it is no .npy array, its magic bytes are {start[:6]!r}")
-  version = tuple(start[6:])
-  if len(version) < 2 or version[0] not in _WIDTH or version[1]:
+  start = file.read(12)
+  version = npy_format.read_magic(io.BytesIO(start))
+  if version not in _READERS:
     raise ValueError(f"format {version} is not for plain arrays of numbers")
-  length = int.from_bytes(file.read(_WIDTH[version[0]]), "little")
+  reader, width = _READERS[version]
+  length = int.from_bytes(start[8 : 8 + width], "little")
+  # NumPy would read a header of any length before it refuses a long one.
   if length > _LONGEST:
     raise ValueError(f"its header says that it has {length} bytes")
-  text = file.read(length)
-  if len(text) < length:
-    raise ValueError("its header is cut off")
-  return _parsed(text.decode("latin1"))
-
-
-def _parsed(text: str) -> Header:
+  text = io.BytesIO(start + file.read(max(0, 8 + width + length - len(start))))
+  text.seek(8)
   try:
-    said = ast.literal_eval(text.strip(" \n"))
-  except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+    shape, fortran, dtype = reader(text)
+  except Exception as error:  # nonsense makes its parser raise many types
     raise ValueError("its header is broken") from error
-  keys = {"descr", "fortran_order", "shape"}
-  if not isinstance(said, Mapping) or {*said} != keys:
-    raise ValueError("its header is broken")
-  shape, fortran = said["shape"], said["fortran_order"]
-  fine = (
-    isinstance(fortran, bool)
-    and isinstance(shape, tuple)
-    and all(type(n) is int for n in shape)
-    and len(shape) <= _RANK
-  )
-  if not fine:
-    raise ValueError("its header is broken")
-  dtype = _dtype(said["descr"])
-  if shape and min(shape) < 0:
+  if dtype.hasobject:
+    raise ValueError("it holds Python objects; save plain numbers")
+  if dtype.fields or dtype.subdtype:
+    raise ValueError(f"it holds {dtype}; save plain real numbers")
+  if min(shape, default=0) < 0:
     raise ValueError(f"its shape is {shape}")
-  if math.prod(max(n, 1) for n in shape) * max(dtype.itemsize, 1) >= 2**63:
-    raise ValueError(f"its shape is {shape}, more than any memory")
   return Header(dtype, shape, fortran)
 
 
-def _dtype(said: Any) -> np.dtype:
-  try:
-    dtype = np.dtype(said)
-  except (TypeError, ValueError, SyntaxError, RecursionError) as error:
-    raise ValueError(f"its type {str(said)[:40]!r} is unknown") from error
-  if dtype.hasobject:
-    raise ValueError("it holds Python objects; save plain numbers")
-  if dtype.fields or not isinstance(said, str):
-    raise ValueError(f"it holds {dtype}; save plain real numbers")
-  return dtype
+def check_size(of: Header, there: int) -> None:
+  """Raises ValueError if an array does not have exactly the bytes it needs."""
+  if there < of.nbytes:
+    raise ValueError(f"it is cut off: {there} bytes of {of.nbytes} are there")
+  if there > of.nbytes:
+    raise ValueError(f"{there - of.nbytes} bytes follow behind its array")
 
 
-def check_size(of: Header, room: int) -> None:
-  """Raises ValueError where an array has not just the bytes that it needs."""
-  if room < of.nbytes:
-    raise ValueError(f"it is cut off: {room} bytes of {of.nbytes} are there")
-  if room > of.nbytes:
-    raise ValueError(f"{room - of.nbytes} bytes follow behind its array")
-
-
-def array(file: IO[bytes], of: Header) -> np.ndarray:
-  """The array behind a header."""
-  flat = np.empty(of.nbytes, np.uint8)
-  at = 0
-  for part in zips.parts(file, of.nbytes):
-    flat[at : at + len(part)] = np.frombuffer(part, np.uint8)
-    at += len(part)
-  order = "F" if of.fortran else "C"
-  return flat.view(of.dtype).reshape(of.shape, order=order)
-
-
-def read(path: guard.Path, most: int = guard.ROOM) -> np.ndarray:
+def read(path: guard.Path, most: int | None = None) -> np.ndarray:
   """The array of a .npy file.
 
   Args:
     path: the file.
-    most: bytes that it may take.
+    most: bytes that the array may take; `guard.ROOM` if None.
 
   Raises:
-    InputError: if it is no file, or none with an array of numbers.
+    InputError: if it is no file, or not one with an array of numbers.
   """
   guard.check(path)
   with guard.reading(path), open(path, "rb") as file:
     of = header(file)
     check_size(of, os.fstat(file.fileno()).st_size - file.tell())
-    _check_room(of.nbytes, most)
-    return array(file, of)
+    guard.check_room(os.fspath(path), of.nbytes, most)
+    file.seek(0)
+    return npy_format.read_array(file, allow_pickle=False)
 
 
 def read_archive(
   path: guard.Path,
-  most: int = guard.ROOM,
+  most: int | None = None,
   *,
   keys: Iterable[str] | None = None,
 ) -> dict[str, Any]:
@@ -139,52 +106,53 @@ def read_archive(
 
   Args:
     path: the file.
-    most: bytes that all of them may take.
-    keys: those that are wanted; all if None.
+    most: bytes that the arrays may take together; `guard.ROOM` if None.
+    keys: the arrays to read; all if None.
 
   Raises:
-    InputError: if it is no file, or none with arrays of numbers.
+    InputError: if it is no file, or not one with arrays of numbers.
   """
   with zips.opened(path) as archive:
-    found = keyed(archive)
+    members = keyed(archive)
     if keys is not None:
-      found = {key: found[key] for key in keys}
-    _check_room(sum(info.file_size for info in found.values()), most)
-    return {key: member(archive, key, info) for key, info in found.items()}
+      members = {key: members[key] for key in keys}
+    size = sum(info.file_size for info in members.values())
+    guard.check_room(os.fspath(path), size, most)
+    return {key: member(archive, key, info) for key, info in members.items()}
+
+
+def write_archive(path: guard.Path, arrays: Mapping[str, np.ndarray]) -> None:
+  """Writes a compressed .npz file: a whole one or none."""
+  with atomic.whole(path) as part, part.open("wb") as file:
+    np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def keyed(archive: ZipFile) -> dict[str, ZipInfo]:
   """The members of an .npz file by their keys.
 
   Raises:
-    ValueError: as `zips.members`, or if a key is there twice.
+    ValueError: as `zips.members`, or if two members have one key.
   """
-  found: dict[str, ZipInfo] = {}
+  members: dict[str, ZipInfo] = {}
   for info in zips.members(archive):
     key = info.filename.removesuffix(SUFFIX)
-    if key in found:
+    if key in members:
       raise ValueError(f"key {key!r} is there twice")
-    found[key] = info
-  return found
+    members[key] = info
+  return members
 
 
 def member(archive: ZipFile, key: str, info: ZipInfo) -> np.ndarray:
   """The array of a member of an .npz file.
 
   Raises:
-    ValueError: naming the key, if it is none, or damaged.
+    ValueError: naming the key, if it is no array, or damaged.
   """
   try:
     with archive.open(info) as file:
       of = header(file)
       check_size(of, info.file_size - file.tell())
-      return array(file, of)
+    with archive.open(info) as file:
+      return npy_format.read_array(file, allow_pickle=False)
   except guard.BROKEN as error:
     raise ValueError(f"key {key!r}: {guard.reason(error)}") from error
-
-
-def _check_room(needed: int, most: int) -> None:
-  if needed > most:
-    raise ValueError(
-      f"it takes {needed} bytes of memory; at most {most} are read at once"
-    )

@@ -1,19 +1,19 @@
-"""Pickles, read without the machine that runs pickles.
+"""Pickles, read without running them.
 
-A pickle is a program, for a machine that imports and calls what it is told.
-This one knows a few words, which put values together, and the names that a
-reader lets in. It looks no name up and calls nothing of the file's: what a call
-stands for, its reader says.
+A pickle is a program; Python's unpickler imports and calls anything that the
+program names. This one knows a few opcodes, which put values together. It
+looks no name up and calls nothing: a reader lists the names that may occur, and
+decides the value that a call stands for.
 """
 
 import pickletools
 from collections.abc import Callable, Collection
 from typing import IO, Any, NamedTuple
 
-WORDS = 10**6  # of a pickle, at most
+OPCODES = 10**6  # opcodes of a pickle, at most
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
-TAKES = {  # word -> how many values it takes off the stack
+TAKES = {  # opcode -> the number of values that it takes off the stack
   **{"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "APPEND": 1, "BUILD": 1},
   **{"SETITEM": 2, "REDUCE": 2, "STACK_GLOBAL": 2, "BINPERSID": 1},
 }
@@ -28,16 +28,17 @@ class Name(NamedTuple):
 
 
 class Reader(NamedTuple):
-  """What may stand in a pickle, and what it means.
+  """The contents that a pickle may have, and their meaning.
 
   Attributes:
-    values: words that have a value beside them.
-    names: "MODULE NAME" that it may ask for.
-    call: (name, arguments) -> what a call of it stands for.
-    build: (what was made, its state): fills the former.
-    refer: what stands outside of the pickle -> its value; None: nothing may.
-    words: of the pickle, at most.
-    size: its bytes, at most; None: as many as there are.
+    values: opcodes that push their own argument.
+    names: each "MODULE NAME" that the pickle may ask for.
+    call: (name, arguments) -> the value that such a call stands for.
+    build: (value of a call, state): fills the value with its state.
+    refer: persistent id -> the value outside of the pickle that it names. If
+      None, pickles with such ids are refused.
+    opcodes: number of opcodes in the pickle, at most.
+    size: bytes of the pickle, at most; any number if None.
   """
 
   values: Collection[str]
@@ -45,7 +46,7 @@ class Reader(NamedTuple):
   call: Callable[[Name, tuple], Any]
   build: Callable[[Any, Any], None]
   refer: Callable[[Any], Any] | None = None
-  words: int = WORDS
+  opcodes: int = OPCODES
   size: int | None = None
 
 
@@ -53,7 +54,7 @@ def load(stream: IO[bytes] | bytes, reader: Reader) -> Any:
   """The value of one pickle; a stream is then behind it.
 
   Raises:
-    ValueError: for words or names that the reader does not have, or a pickle
+    ValueError: for opcodes or names that the reader does not have, or a pickle
       that is cut off, too long, or nonsense.
   """
   try:
@@ -67,68 +68,68 @@ def _run(stream, reader: Reader) -> Any:
   for count, (opcode, argument, position) in enumerate(
     pickletools.genops(stream)
   ):
-    word, position = opcode.name, position or 0
+    op, position = opcode.name, position or 0
     first = position if first is None else first
-    if count > reader.words:
-      raise ValueError(f"its pickle has more than {reader.words} words")
+    if count > reader.opcodes:
+      raise ValueError(f"its pickle has more than {reader.opcodes} opcodes")
     if reader.size is not None and position - first > reader.size:
       raise ValueError(f"it has a pickle of more than {reader.size} bytes")
-    if word == "STOP":
+    if op == "STOP":
       break
-    if word in reader.values:
+    if op in reader.values:
       stack.append(argument)
-    elif word in CONSTANTS:
-      stack.append(CONSTANTS[word])
-    elif word in EMPTY:
-      stack.append(EMPTY[word]())
-    elif word == "MARK":
+    elif op in CONSTANTS:
+      stack.append(CONSTANTS[op])
+    elif op in EMPTY:
+      stack.append(EMPTY[op]())
+    elif op == "MARK":
       marks.append(len(stack))
-    elif word in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
-      memo[len(memo) if word == "MEMOIZE" else argument] = stack[-1]
-    elif word in ("BINGET", "LONG_BINGET"):
+    elif op in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
+      memo[len(memo) if op == "MEMOIZE" else argument] = stack[-1]
+    elif op in ("BINGET", "LONG_BINGET"):
       stack.append(memo[argument])
-    elif word == "GLOBAL":
+    elif op == "GLOBAL":
       stack.append(_name(str(argument), reader))
-    elif word not in QUIET:
-      _put_together(word, stack, marks, reader)
+    elif op not in QUIET:
+      _put_together(op, stack, marks, reader)
   return stack.pop()
 
 
-def _name(said: str, reader: Reader) -> Name:
-  # Newer versions of NumPy have renamed a part.
-  said = said.replace("numpy._core.", "numpy.core.")
-  if said not in reader.names:
-    raise ValueError(f"its pickle asks for {said[:80]!r}, not allowed")
-  return Name(said)
+def _name(text: str, reader: Reader) -> Name:
+  # Newer versions of NumPy have renamed a module.
+  text = text.replace("numpy._core.", "numpy.core.")
+  if text not in reader.names:
+    raise ValueError(f"its pickle asks for {text[:80]!r}, not allowed")
+  return Name(text)
 
 
-def _put_together(word, stack, marks, reader: Reader) -> None:
-  """Replaces what lies on top of the stack by what it makes."""
-  if word in UP_TO_MARK:
+def _put_together(op, stack, marks, reader: Reader) -> None:
+  """Replaces the values on top of the stack by the one that they make."""
+  if op in UP_TO_MARK:
     at = marks.pop()
-  elif word in TAKES and (word != "BINPERSID" or reader.refer):
-    at = len(stack) - TAKES[word]
+  elif op in TAKES and (op != "BINPERSID" or reader.refer):
+    at = len(stack) - TAKES[op]
   else:
-    raise ValueError(f"its pickle has {word}, not allowed")
+    raise ValueError(f"its pickle has {op}, not allowed")
   if not 0 <= at <= len(stack):
-    raise ValueError(f"its pickle has nothing for {word}")
+    raise ValueError(f"its pickle has nothing for {op}")
   top = stack[at:]
   del stack[at:]
-  if word.startswith("TUPLE"):
+  if op.startswith("TUPLE"):
     stack.append(tuple(top))
-  elif word.startswith("APPEND"):
+  elif op.startswith("APPEND"):
     stack[-1].extend(top)
-  elif word.startswith("SETITEM"):
+  elif op.startswith("SETITEM"):
     _set(stack[-1], top)
-  elif word == "STACK_GLOBAL":
+  elif op == "STACK_GLOBAL":
     stack.append(_name(" ".join(top), reader))
-  elif word == "BINPERSID" and reader.refer:
+  elif op == "BINPERSID" and reader.refer:
     stack.append(reader.refer(top[0]))
-  elif word == "REDUCE":
-    what, arguments = top
-    if not isinstance(what, Name) or not isinstance(arguments, tuple):
+  elif op == "REDUCE":
+    name, arguments = top
+    if not isinstance(name, Name) or not isinstance(arguments, tuple):
       raise ValueError("its pickle calls what is no name")
-    stack.append(reader.call(what, arguments))
+    stack.append(reader.call(name, arguments))
   else:
     reader.build(stack[-1], top[0])
 

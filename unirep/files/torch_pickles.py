@@ -1,11 +1,11 @@
-"""Pickles of state dicts: the words and names that torch.save writes."""
+"""Pickles of state dicts: the opcodes and names that torch.save writes."""
 
 from typing import IO, Any, NamedTuple
 
 from unirep.files import pickles
 from unirep.files.pickles import Name
 
-STORAGES = {  # torch.NAME -> what its bytes are
+STORAGES = {  # torch.NAME -> the type of its numbers
   "FloatStorage": "<f4",
   "DoubleStorage": "<f8",
   "HalfStorage": "<f2",
@@ -29,7 +29,7 @@ VALUES = {
 
 
 class Storage(NamedTuple):
-  """A flat piece of numbers that lies elsewhere in the file."""
+  """A flat array of numbers that lies elsewhere in the file."""
 
   key: str
   kind: str  # a value of STORAGES
@@ -37,7 +37,7 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-  """A view of a storage; offset, shape and strides are as the file says."""
+  """A view of a storage; offset, shape and strides are still unchecked."""
 
   storage: Storage
   offset: Any
@@ -46,7 +46,7 @@ class Tensor(NamedTuple):
 
 
 class Pickled(NamedTuple):
-  """A pickle's value, and the storages that it speaks of by their keys."""
+  """The value of a pickle, and its storages by their keys."""
 
   value: Any
   storages: dict[str, Storage]
@@ -56,42 +56,42 @@ def load(stream: IO[bytes]) -> Pickled:
   """Reads one pickle; the stream is then behind it.
 
   Raises:
-    ValueError: see `reading.pickles.load`.
+    ValueError: see `pickles.load`.
   """
   storages: dict[str, Storage] = {}
 
-  def refer(said: Any) -> Storage:
-    storage = _storage(said)
+  def refer(parts: Any) -> Storage:
+    storage = _storage(parts)
     if storages.setdefault(storage.key, storage) != storage:
       raise ValueError(f"storage {storage.key!r} is of two kinds")
     return storage
 
   reader = pickles.Reader(
-    VALUES, KNOWN, _made, _build, refer=refer, size=LARGEST
+    VALUES, KNOWN, _call, _build, refer=refer, size=LARGEST
   )
   return Pickled(pickles.load(stream, reader), storages)
 
 
-def _build(made, state):
-  """Of state dicts it is the versions of modules, which nobody needs."""
+def _build(value, state):
+  """Drops the state: of a state dict it is the versions of modules."""
   del state
-  if not isinstance(made, dict):
+  if not isinstance(value, dict):
     raise ValueError("it sets attributes of what is no state dict")
 
 
-def _made(what, arguments):
-  if what == Name(ORDERED) and not arguments:
+def _call(name, arguments):
+  if name == Name(ORDERED) and not arguments:
     return {}
-  if what == Name(PARAMETER) and isinstance(arguments[0], Tensor):
+  if name == Name(PARAMETER) and isinstance(arguments[0], Tensor):
     return arguments[0]
-  if what == Name(TENSOR) and isinstance(arguments[0], Storage):
+  if name == Name(TENSOR) and isinstance(arguments[0], Storage):
     return Tensor(*arguments[:4])
   raise ValueError("it calls something with what that does not take")
 
 
-def _storage(said):
-  """From ("storage", name, key, device, count), maybe with what it views."""
-  tag, kind, key, _, numbers = said[:5]
+def _storage(parts):
+  """From ("storage", name, key, device, count), and maybe a viewed storage."""
+  tag, kind, key, _, numbers = parts[:5]
   fine = (
     tag == "storage"
     and isinstance(kind, Name)
@@ -100,6 +100,6 @@ def _storage(said):
     and type(numbers) is int
     and numbers >= 0
   )
-  if not fine or any(x is not None for x in said[5:]):
+  if not fine or any(x is not None for x in parts[5:]):
     raise ValueError("it has a storage of an unknown kind")
   return Storage(key, STORAGES[kind.name.removeprefix("torch ")], numbers)

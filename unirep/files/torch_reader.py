@@ -1,7 +1,7 @@
 """Files of torch.save, without torch.
 
-Only what is asked for is read: a checkpoint may hold an optimizer too, and take
-several times the memory that its model does.
+Only the tensors that a caller asks for are read: a checkpoint may also hold an
+optimizer, which takes several times the memory of the model.
 """
 
 import io
@@ -22,10 +22,10 @@ MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the older format
 
 
 class Saved(NamedTuple):
-  """A file that is open.
+  """An open file.
 
   Attributes:
-    value: what it holds; instead of arrays there are descriptions.
+    value: its contents, with a `Tensor` in the place of each array.
     numbers: reads the numbers of a storage.
   """
 
@@ -33,39 +33,39 @@ class Saved(NamedTuple):
   numbers: Callable[[Storage], np.ndarray]
 
   def array(self, tensor: Tensor) -> np.ndarray:
-    """The numbers of a tensor; raises ValueError where they don't lie there."""
+    """A tensor as an array; raises ValueError if it is not in the file."""
     check(tensor)
     return _view(tensor, self.numbers(tensor.storage))
 
 
 def open_zip(stream: IO[bytes]) -> Saved:
-  """A file that torch.save writes since 1.6; the stream must stay open."""
+  """Opens a file of torch.save since 1.6; the stream must stay open."""
   zips.check_list(stream)
   archive = zipfile.ZipFile(stream)
-  found = {info.filename: info for info in zips.members(archive)}
-  pickled = [x for x in found if x.split("/")[1:] == ["data.pkl"]]
+  members = {info.filename: info for info in zips.members(archive)}
+  pickled = [x for x in members if x.split("/")[1:] == ["data.pkl"]]
   if len(pickled) != 1:
     raise ValueError("it is a zip, but not of torch.save")
   root = pickled[0].split("/")[0]
-  if f"{root}/constants.pkl" in found:
+  if f"{root}/constants.pkl" in members:
     raise ValueError("it is a TorchScript program; save its state_dict()")
   order = f"{root}/byteorder"
-  if order in found and _entry(archive, found[order], 16) != b"little":
+  if order in members and _entry(archive, members[order], 16) != b"little":
     raise ValueError("it has big-endian numbers")
-  data = _entry(archive, found[pickled[0]], torch_pickles.LARGEST)
+  data = _entry(archive, members[pickled[0]], torch_pickles.LARGEST)
   value, _ = torch_pickles.load(io.BytesIO(data))
 
   def numbers(storage: Storage) -> np.ndarray:
     size = storage.numbers * _dtype(storage).itemsize
     return _numbers(
-      storage, _entry(archive, found[f"{root}/data/{storage.key}"], size)
+      storage, _entry(archive, members[f"{root}/data/{storage.key}"], size)
     )
 
   return Saved(value, numbers)
 
 
 def open_legacy(stream: IO[bytes]) -> Saved:
-  """A file that torch.save wrote before 1.6; the stream must stay open."""
+  """Opens a file of torch.save before 1.6; the stream must stay open."""
   magic, protocol, system = (torch_pickles.load(stream).value for _ in range(3))
   if (magic, protocol) != (MAGIC, PROTOCOL):
     raise ValueError("it is a pickle, but not of torch.save")
@@ -96,23 +96,13 @@ def open_legacy(stream: IO[bytes]) -> Saved:
   return Saved(value, numbers)
 
 
-def read_zip(data: bytes) -> dict[str, np.ndarray]:
-  """Arrays of the state dict in the newer format."""
-  return _arrays(open_zip(io.BytesIO(data)))
-
-
-def read_legacy(data: bytes) -> dict[str, np.ndarray]:
-  """Arrays of the state dict in the older format."""
-  return _arrays(open_legacy(io.BytesIO(data)))
-
-
 def nbytes(tensor: Tensor) -> int:
-  """What a tensor that passes `check` takes in memory."""
+  """Bytes of a tensor that passes `check`."""
   return math.prod(tensor.shape) * _dtype(tensor.storage).itemsize
 
 
 def dtype(tensor: Tensor) -> np.dtype:
-  """Of its numbers."""
+  """The type of a tensor's numbers."""
   return _dtype(tensor.storage)
 
 
@@ -129,7 +119,7 @@ def check(tensor: Tensor) -> None:
 
 
 def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
-  # As it is, none is larger than the file.
+  # A stored entry is never larger than the file.
   if info.compress_type != zipfile.ZIP_STORED:
     raise ValueError(
       f"{info.filename} is compressed, which torch.save does not do"
@@ -137,19 +127,20 @@ def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int) -> bytes:
   return zips.read(archive, info, most)
 
 
-def _arrays(saved: Saved) -> dict[str, np.ndarray]:
+def arrays(saved: Saved) -> dict[str, np.ndarray]:
+  """All arrays of a state dict; raises ValueError for anything else."""
   tensors = _tensors(saved.value)
   storages = {tensor.storage for tensor in tensors.values()}
   flat = {storage.key: saved.numbers(storage) for storage in storages}
-  found = {}
+  views = {}
   for name, tensor in tensors.items():
     check(tensor)
-    found[name] = _view(tensor, flat[tensor.storage.key])
-  return found
+    views[name] = _view(tensor, flat[tensor.storage.key])
+  return views
 
 
 def _tensors(state: Any) -> dict[str, Tensor]:
-  """The tensors of a state dict, or of one within it."""
+  """The tensors of a state dict, which may lie in a wrapper."""
   if not isinstance(state, dict):
     raise ValueError("it holds no state dict")
   for key in WRAPPERS:
@@ -175,7 +166,7 @@ def _numbers(storage: Storage, data: bytes) -> np.ndarray:
 
 
 def _view(tensor: Tensor, flat: np.ndarray) -> np.ndarray:
-  """The array, of a tensor that passes `check`."""
+  """The array of a tensor that passes `check`."""
   _, offset, shape, strides = tensor
   steps = [s * flat.itemsize for s in strides]
   return np.lib.stride_tricks.as_strided(

@@ -1,7 +1,7 @@
-"""Writes what torch.save writes, without torch; see `torch_files`.
+"""Writer of the files of torch.save, without torch; see `torch_reader`.
 
-Only words that `torch.load(..., weights_only=True)` takes are used. Arrays that
-are one object share their numbers, as tied weights do.
+It uses only opcodes that `torch.load(..., weights_only=True)` takes. Arrays
+that are one object share their numbers, as tied weights do.
 """
 
 import pathlib
@@ -27,8 +27,8 @@ def write(path: pathlib.Path, value: Mapping[str, Any]) -> None:
   """Writes a file; the same bytes for the same value.
 
   Args:
-    path: where.
-    value: names of arrays, of whole numbers, or of more of that kind.
+    path: the file.
+    value: arrays, whole numbers, or mappings of them, by name.
   """
   storages: dict[int, tuple[str, np.ndarray]] = {}
   pickled = b"\x80\x02" + _value(value, storages) + b"."
@@ -45,7 +45,7 @@ def write(path: pathlib.Path, value: Mapping[str, Any]) -> None:
 
 
 def _value(value: Any, storages: dict[int, tuple[str, np.ndarray]]) -> bytes:
-  """Words that leave a value on the stack."""
+  """Opcodes that leave a value on the stack."""
   if isinstance(value, Mapping):
     items = [_text(k) + _value(x, storages) for k, x in value.items()]
     return _global(torch_pickles.ORDERED) + b")R(" + b"".join(items) + b"u"
@@ -61,8 +61,8 @@ def _tensor(key: str, x: np.ndarray) -> bytes:
   steps = [n // x.itemsize for n in np.empty(x.shape, x.dtype).strides]
   sizes = [b"(" + b"".join(map(_whole, n)) + b"t" for n in (x.shape, steps)]
   hooks = _global(torch_pickles.ORDERED) + b")R"
-  words = b"((" + storage + b"tQ" + _whole(0) + b"".join(sizes) + b"\x89"
-  return _global(torch_pickles.TENSOR) + words + hooks + b"tR"
+  view = b"((" + storage + b"tQ" + _whole(0) + b"".join(sizes) + b"\x89"
+  return _global(torch_pickles.TENSOR) + view + hooks + b"tR"
 
 
 def _global(name: str) -> bytes:

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unirep.data import arrays
 from unirep.files import npy
 
 LAYOUT = 2  # of files of codes: those of another one are not read
@@ -84,7 +83,7 @@ def write(path: pathlib.Path, codes: Codes) -> None:
   names = {f"idx/{m}": x for m, x in codes.idx.items()}
   names |= {f"clip/{m}": x for m, x in codes.clip.items()}
   names |= {f"label/{n}": x for n, x in codes.labels.items()}
-  arrays.save_npz(path, names)
+  npy.write_archive(path, names)
 
 
 def read(path: pathlib.Path) -> Codes:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from unirep.files import guard, safetensors, state_dicts
+from unirep.files import guard, state_dicts
 from unirep.interop.model import Like, Model, fault, flat, nested, some
 from unirep.runtime import atomic
 from unirep.runtime.errors import InputError
@@ -27,7 +27,7 @@ def write(folder: pathlib.Path, model: Model) -> None:
   tree = {"params": model.params, "codebook": model.codebook}
   arrays = {name: np.asarray(x) for name, x in flat(tree).items()}
   with atomic.whole(folder / ARRAYS) as part:
-    safetensors.write(part, arrays)
+    state_dicts.write_tensors(part, arrays)
   about = {
     "format": FORMAT,
     "step": model.step,

@@ -9,7 +9,6 @@ from rich.console import Console
 
 from unirep.configuration import build
 from unirep.configuration.build import Config
-from unirep.data import arrays
 from unirep.files import npy
 from unirep.inference.tokenizer import load
 from unirep.jobs import masks
@@ -98,7 +97,7 @@ def run(job: Job, workdir: pathlib.Path, console: Console) -> dict[str, Any]:
     InputError: for a work directory of something else.
   """
   workdirs.claim(workdir, job.settings)
-  arrays.save_npz(workdir / "toc.npz", job.arrays)
+  npy.write_archive(workdir / "toc.npz", job.arrays)
   results, importance_D = job.results, job.arrays["importance_D"]
   pictures.importance_curve(
     workdir / "toc.png", importance_D, results["keep"], results["chosen_keep"]

@@ -261,6 +261,6 @@ def _encode(source, window, file, tokenizer, stamps, console) -> None:
       name: np.frombuffer(bytes.fromhex(text), np.uint8)
       for name, text in stamps.items()
     }
-    arrays.save_npz(file, {**idx, **labels, **digests})
+    npy.write_archive(file, {**idx, **labels, **digests})
     aside.unlink(missing_ok=True)
   lockstep.wait(f"written {file.name}", encoding.DAY)

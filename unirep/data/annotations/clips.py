@@ -1,7 +1,7 @@
 """Clips of one class each: the VGGSound, UCF101 and prompt lists.
 
-What is wrong in those files is either repaired, with one logged line that says
-where and how, or refused with an `InputError` that says where.
+A fault in those files is either repaired, with one logged line that says where
+and how, or refused with an `InputError` that says where.
 
 Shapes: N clips.
 """
@@ -25,7 +25,7 @@ class Clips(NamedTuple):
   """Clips and the one class of each.
 
   Attributes:
-    ids_N: what names a clip, and its feature file.
+    ids_N: names of the clips and of their feature files.
     label_N: int32 index into `names`.
     names: the classes, also those without a clip.
     split_N: "train", "val", "test", or "" in a file without that column.
@@ -59,13 +59,14 @@ def vggsound(path: Path, categories: Path | None = None) -> Clips:
 def ucf_vgg(path: Path, classes_ucf: Path, classes_vgg: Path) -> Clips:
   """Reads one side of UCF101 <-> VGGSound: ucf2vggsound or vggsound2ucf.
 
-  The label is the line of the category in the list of its side, so that it
-  means the same on both. A class without a clip is logged.
+  The label is the line of the category in the list of its side, so it means the
+  same on both sides. A class without a clip is logged.
 
   Args:
-    path: category, video_id and maybe split; its categories tell its side.
+    path: a table of category, video_id and maybe split; the categories tell its
+      side.
     classes_ucf: UCF101sameVGGSound.txt.
-    classes_vgg: VGGSoundsameUCF101.txt, parallel to the former.
+    classes_vgg: VGGSoundsameUCF101.txt, with the same classes line by line.
 
   Raises:
     InputError: naming file and line, for a missing file, lists of unequal
@@ -89,7 +90,7 @@ def ucf_vgg(path: Path, classes_ucf: Path, classes_vgg: Path) -> Clips:
 
 
 def shared_classes(first: Clips, second: Clips) -> np.ndarray:
-  """The sorted labels, int32, that both sides of `ucf_vgg` have clips of.
+  """The sorted labels, int32, of clips on both sides of `ucf_vgg`.
 
   Raises:
     InputError: if the sides have unequal numbers of classes.
@@ -109,15 +110,15 @@ def prompts(path: Path) -> dict[str, str]:
     InputError: naming file and line, for a missing file, an empty cell or a
       label that is there twice.
   """
-  found: dict[str, str] = {}
+  texts: dict[str, str] = {}
   for where, cells in read_rows(path, ("label", "prompt")):
     label, prompt = cells["label"], cells["prompt"]
     if not label.strip() or not prompt.strip():
       raise InputError(f"{where}: label {label!r} has the prompt {prompt!r}")
-    if label in found:
+    if label in texts:
       raise InputError(f"{where}: the label {label!r} is there twice")
-    found[label] = prompt
-  return found
+    texts[label] = prompt
+  return texts
 
 
 def _make_clips(rows: Sequence[Row], names: Sequence[str]) -> Clips:

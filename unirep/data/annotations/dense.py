@@ -103,12 +103,12 @@ def _read_events(
     if onset < offset:
       yield onset, offset, columns[label]
       continue
-    what = f"{row.where}: {label} has onset {onset} and offset {offset}"
+    fault = f"{row.where}: {label} has onset {onset} and offset {offset}"
     if repair == "refuse":
-      raise InputError(f"{what}; mend the file, or repair by dropping it")
+      raise InputError(f"{fault}; mend the file, or repair by dropping it")
     if repair == "widen" and onset == offset:
       onset = min(onset, TIME - 1)
-      _log.warning("%s; widened to second %d", what, onset)
+      _log.warning("%s; widened to second %d", fault, onset)
       yield onset, onset + 1, columns[label]
     else:
-      _log.warning("%s; event dropped", what)
+      _log.warning("%s; event dropped", fault)

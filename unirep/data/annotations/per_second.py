@@ -1,10 +1,10 @@
 """Per-second event labels from the annotation files of AVE and AVVP (LLP).
 
-What is wrong in those files is either repaired, with one logged line that says
-where and how, or refused with an `InputError` that says where.
+A fault in those files is either repaired, with one logged line that says where
+and how, or refused with an `InputError` that says where.
 
 Shapes: N videos chosen of M, T one-second segments, C classes (A those of AVE),
-of which the last one is background.
+the last of which is background.
 """
 
 import logging
@@ -13,12 +13,12 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
+from unirep.data import hdf5
 from unirep.data.annotations.dense import ID, Repair, read_videos
 from unirep.data.annotations.tables import (
   TIME,
   Path,
   class_list,
-  read_h5,
   read_order,
   read_rows,
   read_second,
@@ -35,13 +35,13 @@ _log = logging.getLogger(__name__)
 
 
 class Events(NamedTuple):
-  """Videos and what happens in each of their seconds.
+  """Videos and the events in each of their seconds.
 
   Attributes:
     ids_N: the 11 characters that name a video, and its feature file.
     label_NxTxC: int8 0 or 1; the last column is 1 where no other one is.
     names: the C - 1 event classes, in the order of the columns.
-    split_N: "train", "val", "test", or "" where that is not known.
+    split_N: "train", "val", "test", or "" for a video in no list.
     index_N: int64 row of each video in its dataset's feature arrays.
   """
 
@@ -53,9 +53,9 @@ class Events(NamedTuple):
 
 
 def ave(path: Path, orders: Path | None = None) -> Events:
-  """Reads AVE's Annotations.txt, whose row i is sample i of every AVE array.
+  """Reads AVE's Annotations.txt: row i is sample i of every AVE array.
 
-  A class is numbered by its first appearance. A row whose end is its start is
+  A class is numbered by its first appearance. A row that ends at its start is
   all background, and logged.
 
   Args:
@@ -135,7 +135,7 @@ def ave_avvp(
   source = ave(annotations, orders)
   names = class_list(categories)
   index_N = read_order(order, len(source.ids_N))
-  all_MxTxC = read_h5(labels, "avadataset")
+  all_MxTxC = hdf5.array(labels, "avadataset")
   shape = (len(source.ids_N), TIME, len(names) + 1)
   if all_MxTxC.shape != shape or all_MxTxC.dtype.kind not in "fiub":
     raise InputError(
@@ -172,18 +172,18 @@ def avvp(
   splits: Path | None = None,
   repair: Repair = "drop",
 ) -> Events:
-  """Reads a dense AVVP file; its rows of one video become one sample.
+  """Reads a dense AVVP file; all rows of one video become one sample.
 
   Rows are of one event, or of comma lists of them; equal and overlapping
-  events are combined with OR. A row whose name is no 11-character id and ten
-  seconds is dropped, but a backtick at its end is only stripped. A video
-  without an event left is kept, all background. All of it is logged.
+  events are combined with OR. A row is dropped if its name is not an id of 11
+  characters and ten seconds; a backtick at its end is stripped. A video without
+  an event left is kept, all background. All of this is logged.
 
   Args:
     path: filename, onset, offset and event_labels; TAB or comma separated.
     categories: the class list, AVVP's 25 or the 12 shared with AVE.
     splits: folder of AVVP_train.csv, AVVP_val_pd.csv and AVVP_test_pd.csv.
-    repair: "drop" leaves out an event whose offset is not after its onset, as
+    repair: "drop" leaves out an event with an offset not after its onset, as
       slicing would; nothing is invented. "widen" makes an event of no length
       one second long, as the AVE -> AVVP files do, and still drops a reversed
       one. "refuse" raises.

@@ -1,4 +1,4 @@
-"""Tables, class lists and HDF5 arrays, read so that every fault has a place.
+"""Tables, class lists and orders; every error names the place of the fault.
 
 Shapes: C classes.
 """
@@ -49,9 +49,9 @@ def read_rows(
   Args:
     path: the file.
     columns: those it must have, in any order.
-    optional: those it may have besides; any other is refused, because a file
-      with other columns means something else by these.
-    delimiter: "" takes TAB or comma, whichever the first line holds.
+    optional: those it may have besides. Any other is refused: in a file with
+      other columns, these may mean something else.
+    delimiter: "" takes TAB if the first line has one, else a comma.
     header: False for a file that may lack its first line; its columns are then
       `columns` in that order.
 
@@ -62,7 +62,7 @@ def read_rows(
   text = _read_text(path)
   first = text.split("\n", 1)[0]
   delimiter = delimiter or ("\t" if "\t" in first else ",")
-  # Quotes guard commas; a file with a rarer separator has no use for them.
+  # Quotes protect commas; a file with a rarer separator needs none.
   quoting = csv.QUOTE_MINIMAL if delimiter in "\t," else csv.QUOTE_NONE
   reader = csv.reader(
     io.StringIO(text), delimiter=delimiter, quoting=quoting, strict=True
@@ -124,16 +124,6 @@ def read_second(where: str, column: str, text: str) -> int:
   return int(text)
 
 
-def read_h5(path: Path, key: str) -> np.ndarray:
-  """Reads one whole dataset of an HDF5 file.
-
-  Raises:
-    InputError: naming the file, if it is missing, broken, without `key`, or too
-      large.
-  """
-  return hdf5.array(path, key)
-
-
 def read_order(path: Path, size: int) -> np.ndarray:
   """Reads the sample indices (N,) of a `*_order.h5`, int64 in file order.
 
@@ -142,10 +132,10 @@ def read_order(path: Path, size: int) -> np.ndarray:
     size: number of samples that the indices point into.
 
   Raises:
-    InputError: as `read_h5`, or if they are not distinct integers in
+    InputError: as `hdf5.array`, or if they are not distinct integers in
       0..size - 1.
   """
-  order_N = read_h5(path, "order")
+  order_N = hdf5.array(path, "order")
   if order_N.ndim != 1 or order_N.dtype.kind not in "iu":
     raise InputError(
       f"{path}: order must be integers (N,), got {order_N.dtype} of shape"
@@ -176,8 +166,10 @@ def _check_header(
   columns: Sequence[str],
   optional: Sequence[str],
 ) -> list[str]:
-  known = {*columns, *optional}
-  if not set(columns) <= set(fields) <= known or len(set(fields)) < len(fields):
+  allowed = {*columns, *optional}
+  if not set(columns) <= set(fields) <= allowed or len(set(fields)) < len(
+    fields
+  ):
     more = f" and maybe {', '.join(optional)}" if optional else ""
     raise InputError(
       f"{where}: the columns must be {', '.join(columns)}{more}, got"

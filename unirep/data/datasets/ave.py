@@ -1,7 +1,7 @@
-"""AVE: clips of one event with features that others extracted.
+"""AVE: clips of one event, with the features of its authors.
 
-Needs the two feature files of the AVE authors and their annotations, none of
-which may be redistributed here.
+It needs their two feature files and their annotations, which may not be
+redistributed here.
 """
 
 import pathlib
@@ -27,13 +27,13 @@ def read(options: Mapping[str, Any], part: str) -> Clips:
 
   Samples hold video (10, 7, 7, 512) and audio (10, 128), no lengths, and
     labels: class (), the event; events/video and events/audio (10, 29), 1 for
-      what is on in a second, background last.
+      each event in a second, background last.
 
   Args:
     options: `features`, a folder of `visual_feature.h5` and
       `audio_feature.h5`; `labels`, one of `Annotations.txt` and the three
-      `*_order.h5`; `spare_shared` leaves videos out of the train split that
-      are also in another split, under another label.
+      `*_order.h5`; `spare_shared` leaves those videos out of the train split
+      that are also in another split, under another label.
     part: "train", "validation" or "test".
 
   Raises:
@@ -58,8 +58,8 @@ def of_split(
 
   Args:
     options: as of `read`.
-    events: those of which the split is taken.
-    whole: all of AVE, a row of the feature files each.
+    events: the clips to take the split of.
+    whole: all clips of AVE, each a row of the feature files.
     part: "train", "validation" or "test".
     path: of the annotations.
   """

@@ -4,17 +4,13 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from unirep.data.annotations import clips as labels
-from unirep.data.datasets import texts
-from unirep.data.datasets.clips import Clips, Stored
+from unirep.data.datasets import folders, texts
+from unirep.data.datasets.clips import Clips
 from unirep.data.release import lists
-from unirep.data.release.stores import Zips
 from unirep.runtime.errors import InputError
 
 PARTS = ("train", "val", "test")
-STEPS = 10
 CATEGORIES = "VggsoundAVEL40kCategories.txt"
 PROMPTS = "vggsoundCategories2Prompts.csv"
 
@@ -31,41 +27,21 @@ def read(options: Mapping[str, Any], part: str) -> Clips:
     InputError: for a broken or short list, or a category without a prompt.
   """
   folder = pathlib.Path(options["labels"])
-  path, said = folder / options["list"], folder / PROMPTS
-  found = labels.vggsound(path, folder / CATEGORIES)
-  lists.check_rows(path, len(found.ids_N), options["whole"])
-  prompts = labels.prompts(said)
-  lists.check_rows(said, len(prompts), options["whole"])
-  lost = [name for name in found.names if name not in prompts]
+  path, prompts_path = folder / options["list"], folder / PROMPTS
+  clips = labels.vggsound(path, folder / CATEGORIES)
+  lists.check_rows(path, len(clips.ids_N), options["whole"])
+  prompts = labels.prompts(prompts_path)
+  lists.check_rows(prompts_path, len(prompts), options["whole"])
+  lost = [name for name in clips.names if name not in prompts]
   if lost:
-    raise InputError(f"{said} has no prompt of {lost[0]!r}")
-  vectors = texts.embed([prompts[name] for name in found.names], options)
-  mine = found.split_N == part
-  label_N = found.label_N[mine]
+    raise InputError(f"{prompts_path} has no prompt of {lost[0]!r}")
+  vectors = texts.embed([prompts[name] for name in clips.names], options)
+  mine = clips.split_N == part
+  label_N = clips.label_N[mine]
   return Clips(
-    found.ids_N[mine],
-    pair(options, found.ids_N[mine]),
+    clips.ids_N[mine],
+    folders.pair(options, clips.ids_N[mine]),
     {"class": label_N},
     texts=(vectors, label_N),
-    lists=[path, said],
+    lists=[path, prompts_path],
   )
-
-
-def pair(options: Mapping[str, Any], id_N: np.ndarray) -> dict[str, Stored]:
-  """Video and audio of clips in the field's usual folders."""
-  return {
-    "video": Stored(video(options["features"], options), id_N),
-    "audio": Stored(audio(options["features"], options), id_N),
-  }
-
-
-def video(folder: str, options: Mapping[str, Any], fill: bool = False) -> Zips:
-  """Grids of ten seconds, refused where there are more or fewer."""
-  place = pathlib.Path(folder, "video", "zip")
-  return Zips(place, 4, STEPS, fill, options["limit"] * 2**20)
-
-
-def audio(folder: str, options: Mapping[str, Any]) -> Zips:
-  """Vectors of ten seconds: the last is repeated, or what is more is cut."""
-  place = pathlib.Path(folder, "audio", "zip")
-  return Zips(place, 2, STEPS, True, options["limit"] * 2**20)

@@ -1,4 +1,4 @@
-"""AVVP (LLP): what is seen and heard in each second, also as a test of AVE.
+"""AVVP (LLP): events seen and heard in each second, also as a test of AVE.
 
 Shapes: N videos, T seconds, C classes, the last of which is background.
 """
@@ -11,16 +11,16 @@ import numpy as np
 
 from unirep.data.annotations import per_second
 from unirep.data.annotations.per_second import Events
-from unirep.data.datasets import ave, avel
-from unirep.data.datasets.clips import Clips, Stored
+from unirep.data.datasets import ave, folders
+from unirep.data.datasets.clips import Clips
 from unirep.data.release import lists
 
 DENSE = {
   "video": "eval_visual_checked_combined.csv",
   "audio": "eval_audio_checked_combined.csv",
 }
-# Every fifth video of the val list chooses, the others are learned from; the
-# rest are videos of no list.
+# Every fifth video of the val list is for validation, the others are for
+# training; the rest are videos of no list.
 PARTS = ("train", "validation", "test", "rest")
 SHARED_PARTS = (*ave.PARTS, "avvp")
 _EVERY = 5
@@ -29,8 +29,9 @@ _EVERY = 5
 def read(options: Mapping[str, Any], part: str) -> Clips:
   """The videos of a part of AVVP.
 
-  Samples hold video and audio, of which those lack one that have no row in its
-  file, and labels events/video and events/audio (10, 26), background last.
+  Samples hold video and audio, and labels events/video and events/audio
+  (10, 26), background last. A modality is missing if its file has no row of the
+  video.
 
   Args:
     options: `labels`, a folder of the two dense files, the class list and the
@@ -71,8 +72,8 @@ def shared(options: Mapping[str, Any], part: str) -> Clips:
   if part == "avvp":
     sides = _sides(options, both, "AVE_AVVP_", names.name, None)
     ids = [*dict.fromkeys(x for e in sides.values() for x in e.ids_N.tolist())]
-    given = {**options, "features": options["features_avvp"]}
-    return _joined(given, sides, ids, both, "AVE_AVVP_")
+    avvp_options = {**options, "features": options["features_avvp"]}
+    return _joined(avvp_options, sides, ids, both, "AVE_AVVP_")
   path = own / "Annotations.txt"
   whole = per_second.ave(path, own)
   lists.check_rows(path, len(whole.ids_N), options["whole"])
@@ -80,25 +81,25 @@ def shared(options: Mapping[str, Any], part: str) -> Clips:
   events = per_second.ave_avvp(
     path, both / "ave_avvp_labels.h5", order, names, own
   )
-  given = {**options, "features": options["features_ave"]}
-  return ave.of_split(given, events, whole, part, path)
+  ave_options = {**options, "features": options["features_ave"]}
+  return ave.of_split(ave_options, events, whole, part, path)
 
 
 def _sides(options, folder, prefix, names, splits) -> dict[str, Events]:
-  """What is seen, and what is heard."""
+  """The events of each modality."""
   repair: Literal["drop", "widen", "refuse"] = options["repair"]
-  found = {}
+  sides = {}
   for m, file in DENSE.items():
     path = folder / f"{prefix}{file}"
-    found[m] = per_second.avvp(
+    sides[m] = per_second.avvp(
       path, folder / names, splits=splits, repair=repair
     )
     lists.check_rows(path, lists.count(path), options["whole"])
-  return found
+  return sides
 
 
 def _joined(options, sides, ids, folder, prefix) -> Clips:
-  """Videos with their labels in each modality, where there are any."""
+  """Videos with their labels in each modality that has some."""
   id_N = np.array(ids, "<U11")
   labels, present = {}, {}
   for m, events in sides.items():
@@ -108,6 +109,6 @@ def _joined(options, sides, ids, folder, prefix) -> Clips:
     labels[f"events/{m}"] = events.label_NxTxC[row_N] * present[m][
       :, None, None
     ].astype(np.int8)
-  stored: dict[str, Stored] = avel.pair(options, id_N)
   files = [folder / f"{prefix}{x}" for x in DENSE.values()]
+  stored = folders.pair(options, id_N)
   return Clips(id_N, stored, labels, present=present, lists=files)

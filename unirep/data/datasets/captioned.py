@@ -1,7 +1,7 @@
-"""Clips and photos with captions, to be retrieved: five sets, a list each.
+"""Clips and photos with captions, for retrieval: five sets with a list each.
 
-A sample is a caption beside what it says; those of one thing have one label
-"id". Shapes: N samples.
+A sample is a caption and its clip or photo. All captions of one clip or photo
+have the same label "id". Shapes: N samples.
 """
 
 import pathlib
@@ -11,23 +11,24 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unirep.data.annotations.tables import read_rows
-from unirep.data.datasets import avel, texts
+from unirep.data.datasets import folders, texts
 from unirep.data.datasets.clips import Clips, Stored
 from unirep.data.release import lists
-from unirep.data.release.stores import Zips
 from unirep.runtime.errors import InputError
 
 PARTS = ("test",)
 CAPTIONS = tuple(f"caption_{n}" for n in range(1, 6))
 
+FOLDERS = {"video": folders.pictures, "audio": folders.audio}
+
 
 class Set(NamedTuple):
-  """What a set has.
+  """The list and the modalities of a set.
 
   Attributes:
-    rows: path -> (id, caption) pairs, in the order of the list; the captions
-      of a set without any are "".
-    modalities: besides text.
+    rows: path -> (id, caption) pairs, in the order of the list. In a set
+      without captions, they are "".
+    modalities: all but text.
   """
 
   rows: Callable[[pathlib.Path], list[tuple[str, str]]]
@@ -35,7 +36,7 @@ class Set(NamedTuple):
 
 
 def clotho(path: pathlib.Path) -> list[tuple[str, str]]:
-  """Five captions a sound. The released reader stops at a fifth."""
+  """Five captions a sound; the released reader reads a fifth of the sounds."""
   rows = read_rows(path, ("file_name", *CAPTIONS))
   return [
     (row.cells["file_name"].rpartition(".")[0], row.cells[name])
@@ -45,9 +46,9 @@ def clotho(path: pathlib.Path) -> list[tuple[str, str]]:
 
 
 def coco(path: pathlib.Path) -> list[tuple[str, str]]:
-  """Photos by number, of twelve digits in the names of files."""
-  found = lists.read_json(path, "annotations", ("image_id", "caption"))
-  return [(x.zfill(12), caption) for x, caption in found]
+  """Photos by number, which has twelve digits in the names of files."""
+  entries = lists.read_json(path, "annotations", ("image_id", "caption"))
+  return [(x.zfill(12), caption) for x, caption in entries]
 
 
 def msvd(path: pathlib.Path) -> list[tuple[str, str]]:
@@ -63,7 +64,7 @@ def flickr_sound(path: pathlib.Path) -> list[tuple[str, str]]:
 
 
 def valor(path: pathlib.Path) -> list[tuple[str, str]]:
-  """One caption a video, of what is seen and heard."""
+  """One caption a video, of its pictures and its sound."""
   return lists.read_json(path, "annotations", ("video_id", "desc"))
 
 
@@ -86,15 +87,15 @@ def reader(name: str) -> Callable[[Mapping[str, Any], str], Clips]:
   return read
 
 
-def _read(what: Set, options: Mapping[str, Any]) -> Clips:
+def _read(one: Set, options: Mapping[str, Any]) -> Clips:
   """The clips of `list`, a file in the folder `labels`.
 
   Raises:
     InputError: for a missing, broken or short list, or a caption twice.
   """
   path = pathlib.Path(options["labels"], options["list"])
-  pairs = what.rows(path)
-  each = len(CAPTIONS) if what.rows is clotho else 1
+  pairs = one.rows(path)
+  each = len(CAPTIONS) if one.rows is clotho else 1
   lists.check_rows(path, len(pairs) // each, options["whole"])
   _check(path, pairs, "text" if pairs[0][1] else "")
   number = {x: n for n, x in enumerate(dict.fromkeys(x for x, _ in pairs))}
@@ -104,9 +105,8 @@ def _read(what: Set, options: Mapping[str, Any]) -> Clips:
   pairs = [(x, said) for x, said in pairs if not pool or number[x] < pool]
   id_N = np.array([x for x, _ in pairs])
   stored = {}
-  for m in what.modalities:
-    make = {"audio": avel.audio, "video": _pictures}[m]
-    stored[m] = Stored(make(options["features"], options), id_N)
+  for m in one.modalities:
+    stored[m] = Stored(FOLDERS[m](options["features"], options), id_N)
   vectors = None
   if pairs[0][1]:
     vectors = texts.embed([said for _, said in pairs], options)
@@ -119,14 +119,8 @@ def _read(what: Set, options: Mapping[str, Any]) -> Clips:
   )
 
 
-def _pictures(folder, options) -> Zips:
-  """Grids of ten seconds, or of a photo."""
-  place = pathlib.Path(folder, "video", "zip")
-  return Zips(place, 4, 0, False, options["limit"] * 2**20)
-
-
 def _check(path, pairs, captioned) -> None:
-  """Raises InputError for what is empty, or there twice."""
+  """Raises InputError for rows that are empty, or there twice."""
   seen = set()
   for name, said in pairs:
     if not name or bool(said.strip()) != bool(captioned):

@@ -1,4 +1,4 @@
-"""Clips of a release: features where they lie, labels in memory.
+"""Clips of a release: features in their files, labels in memory.
 
 Shapes: N clips.
 """
@@ -8,33 +8,46 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unirep.data.datasets.texts import Texts
 from unirep.data.sample import PRESENT, Sample
 from unirep.runtime.errors import InputError
 
 
 class Stored(NamedTuple):
-  """Where the features of a modality are.
+  """The files with the features of a modality.
 
   Attributes:
-    store: what reads them, see `release.stores`.
-    key_N: of each clip.
+    store: reads them, see `release.stores`.
+    key_N: the key of each clip in the store.
   """
 
   store: Any
   key_N: np.ndarray
 
 
+class Texts(NamedTuple):
+  """Vectors of the words of N texts, zeros behind their length.
+
+  Dimensions: L words, D width.
+  """
+
+  vector_NxLxD: np.ndarray
+  length_N: np.ndarray
+
+  def at(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors and the length of one text."""
+    return self.vector_NxLxD[n], self.length_N[n]
+
+
 class Clips:
   """Clips as a source.
 
   Args:
-    id_N: names, which need not differ.
-    stored: modality -> where its features are.
+    id_N: names of the clips; several may be equal.
+    stored: modality -> its features.
     labels: name -> (N, ...) integers.
-    texts: vectors, and which of them each clip has.
+    texts: vectors of texts, and the index (N,) of the text of each clip.
     present_N: modality -> (N,) bool, where some clips lack it.
-    lists: files that say all this, see `data.identity`.
+    lists: the files of labels, see `data.identity`.
   """
 
   def __init__(
@@ -77,12 +90,12 @@ class Clips:
     return m not in self.present or bool(self.present[m][index])
 
   def keys(self, m: str) -> list[Any]:
-    """What the clips that have a modality are stored under."""
-    found = self.stored[m].key_N
-    return (found[self.present[m]] if m in self.present else found).tolist()
+    """The keys in its store of all clips that have a modality."""
+    key_N = self.stored[m].key_N
+    return (key_N[self.present[m]] if m in self.present else key_N).tolist()
 
   def require(self) -> "Clips":
-    """Itself.
+    """Itself, if no features are missing.
 
     Raises:
       InputError: if features of a clip are missing.
@@ -97,14 +110,14 @@ class Clips:
     return self
 
   def without(self, ids: Sequence[str]) -> "Clips":
-    """The clips with other ids.
+    """The clips with other ids than these.
 
     Raises:
       InputError: if none is left.
     """
     keep_N = ~np.isin(self.id_N, np.array(ids, str)) if ids else ...
     texts = self._texts and (self._texts[0], self._texts[1][keep_N])
-    made = Clips(
+    rest = Clips(
       self.id_N[keep_N],
       {m: Stored(s, key_N[keep_N]) for m, (s, key_N) in self.stored.items()},
       {name: x_N[keep_N] for name, x_N in self._labels.items()},
@@ -112,12 +125,12 @@ class Clips:
       present={m: x_N[keep_N] for m, x_N in self.present.items()},
       lists=self._lists,
     )
-    if len(self) and not len(made):
+    if len(self) and not len(rest):
       raise InputError("data.exclude leaves no clip")
-    return made
+    return rest
 
   def files(self) -> list[str]:
-    """Lists, and large files, see `data.identity`."""
+    """Lists and large files, see `data.identity`."""
     stores = [x for s in self.stored.values() for x in s.store.files()]
     return [*self._lists, *stores]
 
@@ -126,7 +139,7 @@ class Clips:
     return store.read(key_N[index])
 
   def _shape(self, m: str) -> tuple[int, ...]:
-    """That of the first clip that has it."""
+    """The shape of a modality: that of the first clip that has it."""
     if m not in self._shapes:
       first = next((i for i in range(len(self)) if self.has(m, i)), None)
       if first is None:

@@ -1,7 +1,7 @@
 """A converted release: TFDS's files of ArrayRecord, without TensorFlow.
 
-What lies beside them: `ids.json`, the id of each clip by part, and
-`meaning.json`, the options that decide what a sample is.
+Beside them lie `ids.json`, the id of each clip by part, and `meaning.json`, the
+options that decide the contents of samples.
 """
 
 import pathlib
@@ -24,21 +24,21 @@ _KINDS = {
   f"{_WHERE}.tensor_feature.Tensor",
   f"{_WHERE}.text_feature.Text",
 }
-VERSION = "1.0.0"  # of what is stored: another one where features change
+VERSION = "1.0.0"  # of the files; it changes when the features do
 
 
 class Converted:
-  """A part of what `configs/data.py:convert` wrote.
+  """A part of the files that `configs/data.py:convert` wrote.
 
   Args:
     path: the work directory of a conversion, or the folder in it.
     name: of the release.
-    part: of its parts.
-    meaning: the options that decide what a sample is.
+    part: one of its parts.
+    meaning: the options that decide the contents of samples.
     exclude: ids to leave out.
 
   Raises:
-    InputError: if there is none, another version, or one of other options.
+    InputError: if there is none, or it has another version or other options.
   """
 
   concurrent = True
@@ -64,7 +64,7 @@ class Converted:
       if theirs.get(key) != plain(meaning.get(key)):
         raise InputError(
           f"{folder} was converted with data.{key}={theirs.get(key)!r}, not"
-          f" {meaning.get(key)!r}; convert again, or give what it was"
+          f" {meaning.get(key)!r}; convert again, or give that value"
         )
     ids = json_of(folder / IDS).get(part, [])
     if not isinstance(ids, list) or not all(isinstance(x, str) for x in ids):
@@ -86,7 +86,7 @@ class Converted:
     """See `data.sample.stored`."""
     row = int(self._row_N[range(len(self))[index]])
     try:
-      found = self._opened()[row]
+      record = self._opened()[row]
     except Exception as error:  # ArrayRecord has types of its own
       line = " ".join(str(error).split())[:200]
       raise InputError(
@@ -94,19 +94,19 @@ class Converted:
         " convert again"
       ) from error
     item: Any = {
-      "features": dict(found["features"]),
-      "lengths": {m: np.int32(x) for m, x in found.get("lengths", {}).items()},
+      "features": dict(record["features"]),
+      "lengths": {m: np.int32(x) for m, x in record.get("lengths", {}).items()},
       "labels": {
         name.replace("__", "/"): _integers(x)
-        for name, x in found["labels"].items()
+        for name, x in record["labels"].items()
       },
     }
-    if PRESENT in found:
-      item[PRESENT] = {m: np.bool_(x) for m, x in found[PRESENT].items()}
+    if PRESENT in record:
+      item[PRESENT] = {m: np.bool_(x) for m, x in record[PRESENT].items()}
     return item
 
   def files(self) -> list[str]:
-    """Its files, see `data.identity`."""
+    """The files of the part, see `data.identity`."""
     return [str(x) for x in sorted(self._folder.glob(f"*-{self._part}.*"))]
 
   def __getstate__(self):
@@ -128,14 +128,14 @@ class Converted:
 
 
 def _check_written(folder: pathlib.Path, part: str, size: int) -> None:
-  """Refuses what conversion does not write, before TFDS believes it.
+  """Refuses files that conversion does not write, before TFDS reads them.
 
-  It would import what `features.json` names, and read files anywhere.
+  TFDS would import any class that `features.json` names, and read any file.
   """
-  info, known = json_of(folder / INFO), json_of(folder / FEATURES)
-  if "type" in known:  # as TFDS wrote it long ago
+  info, description = json_of(folder / INFO), json_of(folder / FEATURES)
+  if "type" in description:  # as TFDS wrote it long ago
     raise InputError(f"{folder / FEATURES} is of another make; convert again")
-  for kind in _kinds(known):
+  for kind in _kinds(description):
     if kind not in _KINDS:
       raise InputError(f"{folder / FEATURES} names {kind[:80]!r}, not allowed")
   try:
@@ -165,7 +165,7 @@ def _kinds(value: Any) -> Iterator[Any]:
 
 
 def _integers(x: Any) -> np.ndarray:
-  """As they were: TFDS gives single ones in 64 bits."""
+  """Integers of their own type: TFDS gives scalars in 64 bits."""
   x = np.asarray(x)
   return x.astype(np.int32) if x.dtype == np.int64 else x
 
@@ -176,12 +176,12 @@ def json_of(path: pathlib.Path) -> dict[str, Any]:
   Raises:
     InputError: for anything else.
   """
-  found = guard.read_json(path, LARGEST)
-  if not isinstance(found, dict):
+  value = guard.read_json(path, LARGEST)
+  if not isinstance(value, dict):
     raise InputError(f"{path} is not a dict")
-  return found
+  return value
 
 
 def plain(value: Any) -> Any:
-  """As JSON gives it back."""
+  """The value as it comes back from JSON."""
   return list(value) if isinstance(value, tuple) else value

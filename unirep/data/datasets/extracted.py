@@ -1,4 +1,4 @@
-"""What extraction wrote, and how features were made."""
+"""Features that extraction wrote, and the manifest of their extractors."""
 
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -10,17 +10,17 @@ from unirep.files import guard
 from unirep.runtime.errors import InputError
 
 FEATURES, MANIFEST = "features", "manifest.json"
-MADE = "extractors"  # what tells our manifests from those of others
-# What a model remembers of the features it learned from.
+MADE = "extractors"  # the key that only manifests of ours have
+# Keys that a model keeps of the manifest of its training data.
 REMEMBERED = ("seconds", "steps", "words", "dtype", MADE)
 
 
 def pair(
   options: Mapping[str, Any], modalities: Iterable[str]
 ) -> tuple[Source, Source]:
-  """Samples to learn from, and those of the validation split.
+  """Training samples, and those of the validation split.
 
-  Where there is no validation split, some are held out as of other arrays.
+  Without a validation split some are held out, as of other arrays.
   """
   train = _split(options["path"], "train", tuple(modalities))
   if (_folder(options["path"]) / "validation").is_dir():
@@ -35,7 +35,7 @@ def source(options: Mapping[str, Any], kind: str, split: str) -> Source:
 
 
 def _folder(path: str) -> pathlib.Path:
-  """Where the splits are, in the work directory of an extraction."""
+  """The folder of the splits, in the work directory of an extraction."""
   if not path:
     raise InputError("data.path is empty; name the workdir of an extraction")
   folder = pathlib.Path(path)
@@ -56,18 +56,18 @@ def _split(path, split, modalities):
 
 
 def manifest(path: str | pathlib.Path) -> dict[str, Any] | None:
-  """How the features of a folder were made; None where nobody says."""
+  """The manifest of a folder of features; None if it has none of ours."""
   file = pathlib.Path(path) / MANIFEST
   if not file.exists():
     return None
-  found = guard.read_json(file)
-  if not isinstance(found, dict) or not {*REMEMBERED} <= {*found}:
-    return None  # of something else
-  return {key: found[key] for key in REMEMBERED}
+  value = guard.read_json(file)
+  if not isinstance(value, dict) or not {*REMEMBERED} <= {*value}:
+    return None  # the manifest of something else
+  return {key: value[key] for key in REMEMBERED}
 
 
 def made(data: Mapping[str, Any]) -> dict[str, Any] | None:
-  """The manifest of the data that a configuration names, if it has one."""
+  """The manifest of the data of a configuration; None if there is none."""
   folders = {
     "media": lambda: _folder(data["path"]),
     "arrays": lambda: data["path"] if "path" in data else data["test"],
@@ -82,13 +82,13 @@ def check(
   modalities: Iterable[str],
   where: str,
 ) -> None:
-  """Refuses features that other extractors made than a model learned from.
+  """Refuses features of other extractors than those of the training data.
 
   Args:
-    trained: what the model remembers; None if it knows nothing.
-    given: how the features were made; None if nobody says.
-    modalities: of the model.
-    where: what to call the features.
+    trained: the manifest that the model keeps; None if it has none.
+    given: the manifest of the features; None if they have none.
+    modalities: those of the model.
+    where: the name of the features in errors.
 
   Raises:
     InputError: naming the modality and both extractors.

@@ -1,4 +1,4 @@
-"""GRID: one talker's spoken sentences, with the mouth that speaks them.
+"""GRID: spoken sentences of one talker, with pictures of the mouth.
 
 A clip is a sentence of six words: command, colour, preposition, letter, digit,
 adverb. Sound and pictures were recorded together, and every (colour, letter,
@@ -41,8 +41,8 @@ class Grid:
   Samples hold, in T = 15 segments of 0.2 s,
     video (T, 320): low cosine coefficients of five pictures of the mouth;
     audio (T, 320): log-mel energies of the same time;
-    text (6, 64): a vector a word, or with `aligned` (T, 64): that of the word
-      which is said;
+    text (6, 64): a vector a word, or with `aligned` (T, 64): the vector of the
+      word that is said in a segment;
     labels: segments/audio, segments/video (T,), words and `SILENCE`, and
       slot/NAME () for each of the six `SLOTS`.
   Video and audio are in units of their deviation in the train split.
@@ -50,11 +50,11 @@ class Grid:
   Args:
     split: "train" (600 sentences of a talker), "validation" or "test" (200).
     path: the corpus; empty means the environment variable UNIREP_GRID.
-    size: samples; those behind the last clip begin anew, each moved another
-      way. None: each clip once.
-    moved: pictures by which clips begin earlier or later, at most; and where
-      it is not 0 the crop moves too.
-    aligned: whether text says its words when they are spoken.
+    size: number of samples. Behind the last clip they begin anew, each clip
+      moved in another way. None: each clip once.
+    moved: most pictures by which clips begin earlier or later. Unless it is 0,
+      the crop moves too.
+    aligned: whether text has the words at the time when they are spoken.
 
   Raises:
     InputError: if there is no corpus, or a broken or incomplete one.
@@ -86,9 +86,9 @@ class Grid:
     row, at_F, features = self._frames(index)
     word_F = self._clips.word_NxF[row, at_F]
     word_T = word_F[SEGMENT // 2 :: SEGMENT].astype(np.int32)
-    said = spoken(self._clips.names[row])
+    slots = spoken(self._clips.names[row])
     text = [VOCABULARY[i] if i < SILENCE else "" for i in word_T]
-    text = text if self._aligned else [*said.values()]
+    text = text if self._aligned else [*slots.values()]
     fine = [*features, *(["text"] if self._aligned else [])]
     features = {m: x.reshape(TIME, -1) for m, x in features.items()}
     features["text"] = np.stack([words.vector(w, WIDTH) for w in text])
@@ -101,13 +101,13 @@ class Grid:
           f"slot/{slot}": np.array(
             [*SLOTS[slot].values()].index(word), np.int32
           )
-          for slot, word in said.items()
+          for slot, word in slots.items()
         },
       },
     }
 
   def _frames(self, index: int):
-    """A row, its pictures' times, and what is seen and heard at them."""
+    """A row, the indices of its pictures, and its scaled video and audio."""
     index = range(self._size)[index]
     row = index % len(self._clips.names)
     rng = draws.generator(0, "train", index)
@@ -125,7 +125,7 @@ class Grid:
     return row, at_F, scaled
 
   def raw(self) -> dict[str, Raw]:
-    """Low coefficients of pictures, log-mels; (15, 5, 1, 64) see `data.raw`."""
+    """Low coefficients and log-mels, (15, 5, 1, 64); see `data.raw`."""
 
     def at(m, index):
       return self._frames(index)[2][m].reshape(TIME, SEGMENT, 1, -1)
@@ -191,8 +191,8 @@ def cosines(
 
   Args:
     frame_FxHxW: uint8; one row and column on each side are left out.
-    down: by how much the rest moves, -1 to 1.
-    right: likewise.
+    down: pixels that the rest moves down, -1 to 1.
+    right: pixels that it moves to the right, -1 to 1.
     keep: coefficients in each direction.
   """
   F, H, W = frame_FxHxW.shape
@@ -202,7 +202,7 @@ def cosines(
 
 
 def pixels(coefficient_FxC: np.ndarray, height: int, width: int) -> np.ndarray:
-  """What low coefficients keep of pictures, (F, H - 2, W - 2) from 0 to 1."""
+  """Pictures (F, H - 2, W - 2) of low coefficients; about 0 to 1."""
   F, keep = len(coefficient_FxC), math.isqrt(coefficient_FxC.shape[1])
   rows, columns = _basis(height - 2, keep), _basis(width - 2, keep)
   return rows.T @ coefficient_FxC.reshape(F, keep, keep) @ columns

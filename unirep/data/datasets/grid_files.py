@@ -1,4 +1,4 @@
-"""The files of the GRID corpus: found, decoded once, and kept.
+"""The files of the GRID corpus: decoded once, and kept in a cache.
 
 Dimensions: N clips, F frames, H/W rows and columns, M mel bands.
 """
@@ -27,12 +27,12 @@ from unirep.files import guard, npy, zips
 from unirep.runtime import atomic
 from unirep.runtime.errors import InputError
 
-VERSION = 1  # of what is kept
-VARIABLE = "UNIREP_GRID"  # where the corpus is, if no key says it
+VERSION = 1  # of the cache
+VARIABLE = "UNIREP_GRID"  # names the corpus where data.path is empty
 FRAMES, RATE = 75, 25  # of a clip
 MOUTH = (slice(176, 256), slice(92, 204))  # of the corpus' 288 x 360 pictures
 MOST = 2**26  # bytes of a file, packed or not
-POOL = 4  # pixels in each direction that are one in what is kept
+POOL = 4  # pixels in each direction that become one
 PICTURE = (288, 360)
 TICKS = 1000  # of an .align file in the time of a picture
 TABLE = "alignments.tsv"
@@ -72,13 +72,13 @@ SENTENCE = re.compile(
 
 
 class Clips(NamedTuple):
-  """What is kept of N clips.
+  """The decoded features of N clips.
 
   Attributes:
     names: their sentences, such as "bbaf2n".
     frame_NxFxHxW: uint8 grey pictures of the mouth.
     mel_NxFxM: float16 log-mel energies, the mean over the time of a picture.
-    word_NxF: int8, which word of the vocabulary is said.
+    word_NxF: int8, the index in `VOCABULARY` of the word that is said.
   """
 
   names: tuple[str, ...]
@@ -88,7 +88,7 @@ class Clips(NamedTuple):
 
 
 def read(path: str) -> Clips:
-  """All clips of a corpus, by name. A minute, and the next time a moment.
+  """All clips of a corpus, by name; a minute, and a moment the next time.
 
   Args:
     path: folder, or zip with .align files or alignments.tsv beside it or
@@ -111,8 +111,8 @@ def _read(path):
     videos = {_stem(name): name for name in corpus.files if _is_video(name)}
     if not videos:
       raise InputError(f"{path} holds no video named as a sentence; {HOW}")
-    said, names = _alignments(corpus), tuple(sorted(videos))
-    lost = [name for name in names if name not in said]
+    words, names = _alignments(corpus), tuple(sorted(videos))
+    lost = [name for name in names if name not in words]
     if lost:
       raise InputError(
         f"{path}: {len(lost)} videos have no alignment, {lost[0]} the first;"
@@ -121,16 +121,16 @@ def _read(path):
     kept = atomic.cache() / f"grid-{corpus.stamp()}.npz"
     if not kept.exists():
       _decode(corpus, [videos[name] for name in names], kept)
-  found = npy.read_archive(kept, sys.maxsize)
-  if not {"frame", "mel"} <= {*found} or len(found["frame"]) != len(names):
+  arrays = npy.read_archive(kept, sys.maxsize)
+  if not {"frame", "mel"} <= {*arrays} or len(arrays["frame"]) != len(names):
     raise InputError(f"{kept} is broken; delete it")
-  frame_NxFxHxW, mel_NxFxM = found["frame"], found["mel"]
-  word_NxF = np.stack([_words(said[name]) for name in names])
+  frame_NxFxHxW, mel_NxFxM = arrays["frame"], arrays["mel"]
+  word_NxF = np.stack([_words(words[name]) for name in names])
   return Clips(names, frame_NxFxHxW, mel_NxFxM, word_NxF)
 
 
 def _decode(corpus, names, kept):
-  """Reads all videos, and keeps what is needed of them."""
+  """Reads all videos, and keeps their mouths and sounds."""
   logging.info("reading %d videos, which takes a minute or two ...", len(names))
   with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
     clips = [*pool.map(functools.partial(_clip, corpus), names)]
@@ -141,10 +141,10 @@ def _decode(corpus, names, kept):
 
 
 class _Corpus:
-  """The files below a folder, those inside of its zip files among them.
+  """The files below a folder, including those inside of its zip files.
 
   Attributes:
-    files: name -> what reads it.
+    files: name -> a function that reads the file.
   """
 
   def __init__(self, path: pathlib.Path):
@@ -152,8 +152,8 @@ class _Corpus:
     self.files: dict[str, Callable[[], bytes]] = {}
     self._marks: list[tuple[str, int, int]] = []
     folder = path if path.is_dir() else path.parent
-    found = folder.rglob("*") if path.is_dir() else (path, folder / TABLE)
-    for file in sorted(f for f in found if f.is_file()):
+    paths = folder.rglob("*") if path.is_dir() else (path, folder / TABLE)
+    for file in sorted(f for f in paths if f.is_file()):
       name, stat = str(file.relative_to(folder)), file.stat()
       if file.suffix == ".zip":
         self._open(name, file)
@@ -181,7 +181,7 @@ class _Corpus:
     return self._stack.__exit__(*error)
 
   def stamp(self) -> str:
-    """Changes where a file does."""
+    """A digest that changes when a file does."""
     text = repr((VERSION, self._marks))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -196,32 +196,32 @@ def _is_video(name: str) -> bool:
 
 
 def _alignments(corpus) -> dict[str, list[tuple[float, str]]]:
-  """Sentence -> its words and silences, each with the picture it ends at."""
-  said: dict[str, list[tuple[float, str]]] = {}
+  """Sentence -> (picture that a word or silence ends at, the word)."""
+  words: dict[str, list[tuple[float, str]]] = {}
   for name, read_bytes in corpus.files.items():
     try:
       if pathlib.PurePath(name).name == TABLE:
         for line in read_bytes().decode().splitlines()[1:]:
           clip, _, end, word = line.split("\t")
-          said.setdefault(clip, []).append((float(end), word))
+          words.setdefault(clip, []).append((float(end), word))
       elif name.endswith(".align"):
         lines = [line.split() for line in read_bytes().decode().splitlines()]
         ends = [(int(end) / TICKS, word) for _, end, word in lines]
-        said[_stem(name)] = ends
+        words[_stem(name)] = ends
     except guard.BROKEN as error:
       raise InputError(
         f"GRID: {name} is no alignment ({guard.reason(error)})"
       ) from error
-  return said
+  return words
 
 
-def _words(said) -> np.ndarray:
-  """What is said at the middle of each picture, (F,) int8."""
+def _words(ends) -> np.ndarray:
+  """The word that is said at the middle of each picture, (F,) int8."""
   index = {word: i for i, word in enumerate(VOCABULARY)}
-  word_W = [index.get(word, SILENCE) for _, word in said] + [SILENCE]
+  word_W = [index.get(word, SILENCE) for _, word in ends] + [SILENCE]
   middle_F = np.arange(FRAMES) + 0.5
   return np.array(word_W, np.int8)[
-    np.searchsorted([end for end, _ in said], middle_F)
+    np.searchsorted([end for end, _ in ends], middle_F)
   ]
 
 
@@ -253,7 +253,7 @@ def _pictures(path):
 
 
 def _sounds(path):
-  """Frames of a picture's time, of which the last ones reach beyond it."""
+  """Log-mels (F, M): the mean of the frames in the time of each picture."""
   reach = TONE.frame - TONE.hop
   track = containers.wave(path, 0.0, FRAMES / RATE + reach, TONE.rate)
   if track is None:
@@ -263,7 +263,7 @@ def _sounds(path):
 
 
 def magnitudes(mel_FxM: np.ndarray) -> np.ndarray:
-  """What log-mels of pictures leave of spectra: (F * HOPS, bins)."""
+  """Spectra (F * HOPS, bins) estimated from the log-mels of pictures."""
   energy_FxM = np.exp(mel_FxM) - TONE.offset
-  found = raw.magnitudes(energy_FxM, logmel.weights(TONE))
-  return np.repeat(found, HOPS, axis=0)
+  spectrum_FxK = raw.magnitudes(energy_FxM, logmel.weights(TONE))
+  return np.repeat(spectrum_FxK, HOPS, axis=0)

@@ -1,7 +1,7 @@
-"""Official releases by name: their parts, and what each is used for.
+"""Official releases by name: their parts, and the uses of each.
 
-A part is what is read, checked and converted as one; a split of a use is one
-part or several.
+A part is read, checked and converted as one. A split consists of one part or
+more.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +15,8 @@ from unirep.data.release import lists
 from unirep.data.sample import Sample, Source
 from unirep.runtime.errors import InputError
 
-# Options that say where files are, or which clips of them are wanted: others
-# decide what a sample is.
+# Options that say where files are, or choose clips. All others decide the
+# contents of a sample.
 PLACES = {
   *("labels", "labels_ave", "labels_avvp", "features", "features_ave"),
   *("features_avvp", "features_ucf", "features_vgg", "converted", "exclude"),
@@ -29,11 +29,11 @@ class Release(NamedTuple):
   """An official release.
 
   Attributes:
-    parts: their names.
-    read: (options, part) -> clips, whether their features are there or not.
+    parts: the names of its parts.
+    read: (options, part) -> clips; their features may be missing.
     use: (options, kind, split) -> names of parts; see `data.sources`.
-    groups: part -> what is added to the name of the data set that it is
-      converted to, where parts differ in what samples have.
+    groups: part -> suffix of the name of its converted data set, for parts
+      whose samples have other features or labels.
   """
 
   parts: tuple[str, ...]
@@ -58,14 +58,14 @@ def _avvp(options, kind, split):
 
 
 def _ave_avvp(options, kind, split):
-  """Of all clips of AVE some choose."""
+  """Clips of AVE by split, events of AVVP."""
   if kind == "events":
     return ("avvp",)
   return ave.PARTS if options["clips"] == "all" else (split,)
 
 
 def _ucf_vgg(options, kind, split):
-  """Trained on one side, tested on all of the other."""
+  """Trains on one side, tests on all of the other."""
   first = options["first"]
   if first not in ucf_vgg.SIDES:
     raise InputError(f"data.first={first!r} is not one of {(*ucf_vgg.SIDES,)}")
@@ -110,37 +110,37 @@ def pair(name: str, options: Mapping[str, Any]) -> tuple[Source, Source]:
 def source(
   name: str, options: Mapping[str, Any], kind: str, split: str
 ) -> Source:
-  """The samples of a split: of the release, or of what was converted.
+  """The samples of a split, from the release or a conversion of it.
 
   Raises:
     InputError: for files that are missing or broken, an unknown part, or no
       clip.
   """
   release = RELEASES[name]
-  wanted = [*dict.fromkeys(release.use(options, kind, split))]
-  for part in wanted:
+  parts = [*dict.fromkeys(release.use(options, kind, split))]
+  for part in parts:
     if part not in release.parts:
       raise InputError(f"data: {part!r} is not one of {release.parts}")
   exclude = lists.read_ids(options["exclude"]) if options["exclude"] else ()
   if options["converted"]:
-    made = meaning(name, options)
-    found = [
-      Converted(options["converted"], stored(name, part), part, made, exclude)
-      for part in wanted
+    plain = meaning(name, options)
+    sources = [
+      Converted(options["converted"], stored(name, part), part, plain, exclude)
+      for part in parts
     ]
   else:
     check(options)
-    found = [
-      release.read(options, part).without(exclude).require() for part in wanted
+    sources = [
+      release.read(options, part).without(exclude).require() for part in parts
     ]
-  found = [x for x in found if len(x)]
-  if not found:
+  sources = [x for x in sources if len(x)]
+  if not sources:
     raise InputError(f"data.source={name}, {split} split: there are no clips")
-  return found[0] if len(found) == 1 else Joined(found)
+  return sources[0] if len(sources) == 1 else Joined(sources)
 
 
 def check(options: Mapping[str, Any]) -> None:
-  """Raises InputError for a place that is not named, or no limit."""
+  """Raises InputError for an empty path, or a limit below 1 MB."""
   for key in options:
     if key.split("_")[0] in ("labels", "features") and not options[key]:
       raise InputError(
@@ -156,7 +156,7 @@ def stored(name: str, part: str) -> str:
 
 
 def meaning(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-  """The options that decide what samples are, as JSON values."""
+  """The options that decide the contents of samples, as JSON values."""
   return {
     "source": name,
     **{k: options[k] for k in sorted(options) if k not in PLACES},
@@ -164,14 +164,14 @@ def meaning(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Joined:
-  """Sources one behind the other."""
+  """Several sources as one, one behind the other."""
 
   def __init__(self, parts: Sequence[Any]):
     self._parts = list(parts)
 
   @property
   def concurrent(self) -> bool:
-    """Whether all are, see `data.sample.Source`."""
+    """Whether all sources are, see `data.sample.Source`."""
     return all(getattr(x, "concurrent", False) for x in self._parts)
 
   def __len__(self) -> int:
@@ -194,5 +194,5 @@ class Joined:
     raise IndexError(index)
 
   def files(self) -> list[str]:
-    """Those of all, see `data.identity`."""
+    """The files of all sources, see `data.identity`."""
     return [x for part in self._parts for x in part.files()]

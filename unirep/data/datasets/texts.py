@@ -1,16 +1,17 @@
-"""Texts as vectors: by an extractor, or from a file.
+"""Vectors of texts: by an extractor, or from a file.
 
 Dimensions: N texts, L words, D width.
 """
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from unirep.data import formats, values
 from unirep.data.annotations.tables import read_rows
+from unirep.data.datasets.clips import Texts
 from unirep.extract import registry, words
 from unirep.runtime.errors import InputError, pick
 
@@ -19,29 +20,18 @@ AT_ONCE = 256  # texts that an extractor gets
 KEY = "text"
 
 
-class Texts(NamedTuple):
-  """Vectors of the words of N texts, zeros behind their length."""
-
-  vector_NxLxD: np.ndarray
-  length_N: np.ndarray
-
-  def at(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The vectors and the length of one text."""
-    return self.vector_NxLxD[n], self.length_N[n]
-
-
 def embed(texts: Sequence[str], options: Mapping[str, Any]) -> Texts:
   """The vectors of texts.
 
   Args:
     texts: N, none empty.
     options: `text`, the name of an extractor or a file of vectors; `words`, L
-      at most; `filter`, of `FILTERS`: released keeps the words of `word_map`
-      alone, as the authors do.
+      at most; `filter`, of `FILTERS`: "released" keeps only the words in
+      `word_map`, as the authors do.
 
   Raises:
     InputError: for an unknown extractor, a file that does not fit, or a text
-      of which nothing is left.
+      without a word left.
   """
   by, most = options["text"], options["words"]
   if most < 1:
@@ -72,7 +62,7 @@ def embed(texts: Sequence[str], options: Mapping[str, Any]) -> Texts:
 
 
 def _known(text: str, x: np.ndarray, kept: set[str]) -> list[int]:
-  """Which words of a text the authors' word map has."""
+  """Indices of the words of a text that are in the authors' word map."""
   split = words.split(text)
   if len(split) != len(x):
     raise InputError(
@@ -90,7 +80,7 @@ def _vocabulary(path: str) -> set[str]:
       " token; data.filter=clean keeps all words"
     )
   rows = read_rows(path, ("bert_id", "index", "token"), delimiter="\t")
-  # The first, [PAD], is what the authors have for words that are unknown.
+  # The authors give unknown words the first entry, [PAD].
   return {row.cells["token"] for row in rows if row.cells["bert_id"] != "0"}
 
 
@@ -101,19 +91,20 @@ def _from_file(path: pathlib.Path, size: int, most: int) -> Texts:
       f"data.text={str(path)!r} is no extractor"
       f" ({', '.join(registry.EXTRACTORS)}), and no file"
     )
-  found: Any = formats.read(path)
-  if KEY not in found or len(found[KEY]) != size or found[KEY].ndim != 3:
-    shapes = {name: x.shape for name, x in found.items()}
+  columns: Any = formats.read(path)
+  vectors = columns.get(KEY)
+  if vectors is None or len(vectors) != size or vectors.ndim != 3:
+    shapes = {name: x.shape for name, x in columns.items()}
     raise InputError(
       f"{path} must hold {KEY!r} of shape ({size}, words, width), got {shapes}"
     )
-  vector_NxLxD = values.feature(KEY, np.asarray(found[KEY]))
+  vector_NxLxD = values.feature(KEY, np.asarray(vectors))
   vector_NxLxD = np.asarray(vector_NxLxD, np.float32)[:, :most]
   L = vector_NxLxD.shape[1]
   length_N = np.full(size, L, np.int32)
-  if f"length/{KEY}" in found:
-    given = found[f"length/{KEY}"]
-    length_N = np.minimum(values.integers(f"length/{KEY}", given), L)
+  if f"length/{KEY}" in columns:
+    lengths = columns[f"length/{KEY}"]
+    length_N = np.minimum(values.integers(f"length/{KEY}", lengths), L)
   if length_N.shape != (size,) or length_N.min() < 1:
     raise InputError(f"{path}: length/{KEY} must be ({size},), 1 or more")
   return Texts(vector_NxLxD, length_N)

@@ -1,4 +1,4 @@
-"""UCF101 <-> VGGSound: what is seen in one set, and heard in another."""
+"""UCF101 <-> VGGSound: classes seen in one set, and heard in the other."""
 
 import pathlib
 import zlib
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from unirep.data.annotations import clips as labels
-from unirep.data.datasets import avel
+from unirep.data.datasets import folders
 from unirep.data.datasets.clips import Clips, Stored
 from unirep.data.release import lists
 
@@ -21,9 +21,8 @@ CLASSES = "UCF101sameVGGSound.txt", "VGGSoundsameUCF101.txt"
 def read(options: Mapping[str, Any], part: str) -> Clips:
   """The clips of a split of one side, with the label "class".
 
-  UCF101 has no splits there: the group that a clip is of (the person, say)
-  decides, so that groups do not mix. Of UCF101 video is there, of VGGSound
-  audio.
+  The list of UCF101 has no splits, so that they are made here: all clips of a
+  group (of one person, say) are in one. UCF101 has video, VGGSound has audio.
 
   Args:
     options: `labels`, a folder of the lists; `features_ucf`, one of video/zip,
@@ -36,23 +35,23 @@ def read(options: Mapping[str, Any], part: str) -> Clips:
   side, split = part.split("_")
   folder = pathlib.Path(options["labels"])
   path = folder / SIDES[side]
-  found = labels.ucf_vgg(path, *(folder / name for name in CLASSES))
-  lists.check_rows(path, len(found.ids_N), options["whole"])
+  clips = labels.ucf_vgg(path, *(folder / name for name in CLASSES))
+  lists.check_rows(path, len(clips.ids_N), options["whole"])
   if side == "ucf":
-    store = "video", avel.video(options["features_ucf"], options, fill=True)
-    split_N = np.array([_split(x) for x in found.ids_N.tolist()])
+    store = "video", folders.video(options["features_ucf"], options, fill=True)
+    split_N = np.array([_split(x) for x in clips.ids_N.tolist()])
   else:
-    store = "audio", avel.audio(options["features_vgg"], options)
-    split_N = np.where(found.split_N == "val", "validation", found.split_N)
+    store = "audio", folders.audio(options["features_vgg"], options)
+    split_N = np.where(clips.split_N == "val", "validation", clips.split_N)
   mine = split_N == split
-  stored = {store[0]: Stored(store[1], found.ids_N[mine])}
+  stored = {store[0]: Stored(store[1], clips.ids_N[mine])}
   return Clips(
-    found.ids_N[mine], stored, {"class": found.label_N[mine]}, lists=[path]
+    clips.ids_N[mine], stored, {"class": clips.label_N[mine]}, lists=[path]
   )
 
 
 def _split(name: str) -> str:
-  """Of `v_CLASS_gNN_cNN`: groups, so that one person is in one split."""
+  """The split of `v_CLASS_gNN_cNN`, by its group: one person, one split."""
   group = name.rpartition("_c")[0] or name
   share = zlib.crc32(group.encode()) % 5
   return "test" if share == 0 else "validation" if share == 1 else "train"

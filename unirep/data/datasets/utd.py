@@ -1,4 +1,4 @@
-"""UTD-MHAD: actions felt by a sensor, and seen as a skeleton and in depth.
+"""UTD-MHAD: actions recorded as inertia, as a skeleton and in depth.
 
 861 sequences of 27 actions of 8 people, four trials each. The data set is free
 for research and not part of this package. Dimensions: N sequences, T parts,
@@ -20,18 +20,18 @@ from unirep.extract import words
 from unirep.files import npy
 from unirep.runtime.errors import InputError
 
-VARIABLE = "UNIREP_UTD"  # where the file is, if no key says it
-# The usual protocol tests on subjects 2, 4, 6 and 8. Of those that it trains
-# on, one chooses what is shown in tables.
+VARIABLE = "UNIREP_UTD"  # names the file where data.path is empty
+# The usual protocol tests on subjects 2, 4, 6 and 8. One of the others is for
+# validation.
 SUBJECTS = {"train": (1, 3, 5), "validation": (7,), "test": (2, 4, 6, 8)}
 TIME = 10  # parts of a sequence
 SAMPLES = {"inertial": 8, "skeleton": 4, "depth": 2}  # of a part
 WORDS, WIDTH = 10, 64  # of the name of an action, and of a word
-SHAPES = {  # of what the file holds, behind the first axis
+SHAPES = {  # of the arrays in the file, without the first axis
   **{"action": (), "subject": (), **{f"length_{m}": () for m in SAMPLES}},
   **{"inertial": (6,), "skeleton": (20, 3), "depth": (30, 30)},
 }
-HIP = 3  # the joint that others are seen from
+HIP = 3  # the joint that is the origin of the others
 BONES = (
   *((0, 1), (1, 2), (2, 3)),
   *((1, 4), (4, 5), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (10, 11)),
@@ -61,10 +61,10 @@ _HOW = (
 class Utd:
   """One split of UTD-MHAD.
 
-  Sensors run at rates of their own, so a sequence is cut into T = 10 parts of
-  its length in each, which are the same time. Samples hold
+  Sensors have different rates, so the recording of each is cut into T = 10
+  equal parts, which are the same time in all of them. Samples hold
     inertial (T, 48): eight samples of acceleration and rotation;
-    skeleton (T, 240): four of the 20 joints, seen from the hip;
+    skeleton (T, 240): four of the 20 joints, relative to the hip;
     depth (T, 450): two pictures of 15 x 15;
     text (10, 64): a vector a word of the action's name, and its length;
     labels: class (), the action.
@@ -73,10 +73,10 @@ class Utd:
   Args:
     split: "train", "validation" or "test": people never share one.
     path: the file; empty means the environment variable UNIREP_UTD.
-    size: samples; those behind the last sequence begin anew, each cut another
-      way. None: each sequence once.
-    moved: share of its length by which a sequence begins later and ends
-      earlier, at most.
+    size: number of samples. Behind the last sequence they begin anew, each
+      cut in another way. None: each sequence once.
+    moved: most by which a sequence begins later and ends earlier, as a share
+      of its length.
 
   Raises:
     InputError: if there is no such file, or a broken one.
@@ -100,8 +100,7 @@ class Utd:
     self._action_N = arrays["action"][mine[split]].astype(np.int32) - 1
     self._sensors, self._scale = {}, {}
     for m in SAMPLES:
-      known = [arrays[m][i] for i in mine["train"]]
-      every = np.concatenate(known)
+      every = np.concatenate([arrays[m][i] for i in mine["train"]])
       mean, deviation = every.mean(0), every.std(0) + every.std() / 4
       self._scale[m] = mean, deviation
       self._sensors[m] = [arrays[m][i] for i in mine[split]]
@@ -113,12 +112,12 @@ class Utd:
   def __getitem__(self, index: int, /) -> Sample:
     row, sensors = self._parts(index)
     features = {m: x.reshape(TIME, -1) for m, x in sensors.items()}
-    said = ACTIONS[self._action_N[row]].split()
+    name = ACTIONS[self._action_N[row]].split()
     text_TxF = np.zeros((WORDS, WIDTH), np.float32)
-    text_TxF[: len(said)] = [words.vector(word, WIDTH) for word in said]
+    text_TxF[: len(name)] = [words.vector(word, WIDTH) for word in name]
     return {
       "features": {**features, "text": text_TxF},
-      "lengths": {"text": np.array(len(said), np.int32)},
+      "lengths": {"text": np.array(len(name), np.int32)},
       "labels": {"class": self._action_N[row]},
     }
 
@@ -128,12 +127,12 @@ class Utd:
     row = index % len(self._action_N)
     rng = draws.generator(0, "train", index)
     first, last = rng.uniform(0, self._moved, 2) * [1, -1] + [0, 1]
-    found = {}
+    sensors = {}
     for m, samples in SAMPLES.items():
       mean, deviation = self._scale[m]
       x_SxF = resampled(self._sensors[m][row], first, last, TIME * samples)
-      found[m] = (x_SxF - mean) / deviation
-    return row, found
+      sensors[m] = (x_SxF - mean) / deviation
+    return row, sensors
 
   def raw(self) -> dict[str, Raw]:
     """All sensors: steps of (samples, 1, values), see `data.raw`."""
@@ -181,11 +180,11 @@ def read(path: str) -> dict[str, list[np.ndarray] | np.ndarray]:
   """All sequences: sensor -> N arrays (S, F); action, subject (N,), from 1.
 
   Args:
-    path: the file; empty means the environment variable UNIREP_UTD. A folder
-      is one that holds `utd_mhad.npz`.
+    path: the file, or a folder with `utd_mhad.npz`; empty means the environment
+      variable UNIREP_UTD.
 
   Raises:
-    InputError: if there is none, or it holds something else.
+    InputError: if there is no such file, or it holds something else.
   """
   path = path or os.environ.get(VARIABLE, "")
   if not path:
@@ -207,7 +206,7 @@ def _read(path):
   for key in needed:
     if key not in arrays:
       raise InputError(f"{path} lacks {key!r}; {_HOW}")
-  found = {"action": arrays["action"], "subject": arrays["subject"]}
+  sequences = {"action": arrays["action"], "subject": arrays["subject"]}
   for key, shape in SHAPES.items():
     x = arrays[key]
     kinds = "fiu" if shape else "iu"
@@ -224,15 +223,15 @@ def _read(path):
       raise InputError(f"{path}: {m} holds NaN or infinity")
     length_N = arrays[f"length_{m}"]
     ends = np.cumsum(length_N)
-    fits = len(ends) == len(found["action"]) and ends[-1] == len(x)
+    fits = len(ends) == len(arrays["action"]) and ends[-1] == len(x)
     if not fits or length_N.min() < 1:
       raise InputError(f"{path}: length_{m} does not fit {m}")
-    found[m] = np.split(x, ends[:-1])
-  return found
+    sequences[m] = np.split(x, ends[:-1])
+  return sequences
 
 
 def prepared(modality: str, x: np.ndarray) -> np.ndarray:
-  """What is learned of each sample of a sensor, (S, F) float32."""
+  """The samples of a sensor as they are learned, (S, F) float32."""
   x = x.astype(np.float32)
   if modality == "skeleton":
     x = x - x[:, HIP : HIP + 1]

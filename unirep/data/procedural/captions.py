@@ -10,8 +10,8 @@ import numpy as np
 
 from unirep.runtime.errors import InputError
 
-# Four to eight words, one slot each. The other words say nothing of the class,
-# as the wording of a real caption says little of what is heard and seen.
+# Four to eight words, one slot each. The other words are independent of the
+# class, as most of the wording of a real caption is.
 TEMPLATES = (
   "this is a {}",
   "someone says {} aloud",

@@ -1,4 +1,4 @@
-"""Several spoken and handwritten digits in a sequence: what to localize.
+"""Several spoken and handwritten digits in a sequence, for localization.
 
 The recordings, images and splits are those of `digits`; only the composition
 differs. Audio and video events are drawn with partial overlap, and
@@ -21,8 +21,9 @@ class DigitEvents:
 
   Each event is a digit with a window of 2 to 6 segments in audio and one in
   video that overlaps it by half or more, or a window in one of them alone.
-  Where two events of a modality meet, the later one is heard, or seen. Samples
-  hold the features of `digits.Digits` (the caption names the first event) and
+  Where two events of a modality overlap, the later one is heard, or seen.
+  Samples hold the features of `digits.Digits` (the caption names the first
+  event) and
     labels: events/audio and events/video (10, 11), multi-hot over the digits
       and background, which is 1 where nothing else is.
 
@@ -72,7 +73,7 @@ class DigitEvents:
 
 
 def _draw_events(rng: np.random.Generator):
-  """The first digit, and which one each segment plays and shows."""
+  """The first digit, and the digits that each segment plays and shows."""
   audio_T = np.full(digits.TIME, digits.BACKGROUND)
   video_T = audio_T.copy()
   chosen = rng.permutation(len(digits.WORDS))[: rng.integers(1, EVENTS + 1)]

@@ -43,7 +43,7 @@ class Frames(NamedTuple):
 
   Attributes:
     rows: (N, ...) float32.
-    raw: (N, H, W, 1) float32, what they are features of.
+    raw: (N, H, W, 1) float32, the media that the rows are features of.
     starts: (12,) row at which each of the 11 groups starts, and N.
   """
 
@@ -59,7 +59,7 @@ class Frames(NamedTuple):
 
 
 class Bank(NamedTuple):
-  """Everything a split may show; composing sequences needs nothing else.
+  """All material of a split, from which sequences are composed.
 
   Attributes:
     audio: recordings.
@@ -139,7 +139,7 @@ class Digits:
     return show_bank(self._bank, lambda index: self._drawn(index)[2])
 
   def _drawn(self, index: int):
-    """Labels of the segments, a caption, and which frames they are."""
+    """Labels of the segments, a caption, and the rows of their frames."""
     rng = draws.generator(self._seed, self._split, range(self._size)[index])
     digit = int(rng.integers(len(WORDS)))
     window = draws.draw_window(rng, TIME, MIN_EVENT, TIME)
@@ -151,7 +151,7 @@ class Digits:
 
 
 def show_bank(bank: Bank, rows: Callable[[int], Any]) -> dict[str, Raw]:
-  """The raw side of samples: `rows` gives the frames of one by modality."""
+  """Raw media of samples; `rows` maps an index to rows by modality."""
 
   def pictures(x_TxHxWx1):
     return Shown(raw.PICTURES, x_TxHxWx1[..., 0].clip(0, 1))
@@ -240,10 +240,10 @@ def _video_frames(split: str, noise: np.random.Generator) -> Frames:
   )
   background *= _POSITIVE_MEAN / background[background > 0].mean()
   rows = slice(TRAIN_IMAGES) if split == "train" else slice(TRAIN_IMAGES, None)
-  found, starts = _sort(maps[rows], digits[rows], background)
+  features, starts = _sort(maps[rows], digits[rows], background)
   nothing = np.zeros((_NOISE_ROWS, *images.shape[1:]))
   shown, _ = _sort(images[rows], digits[rows], nothing)
-  return Frames(found, shown[..., None], starts)
+  return Frames(features, shown[..., None], starts)
 
 
 def _responses(images: np.ndarray) -> np.ndarray:
@@ -255,7 +255,7 @@ def _responses(images: np.ndarray) -> np.ndarray:
   )[:, ::_STRIDE, ::_STRIDE]
   rng = np.random.default_rng(_FILTER_SEED)
   filters = rng.standard_normal((_FILTER**2, _FILTERS), np.float32)
-  # A filter that sees the mean measures the amount of ink and little else.
+  # A filter that sees the mean measures little but the amount of ink.
   filters -= filters.mean(axis=0)
   return patches.reshape(*patches.shape[:3], -1) @ filters
 

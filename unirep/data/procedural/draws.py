@@ -1,7 +1,7 @@
-"""Seeded draws that the generated sources share.
+"""Seeded draws of the generated sources.
 
-Every sample has its own generator, keyed by (seed, split, index), so a source
-is random access and the splits never meet.
+Every sample has its own generator, keyed by (seed, split, index). So a source
+has random access, and splits share no draws.
 """
 
 import math
@@ -27,9 +27,9 @@ def check_stream(*, size: int, seed: int, split: str) -> None:
 
 
 def generator(seed: int, split: str, index: int = 0) -> np.random.Generator:
-  """The generator of one sample, or of what the splits share ("world").
+  """The generator of one sample, or of all that splits share ("world").
 
-  "private/" before either gives a second one, independent of the first.
+  With "private/" before the split it is a second, independent generator.
   """
   return np.random.default_rng((seed, _STREAMS[split], index))
 
@@ -48,8 +48,8 @@ def draw_windows(
 ) -> tuple[slice, slice]:
   """Two windows of one length of which at least `overlap` (0..1) is shared.
 
-  Either may come first; the lag is uniform over what `overlap` and the
-  timeline leave room for.
+  Either may come first. The lag is uniform over all values that `overlap` and
+  the time leave room for.
   """
   length = int(rng.integers(low, high + 1))
   shared = math.ceil(overlap * length - 1e-9)  # 0.7 * 10 is a hair above 7

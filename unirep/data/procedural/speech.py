@@ -20,7 +20,7 @@ import soundfile
 
 from unirep.data import raw
 from unirep.data.raw import Spectrum
-from unirep.files import guard, riff, zips
+from unirep.files import guard, zips
 from unirep.runtime.errors import InputError
 
 RATE = 8000  # Hz
@@ -110,9 +110,9 @@ def log_mel(clips_NxS: np.ndarray) -> np.ndarray:
 
 
 def magnitudes(logmel_TxF: np.ndarray) -> np.ndarray:
-  """What (T, 128) features leave of the spectra of their seconds, (F, K).
+  """Spectra (F, K) estimated from the (T, 128) features of seconds.
 
-  Bins become the frames that they are the mean of, which sound alike.
+  All frames of a bin become the mean that the bin holds.
   """
   energy_TxLxB = np.exp(logmel_TxF.reshape(-1, *SHAPE)) - _FLOOR
   frames = (RATE - _WINDOW) // _HOP + 1
@@ -149,10 +149,10 @@ def _read_path(path: str) -> Iterator[tuple[str, np.ndarray]]:
   """Yields (base name, one second) of the recordings in a folder or a zip."""
   for name, where, data in _read_bytes(path):
     try:
-      wrong = riff.fault(io.BytesIO(data), len(data))
+      wrong = guard.riff_fault(io.BytesIO(data), len(data))
       if wrong:
         raise ValueError(wrong)
-      # A second, whatever it says: what is packed may say anything.
+      # One second only: a packed file may claim any length.
       wave_S, rate = soundfile.read(
         io.BytesIO(data), frames=RATE, dtype="float32"
       )
@@ -201,7 +201,7 @@ def _read_tfds() -> Iterator[tuple[str, np.ndarray]]:
       import tensorflow_datasets as tfds
 
       examples = list(tfds.data_source("spoken_digit", split="train"))
-  except Exception as error:  # whatever TFDS, its network or its files raise
+  except Exception as error:  # TFDS, its network and its files raise any
     reason = (str(error).splitlines() or [type(error).__name__])[-1]
     reason = reason.rsplit('}": ', 1)[-1]  # without TFDS's arguments
     raise InputError(

@@ -2,9 +2,9 @@
 
 One event per sequence. Its class has a fixed prototype in audio and in video;
 each segment varies around it along a few directions, and that variation is
-shared by the two modalities, so they agree on more than the class. What they
-do not share is a nuisance per sequence (a speaker, a camera), noise and, on
-request, private events: classes that exist in one modality only.
+shared by the two modalities, so they agree on more than the class. They do not
+share a nuisance per sequence (a speaker, a camera), noise and, on request,
+private events: classes that exist in one modality only.
 
 Shapes: T time, F feature width, H/W grid, C classes, P private classes, L looks
 (C, background and P, in this order), R rank of the variation and the nuisance.
@@ -26,7 +26,7 @@ _NOISE_ROWS = 512  # drawn once: fresh noise would take half of a sample's time
 
 
 class _Look(NamedTuple):
-  """How one modality renders an event; prototype C is the absence of one."""
+  """How one modality renders an event; prototype C means no event."""
 
   prototypes_LxF: np.ndarray
   variation_RxF: np.ndarray
@@ -34,7 +34,7 @@ class _Look(NamedTuple):
 
 
 class _Shown(NamedTuple):
-  """What one modality shows: prototypes, and how the steps vary around them."""
+  """Prototypes that one modality shows, and variations of its steps."""
 
   ids_T: np.ndarray
   variation_TxR: np.ndarray
@@ -116,11 +116,11 @@ class SyntheticEvents:
 
   Audio and video each show a private event in half of the sequences (if there
   is room), outside of their own shared event, on the longer side of it. Its
-  class and variation tell nothing of the other modality, the shared class or
-  the caption. (Whether and when it happens does tell something: of the room
-  beside the shared event, much the same in audio and video.) To the labels of
-  the shared classes its segments are background. All other segments are those
-  of `private=0`, bit for bit.
+  class and variation are independent of the other modality, the shared class
+  and the caption. (Its time is not: it depends on the room beside the shared
+  event, which is much the same in audio and video.) In the labels of the shared
+  classes its segments are background. All other segments are those of
+  `private=0`, bit for bit.
 
   Args:
     size: number of samples.
@@ -135,9 +135,10 @@ class SyntheticEvents:
     text_time: padded number of words, at least 8.
     text_width: F of text.
     overlap: least share (0..1) of an event that is both heard and seen.
-    variation: scale of what audio and video share beyond the class, anew in
-      each segment; a prototype has 1.
-    nuisance: scale of what a modality keeps to itself, one draw per sequence.
+    variation: scale of the variation that audio and video share beyond the
+      class, drawn for each segment; a prototype has scale 1.
+    nuisance: scale of the part that only one modality has, one draw per
+      sequence.
     private: number P of classes that only audio has, and of others that only
       video has.
     noise: standard deviation of the noise.
@@ -205,11 +206,11 @@ class SyntheticEvents:
 
   @property
   def meanings(self) -> dict[str, int]:
-    """How many kinds of segments there are to tell apart.
+    """The number of kinds of segments.
 
     "shared": the classes and the background; "audio" and "video": the private
-    classes of each. As many codes can name them all; more codes can only say
-    something of the variation, which is continuous, or of what is not shared.
+    classes of each. That many codes can name all kinds; more codes can only
+    describe the variation, which is continuous, or parts that are not shared.
     """
     own = self._private
     return {"shared": self._classes + 1, "audio": own, "video": own}
@@ -245,7 +246,7 @@ class SyntheticEvents:
     }
 
   def _add_private(self, rng, event: slice, shown: _Shown):
-    """The same with a private event, maybe, and the labels of that (T,)."""
+    """Adds a private event, maybe; also returns its labels (T,)."""
     private_T = _draw_private(rng, event, self._time, self._private)
     own_TxR = rng.standard_normal(shown.variation_TxR.shape, np.float32)
     is_own_T = private_T < self._private

@@ -1,4 +1,4 @@
-"""What is wrong with a release: every file that it needs is looked at."""
+"""Inspection of a release: every file that it needs is checked."""
 
 import csv
 import pathlib
@@ -16,14 +16,14 @@ Track = Callable[[Iterable[Any], int, str], Iterable[Any]]
 
 
 class Problem(NamedTuple):
-  """What is wrong with a clip, or with a list.
+  """A problem of a clip, or of a list.
 
   Attributes:
     kind: missing, unreadable, shared or list.
     part: of the release.
-    modality: or "".
-    id: of the clip, or "".
-    what: in one line.
+    modality: the modality, or "".
+    id: the id of the clip, or "".
+    what: the problem in one line.
   """
 
   kind: str
@@ -33,8 +33,8 @@ class Problem(NamedTuple):
   what: str
 
 
-class Found(NamedTuple):
-  """What an inspection finds: clips by part, and what is wrong."""
+class Report(NamedTuple):
+  """Results of an inspection: number of clips by part, and problems."""
 
   parts: dict[str, int]
   problems: list[Problem]
@@ -47,15 +47,15 @@ def inspect(
   against: Sequence[str],
   opened: bool,
   track: Track,
-) -> Found:
-  """Looks at every list and every clip of a release.
+) -> Report:
+  """Checks every list and every clip of a release.
 
   Args:
-    name: of the release.
-    options: as its configuration has them.
-    against: lists of evaluation sets, whose videos must not be learned from.
-    opened: whether clips are read, or only looked for.
-    track: (items, how many, what) -> items, with a progress bar.
+    name: the release.
+    options: those of its configuration.
+    against: lists of evaluation sets; their videos are not for training.
+    opened: whether clips are read; else only their files must exist.
+    track: (items, their number, their name) -> items, with a progress bar.
 
   Raises:
     InputError: for a list in `against` or `exclude` that can't be read.
@@ -63,7 +63,7 @@ def inspect(
   exclude = lists.read_ids(options["exclude"]) if options["exclude"] else ()
   held = {path: lists.videos(path) for path in against}
   parts, problems = {}, []
-  learned: dict[str, str] = {}
+  earlier: dict[str, str] = {}
   for part in releases.RELEASES[name].parts:
     try:
       clips = releases.RELEASES[name].read(options, part).without(exclude)
@@ -72,30 +72,30 @@ def inspect(
       continue
     parts[part] = len(clips)
     problems += _clips(part, clips, opened, track)
-    problems += _twice(part, clips, learned)
+    problems += _twice(part, clips, earlier)
     for path, ids in held.items():
       shared = sorted({x for x in clips.id_N.tolist() if x[:11] in ids})
       problems += [
         Problem("shared", part, "", x, f"{x} is in {path} as well")
         for x in shared
       ]
-  # One broken list is one problem, whichever parts are read from it.
+  # One broken list is one problem, even if several parts are read from it.
   first: dict[Any, Problem] = {}
   for problem in problems:
     first.setdefault((problem.kind, problem.id, problem.what), problem)
-  return Found(parts, [*first.values()])
+  return Report(parts, [*first.values()])
 
 
-def _twice(part: str, clips: Clips, learned: dict[str, str]):
-  """Clips of a split that were in the split before, under another label.
+def _twice(part: str, clips: Clips, earlier: dict[str, str]):
+  """Clips of a part that are also in an earlier part.
 
-  Captions of one thing share its name, but stand in one part.
+  Captions of one clip share its name, but all of them are in one part.
   """
   for name in dict.fromkeys(clips.id_N.tolist()):
-    if name in learned:
-      what = f"{name} is in {learned[name]} and in {part}"
-      yield Problem("shared", part, "", name, what)
-  learned.update(dict.fromkeys(clips.id_N.tolist(), part))
+    if name in earlier:
+      line = f"{name} is in {earlier[name]} and in {part}"
+      yield Problem("shared", part, "", name, line)
+  earlier.update(dict.fromkeys(clips.id_N.tolist(), part))
 
 
 def _clips(part: str, clips: Clips, opened: bool, track: Track):
@@ -114,8 +114,8 @@ def _clips(part: str, clips: Clips, opened: bool, track: Track):
         continue
       done.add(key)
       if key in lost:
-        what = f"{store.path(key)}: no such file"
-        yield Problem("missing", part, m, name, what)
+        line = f"{store.path(key)}: no such file"
+        yield Problem("missing", part, m, name, line)
       elif opened:
         try:
           store.read(key)
@@ -123,36 +123,38 @@ def _clips(part: str, clips: Clips, opened: bool, track: Track):
           yield Problem("unreadable", part, m, name, str(error))
 
 
-def write(folder: pathlib.Path, found: Found) -> None:
-  """Writes all problems, their ids and a summary."""
+def write(folder: pathlib.Path, report: Report) -> None:
+  """Writes all problems, the ids of their clips, and a summary."""
   with (
     atomic.whole(folder / PROBLEMS) as place,
     place.open("w", newline="", encoding="utf-8") as file,
   ):
     writer = csv.writer(file)
     writer.writerow(Problem._fields)
-    writer.writerows(found.problems)
-  ids = dict.fromkeys(p.id for p in found.problems if p.id)
+    writer.writerows(report.problems)
+  ids = dict.fromkeys(p.id for p in report.problems if p.id)
   with atomic.whole(folder / EXCLUDE) as place:
     lists.write_ids(place, ids)
   atomic.write_json(
-    folder / SUMMARY, {"parts": found.parts, "problems": counts(found)}
+    folder / SUMMARY, {"parts": report.parts, "problems": counts(report)}
   )
 
 
-def counts(found: Found) -> dict[str, int]:
-  """Problems by kind."""
-  kinds = dict.fromkeys(p.kind for p in found.problems)
-  return {k: sum(p.kind == k for p in found.problems) for k in kinds}
+def counts(report: Report) -> dict[str, int]:
+  """The number of problems of each kind."""
+  kinds = dict.fromkeys(p.kind for p in report.problems)
+  return {k: sum(p.kind == k for p in report.problems) for k in kinds}
 
 
-def table(found: Found) -> str:
-  """Clips and problems of each part, a line each."""
+def table(report: Report) -> str:
+  """The numbers of clips and problems, a line for each part."""
   lines = []
-  for part in dict.fromkeys([*found.parts, *(p.part for p in found.problems)]):
-    mine = Found({}, [p for p in found.problems if p.part == part])
+  for part in dict.fromkeys(
+    [*report.parts, *(p.part for p in report.problems)]
+  ):
+    mine = Report({}, [p for p in report.problems if p.part == part])
     wrong = ", ".join(f"{n} {kind}" for kind, n in counts(mine).items())
-    size = found.parts.get(part)
+    size = report.parts.get(part)
     have = "can't be read" if size is None else f"{size} clips"
     lines.append(f"{part}: {have}, {wrong or 'nothing wrong'}")
   return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Lists of clips: how many rows they were published with, ids, JSON."""
+"""Lists of clips: their published lengths, ids, JSON."""
 
 import os
 import pathlib
@@ -9,7 +9,7 @@ from unirep.data.annotations.tables import LARGEST, read_rows
 from unirep.files import guard
 from unirep.runtime.errors import InputError
 
-# Copies with half their rows are about, and cost whoever has one ten points.
+# There are copies with half of the rows, which cost ten points of accuracy.
 ROWS = {
   "vggsound-avel40k.csv": 40801,
   "vggsound-avel90k-new.csv": 87323,
@@ -29,16 +29,16 @@ ROWS = {
 
 def check_rows(path: pathlib.Path, rows: int, whole: bool) -> None:
   """Raises InputError for a list that is shorter or longer than published."""
-  known = ROWS.get(path.name, rows)
-  if whole and rows != known:
+  published = ROWS.get(path.name, rows)
+  if whole and rows != published:
     raise InputError(
-      f"{path} has {rows} rows, but was published with {known}; fetch it again,"
-      " or say that a part is meant by data.whole=False"
+      f"{path} has {rows} rows, but was published with {published}; fetch it"
+      " again, or say that a part is meant by data.whole=False"
     )
 
 
 def count(path: pathlib.Path) -> int:
-  """How many rows a list has that is no JSON: lines of text but the header."""
+  """The rows of a list that is not JSON: lines of text without the header."""
   with path.open(encoding="utf-8", errors="replace") as file:
     lines = sum(1 for line in file if line.strip())
   return lines - (path.suffix == ".csv")
@@ -63,7 +63,7 @@ def videos(path: str | os.PathLike[str]) -> set[str]:
   """The video ids of a list of any of the sets: 11 characters each.
 
   Raises:
-    InputError: for a file that is none of these.
+    InputError: for a file of another kind.
   """
   path = pathlib.Path(path)
   first = (guard.read_text(path, LARGEST).splitlines() or [""])[0]
@@ -90,12 +90,12 @@ def read_json(
   Raises:
     InputError: naming the file and entry, for anything else.
   """
-  found = guard.read_json(path, LARGEST)
-  found = found.get(part) if isinstance(found, dict) else found
-  if not isinstance(found, list) or not found:
+  value = guard.read_json(path, LARGEST)
+  value = value.get(part) if isinstance(value, dict) else value
+  if not isinstance(value, list) or not value:
     raise InputError(f"{path} holds no list, alone or under {part!r}")
   entries = []
-  for n, entry in enumerate(found):
+  for n, entry in enumerate(value):
     cells = [entry.get(k) for k in keys] if isinstance(entry, dict) else [None]
     if not all(type(x) in (str, int) and str(x).strip() for x in cells):
       raise InputError(f"{path}, entry {n}: it lacks {' or '.join(keys)}")

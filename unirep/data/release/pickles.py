@@ -1,4 +1,4 @@
-"""Pickled arrays of numbers: the words and names of NumPy's arrays."""
+"""Pickled arrays of numbers: the opcodes and names of NumPy's arrays."""
 
 import math
 import re
@@ -9,7 +9,7 @@ import numpy as np
 from unirep.files import pickles
 from unirep.files.pickles import Name
 
-WORDS = 10_000  # of a pickle; an array takes fewer than a hundred
+OPCODES = 10_000  # of a pickle; an array takes fewer than a hundred
 VALUES = {
   *("BININT", "BININT1", "BININT2", "LONG1", "BINUNICODE", "SHORT_BINUNICODE"),
   *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
@@ -25,7 +25,7 @@ NUMBERS = re.compile(r"([fiu](1|2|4|8)|b1)")
 
 
 class _Made:
-  """What a pickle makes in two steps: an array, or its type."""
+  """An array or its type, which a pickle makes in two steps."""
 
   def __init__(self, value: Any = None):
     self.value = value
@@ -38,7 +38,7 @@ def array(data: bytes) -> np.ndarray:
     ValueError: for anything else, or a pickle that is cut off or longer than
       an array's.
   """
-  reader = pickles.Reader(VALUES, KNOWN, _made, _build, words=WORDS)
+  reader = pickles.Reader(VALUES, KNOWN, _call, _build, opcodes=OPCODES)
   made = pickles.load(data, reader)
   value = made.value if isinstance(made, _Made) else None
   if not isinstance(value, np.ndarray):
@@ -46,28 +46,28 @@ def array(data: bytes) -> np.ndarray:
   return value
 
 
-def _made(what: Name, arguments: tuple) -> Any:
-  """What a call stands for; nothing is called."""
-  if what == Name(ENCODE):
+def _call(name: Name, arguments: tuple) -> Any:
+  """The value that a call stands for; nothing is called."""
+  if name == Name(ENCODE):
     text, coding = arguments
     if coding != "latin1":
       raise ValueError("its pickle holds text")
     return text.encode("latin1")
-  if what == Name(DTYPE):
+  if name == Name(DTYPE):
     code = arguments[0]
     if isinstance(code, Name) or not NUMBERS.fullmatch(code):
       raise ValueError(f"it holds {str(code)[:20]!r}, no real numbers")
     return _Made(np.dtype(code))
-  if what == Name(MAKE) and arguments[0] == Name(ARRAY):
+  if name == Name(MAKE) and arguments[0] == Name(ARRAY):
     return _Made()
-  if what == Name(BUFFER):
+  if name == Name(BUFFER):
     numbers, dtype, shape, order = arguments
     return _Made(_filled(numbers, dtype, shape, order == "F"))
   raise ValueError("its pickle calls something with what that does not take")
 
 
 def _build(made: Any, state: Any) -> None:
-  """Fills what was begun: a type's byte order, an array's numbers."""
+  """Adds the byte order of a type, or the numbers of an array."""
   if not isinstance(made, _Made):
     raise ValueError("its pickle sets attributes of what has none")
   if isinstance(made.value, np.dtype):

@@ -1,7 +1,8 @@
 """Samples in TFDS's files of ArrayRecord, without TensorFlow.
 
-Every file is whole or not there, and what says that a folder is complete comes
-last: whoever is killed goes on, and ends with the same bytes.
+Every file is whole or not there. The file that marks a folder as complete is
+written last, so that a conversion that was killed can go on, and ends with the
+same bytes.
 """
 
 import json
@@ -20,11 +21,11 @@ INFO, FEATURES = "dataset_info.json", "features.json"
 TEMPLATE = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
 KIND = "array_record"
 # Packed they are half as large, and take three times as long to read.
-HOW = "group_size:1,uncompressed"
+OPTIONS = "group_size:1,uncompressed"
 
 
 def features(sample: Sample) -> Any:
-  """What TFDS calls the features of samples like this one."""
+  """TFDS's description of samples like this one."""
   import tensorflow_datasets as tfds
 
   def tensor(x, dtype=None):
@@ -45,12 +46,12 @@ def features(sample: Sample) -> Any:
 
 
 def stored(x: np.ndarray) -> Any:
-  """The type that features are kept in: maps are half as large."""
+  """The type of features in files: float16 for maps, which are large."""
   return np.float16 if x.ndim > 2 else np.float32
 
 
 def example(name: str, sample: Sample) -> dict[str, Any]:
-  """A sample as TFDS takes it.
+  """A sample in the form that TFDS takes.
 
   Raises:
     InputError: for a value that is too large for its type.
@@ -69,7 +70,7 @@ def example(name: str, sample: Sample) -> dict[str, Any]:
 
 
 def serialized(spec: Any, name: str, sample: Sample) -> bytes:
-  """A sample as it stands in a file.
+  """A sample as the bytes of a record.
 
   Raises:
     InputError: for a value that is too large for its type.
@@ -77,11 +78,11 @@ def serialized(spec: Any, name: str, sample: Sample) -> bytes:
   from tensorflow_datasets.proto import tf_example_pb2
 
   message: Any = tf_example_pb2
-  # Its entries come in another order each time, but for who asks.
-  found = message.Example.FromString(
+  # The order of entries is random unless it is asked for.
+  parsed = message.Example.FromString(
     spec.serialize_example(example(name, sample))
   )
-  return found.SerializeToString(deterministic=True)
+  return parsed.SerializeToString(deterministic=True)
 
 
 def shard(
@@ -91,16 +92,16 @@ def shard(
   number: int,
   count: int,
 ) -> pathlib.Path:
-  """The file of a shard, of so many of a part."""
+  """The file of shard `number` of `count` of a part."""
   return folder / f"{name}-{part}.{KIND}-{number:05d}-of-{count:05d}"
 
 
 def write(path: pathlib.Path, records: Iterable[bytes]) -> None:
-  """Writes a file of records, the whole of it or nothing."""
+  """Writes a file of records: a whole one or none."""
   import array_record.python.array_record_module as array_records
 
   with atomic.whole(path) as place:
-    writer = array_records.ArrayRecordWriter(str(place), HOW)
+    writer = array_records.ArrayRecordWriter(str(place), OPTIONS)
     try:
       for record in records:
         writer.write(record)
@@ -114,7 +115,7 @@ def finish(
   spec: Any,
   lengths: Mapping[str, Sequence[int]],
 ) -> None:
-  """Writes what says that all shards are there.
+  """Writes the files that mark a folder as complete.
 
   Args:
     folder: NAME/VERSION.
@@ -136,8 +137,8 @@ def finish(
     )
   with tempfile.TemporaryDirectory() as made:
     spec.save_config(made)
-    found = json.loads(pathlib.Path(made, FEATURES).read_text())
-  atomic.write_json(folder / FEATURES, found)
+    description = json.loads(pathlib.Path(made, FEATURES).read_text())
+  atomic.write_json(folder / FEATURES, description)
   info = {"fileFormat": KIND, "name": name, "version": folder.name}
   atomic.write_json(folder / INFO, {**info, "splits": splits})
 
@@ -147,5 +148,5 @@ def _key(name: str) -> str:
 
 
 def planned(size: int, each: int) -> list[range]:
-  """Which samples each shard has."""
+  """The samples of each shard, `each` at most."""
   return [range(i, min(i + each, size)) for i in range(0, size, each)]

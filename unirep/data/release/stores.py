@@ -1,4 +1,4 @@
-"""Where the features of clips lie: a zip a clip, or the rows of an HDF5 file.
+"""Stores of features of clips: a zip a clip, or the rows of an HDF5 file.
 
 Shapes: T time.
 """
@@ -23,11 +23,12 @@ class Zips:
 
   Args:
     folder: of the archives.
-    axes: of an array, time first; an array without time is one step.
-    steps: T that every clip gets; 0: as it is.
+    axes: number of axes of an array, time first; an array without time is one
+      step.
+    steps: T of every clip; 0: any.
     fill: whether a shorter clip repeats its last step up to T, and a longer
-      one is cut, as the authors do with audio. Otherwise it is refused.
-    limit: bytes of an archive and of what is in it.
+      one is cut, as the authors do with audio. Otherwise both are refused.
+    limit: bytes that an archive, and the pickle in it, may have.
   """
 
   def __init__(
@@ -41,14 +42,14 @@ class Zips:
     """The file of a clip.
 
     Raises:
-      InputError: for a name that would lead elsewhere.
+      InputError: for a name that leads out of the folder.
     """
     if not name or name.startswith(".") or {*name} & {"/", "\\", "\0"}:
       raise InputError(f"{self.folder}: {name[:80]!r} is no name of a clip")
     return self.folder / f"{name}.zip"
 
   def missing(self, names: Iterable[str]) -> list[str]:
-    """Those of the clips that are not there.
+    """The clips among `names` that are not there.
 
     Raises:
       InputError: if there is no such folder.
@@ -87,7 +88,7 @@ class Zips:
     return x
 
   def files(self) -> list[str]:
-    """None: too many to look at each time, samples stand for them."""
+    """No files: they are too many to look at each time."""
     return []
 
 
@@ -107,10 +108,10 @@ class Rows:
   def __init__(self, path: pathlib.Path, key: str, size: int, axes: int):
     if not path.exists():
       raise InputError(f"{path}: no such file")
-    found: Any = formats.read(path)
-    if key not in found:
-      raise InputError(f"{path}: no {key!r}; it has {', '.join(found)}")
-    self._column = found[key]
+    columns: Any = formats.read(path)
+    if key not in columns:
+      raise InputError(f"{path}: no {key!r}; it has {', '.join(columns)}")
+    self._column = columns[key]
     if len(self._column) != size:
       raise InputError(
         f"{path}: {len(self._column)} clips, but {size} annotations"
@@ -133,7 +134,7 @@ class Rows:
     return self._path
 
   def missing(self, rows: Sequence[int]) -> list[int]:
-    """None: it has all rows."""
+    """An empty list: all rows are there."""
     del rows
     return []
 
@@ -153,19 +154,19 @@ class Rows:
     return [str(self._path)]
 
 
-LIST = 2**16  # bytes of the list of members: an archive has one, or a few
+LIST = 2**16  # bytes of a list of members: an archive has one or a few
 
 
 def array(path: pathlib.Path, limit: int) -> np.ndarray:
-  """The array in an archive: of several the last, as the authors read them.
+  """The array in an archive; of several the last, as the authors take it.
 
   Args:
     path: the file.
     limit: bytes that the file, and the pickle in it, may have.
 
   Raises:
-    InputError: for a file that is missing, broken, too large or no such
-      archive, or whose pickle holds anything but an array of numbers.
+    InputError: for a file that is missing, broken, too large or no archive, or
+      with a pickle of anything but an array of numbers.
   """
   try:
     guard.check(path)
