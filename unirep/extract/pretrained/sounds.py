@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from unirep.extract import logmel
+from unirep.extract import logmel, weights
 from unirep.extract.extractor import Extractor, Loaded
 from unirep.extract.logmel import LogMel
-from unirep.extract.weights import package
-from unirep.extract.weights.package import Shipped, need
+from unirep.extract.weights import Shipped, need
 from unirep.files import state_dicts
 
 YAMNET = Shipped(
@@ -40,19 +39,17 @@ def yamnet_scores() -> Extractor:
 
 def _yamnet(name, output, width):
   def load():
-    from unirep.extract.networks import layers
-    from unirep.extract.networks.yamnet import YamNet
-    from unirep.extract.weights.fill import fill
+    from unirep.extract import networks
 
-    files = package.unzip(package.read(name, YAMNET))
+    files = weights.unzip(weights.read(name, YAMNET))
     arrays = _named(read(files["model.onnx"], files))
-    params = fill(YamNet(), (_patch(),), arrays, YAMNET.file)
+    params = weights.fill(networks.YamNet(), (_patch(),), arrays, YAMNET.file)
 
     def apply(params, mel_NxFxM):
-      heard = YamNet().apply({"params": params}, mel_NxFxM)
+      heard = networks.YamNet().apply({"params": params}, mel_NxFxM)
       return getattr(heard, output)
 
-    run = layers.run(apply, params, MOST)
+    run = networks.run(apply, params, MOST)
     # Half overlapping, and this offset, as YAMNet was trained.
     patches = _on_patches(run, LogMel(offset=0.001), FRAMES // 2)
     return Loaded(patches, YAMNET.sha256)
@@ -65,18 +62,16 @@ def vggish(file: str) -> Extractor:
   name = f"vggish:{file}"
 
   def load():
-    from unirep.extract.networks import layers
-    from unirep.extract.networks.vgg import Vggish
-    from unirep.extract.weights.fill import fill, without_prefix
+    from unirep.extract import networks
 
     state = state_dicts.read("vggish", file, VGGISH)
-    arrays = without_prefix(state.arrays, "features.0.weight", name)
-    params = fill(Vggish(), (_patch(),), arrays, name)
+    arrays = weights.without_prefix(state.arrays, "features.0.weight", name)
+    params = weights.fill(networks.Vggish(), (_patch(),), arrays, name)
 
     def apply(params, mel_NxFxM):
-      return Vggish().apply({"params": params}, mel_NxFxM)
+      return networks.Vggish().apply({"params": params}, mel_NxFxM)
 
-    run = layers.run(apply, params, MOST)
+    run = networks.run(apply, params, MOST)
     return Loaded(_on_patches(run, LogMel(), FRAMES), state.sha256)
 
   return _extractor(name, 128, "Apache-2.0", VGGISH, load)
@@ -85,12 +80,10 @@ def vggish(file: str) -> Extractor:
 def _extractor(name, width, licence, origin, load):
   return Extractor(
     name=name,
-    version="1",
     takes="waveform",
     shape=(width,),
     rate=RATE,
     window=WINDOW,
-    size=None,
     licence=licence,
     origin=origin,
     load=load,
