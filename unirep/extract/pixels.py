@@ -11,7 +11,7 @@ from unirep.extract.extractor import Extractor, Loaded, parse, require
 
 
 class Size(NamedTuple):
-  """How many rows and columns are left."""
+  """Options of the extractor: rows and columns of the grid."""
 
   height: int = 8
   width: int = 8
