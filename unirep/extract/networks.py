@@ -29,14 +29,14 @@ CLASSES = 521  # of AudioSet, in YAMNet
 def run(
   apply: Callable[..., Any], params: Any, most: int
 ) -> Callable[..., np.ndarray]:
-  """What computes a network's output of arrays whose first axis is N >= 1.
+  """A function that applies a network to arrays of N >= 1 samples, in batches.
 
-  It runs at most `most` samples at once, and is compiled for 1, 2, 4,
-  8, 12, ... of them, when they come: clips have the same number of segments.
+  Batches have up to `most` samples. To compile few programs, a batch is padded
+  to 1, 2, 4, 8, 12, ... samples.
 
   Args:
-    apply: (params, arrays) -> array.
-    params: its parameters.
+    apply: (params, *arrays) -> array.
+    params: parameters of the network.
     most: a multiple of 4.
   """
   params = jax.device_put(params)
@@ -48,9 +48,9 @@ def run(
       some = [x[i : i + most] for x in arrays]
       count = len(some[0])
       size = count if count < 3 else -(-count // 4) * 4
-      # The last one again: zeros may be no valid input.
+      # Padded with the last sample: zeros may be no valid input.
       some = [x[np.minimum(np.arange(size), count - 1)] for x in some]
-      # Accelerators would round to 10 bits and fewer.
+      # Accelerators would round to 10 bits or fewer.
       with jax.default_matmul_precision("highest"):
         parts.append((compiled(params, *some), count))
     return np.concatenate([np.asarray(x)[:count] for x, count in parts])
@@ -81,7 +81,7 @@ class Depthwise(nn.Module):
       for total in [max(0, (count - 1) * s + n - size)]
     ]
     x = jnp.pad(x_NxHxWxC, ((0, 0), *pads, (0, 0)))
-    # A sum of shifted images, which XLA makes one loop of; its grouped
+    # A sum of shifted images, which XLA fuses to one loop. Its grouped
     # convolution takes 2 to 20 times as long on a CPU.
     return bias + sum(
       x[:, i : i + (rows - 1) * s + 1 : s, j : j + (columns - 1) * s + 1 : s]
@@ -97,7 +97,7 @@ def conv(width: int, size: int, name: str, stride: int = 1) -> nn.Module:
 
 
 class Stage(NamedTuple):
-  """Blocks in a row; the first one has the stride."""
+  """Blocks in a row; only the first has the stride."""
 
   repeats: int
   size: int
@@ -118,14 +118,17 @@ EFFICIENTNET = (
 
 
 class Seen(NamedTuple):
-  """A grid (N, 7, 7, 320) and a vector (N, 1280)."""
+  """EfficientNet's outputs: a grid (N, 7, 7, 320) and a vector (N, 1280)."""
 
   grid: jax.Array
   vector: jax.Array
 
 
 class EfficientNet(nn.Module):
-  """Images (N, 224, 224, 3) in 0..255; batch norms are folded."""
+  """EfficientNet-Lite0, of images (N, 224, 224, 3) in 0..255.
+
+  Batch norms are folded into convolutions.
+  """
 
   @nn.compact
   def __call__(self, image_NxHxWx3) -> Seen:
@@ -150,7 +153,7 @@ class EfficientNet(nn.Module):
 
 
 def _vgg(x, stages):
-  """Stages of convolutions, halved after each; names count torch's layers."""
+  """Stages of convolutions and a max pool; names count torch's layers."""
   layer = 0
   for stage in stages:
     for width in stage:
@@ -162,7 +165,10 @@ def _vgg(x, stages):
 
 
 class Vgg19(nn.Module):
-  """Images (N, H, W, 3) in 0..255 to the last pool, (N, H/32, W/32, 512)."""
+  """VGG-19: images (N, H, W, 3) in 0..255 to its last pool.
+
+  The output is (N, H/32, W/32, 512).
+  """
 
   @nn.compact
   def __call__(self, image_NxHxWx3):
@@ -171,7 +177,7 @@ class Vgg19(nn.Module):
 
 
 class Vggish(nn.Module):
-  """Log-mel patches (N, 96, 64) to rectified embeddings (N, 128).
+  """VGGish: log-mel patches (N, 96, 64) to rectified embeddings (N, 128).
 
   Attributes:
     hidden: width of the two layers before the last.
@@ -189,14 +195,17 @@ class Vggish(nn.Module):
 
 
 class Heard(NamedTuple):
-  """An embedding (N, 1024) and scores of classes (N, 521) in 0..1."""
+  """YAMNet's outputs: embedding (N, 1024), scores (N, 521) in 0..1."""
 
   embedding: jax.Array
   scores: jax.Array
 
 
 class YamNet(nn.Module):
-  """Patches (N, 96, 64) to what is heard in them; batch norms are folded."""
+  """YAMNet, of log-mel patches (N, 96, 64).
+
+  Batch norms are folded into convolutions.
+  """
 
   @nn.compact
   def __call__(self, mel_NxFxM) -> Heard:
@@ -210,13 +219,13 @@ class YamNet(nn.Module):
 
 
 class Bert(nn.Module):
-  """Pieces (N, L) and which of them there are to the last layer, (N, L, D).
+  """BERT: word pieces (N, L) and their mask (N, L) to the last layer (N, L, D).
 
   Attributes:
-    vocabulary: how many pieces there are.
+    vocabulary: number of pieces.
     width: D.
-    layers: of attention and perceptron.
-    heads: of attention.
+    layers: number of layers.
+    heads: of attention, in each layer.
   """
 
   vocabulary: int

