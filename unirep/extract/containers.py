@@ -19,16 +19,36 @@ from unirep.extract.broken import BrokenError, one_line, promised, regular
 # Suffix -> the format that the file must have. Without this check FFmpeg might
 # take a text for a video, or for a list of other files to open.
 FORMATS = {
-  **dict.fromkeys((".mp4", ".mov", ".m4v", ".m4a", ".3gp"), "mov"),
-  **dict.fromkeys((".mkv", ".webm", ".mka"), "matroska"),
-  **{".avi": "avi", ".flv": "flv", ".ts": "mpegts", ".mpg": "mpeg"},
-  **{".mpeg": "mpeg", ".wmv": "asf", ".wma": "asf", ".wav": "wav"},
-  **{".mp3": "mp3", ".flac": "flac", ".aac": "aac", ".aiff": "aiff"},
-  **dict.fromkeys((".ogg", ".oga", ".opus", ".ogv"), "ogg"),
+  suffix: name
+  for name, suffixes in {
+    "mov": ".mp4 .mov .m4v .m4a .3gp",
+    "matroska": ".mkv .webm .mka",
+    "avi": ".avi",
+    "flv": ".flv",
+    "mpegts": ".ts",
+    "mpeg": ".mpg .mpeg",
+    "asf": ".wmv .wma",
+    "wav": ".wav",
+    "mp3": ".mp3",
+    "flac": ".flac",
+    "aac": ".aac",
+    "aiff": ".aiff",
+    "ogg": ".ogg .oga .opus .ogv",
+  }.items()
+  for suffix in suffixes.split()
 }
 SOUNDS = (
-  *(".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".mka"),
-  *(".aac", ".aiff", ".wma"),
+  ".wav",
+  ".mp3",
+  ".flac",
+  ".ogg",
+  ".oga",
+  ".opus",
+  ".m4a",
+  ".mka",
+  ".aac",
+  ".aiff",
+  ".wma",
 )
 EXACT = {"mov", "matroska", "wav", "flac"}  # with exact times after a seek
 TOLD = {"mov", "matroska", "flac", "aiff"}  # with an exact length

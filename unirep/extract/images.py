@@ -10,9 +10,7 @@ import numpy as np
 from unirep.extract.broken import BrokenError, regular
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-SUFFIXES = (
-  *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
-)
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 PIXELS = 10**8  # that an image or a frame may have
 THIN = 8  # pixels of the shorter side, at least ...
 LONG = 20  # ... and the largest ratio of the longer side to it
