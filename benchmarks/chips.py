@@ -1,4 +1,4 @@
-"""Published rates of TPU chips, and what a slice of them is.
+"""Published rates of TPU chips, and the shapes of their slices.
 
 From the system architecture pages of the Cloud TPU documentation
 (https://cloud.google.com/tpu/docs/v5e, v6e, v5p, v4), which give the bandwidth
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 
 class Chip(NamedTuple):
-  """What one chip can do at most.
+  """Peak rates of one chip.
 
   Attributes:
     flops: of dense bfloat16 products, a second.
@@ -45,17 +45,17 @@ def chip(topology: str) -> Chip:
 
 
 def axes(topology: str) -> list[int]:
-  """How many chips lie along each axis of a slice."""
+  """The number of chips along each axis of a slice."""
   return [int(n) for n in topology.split(":")[1].split("x")]
 
 
 def count(topology: str) -> int:
-  """How many chips a slice has."""
+  """The number of chips of a slice."""
   return math.prod(axes(topology))
 
 
 def options(topology: str) -> dict[str, Any]:
-  """What `get_topology_desc` wants to know besides the name."""
+  """Arguments of `get_topology_desc` besides the name."""
   cores = chip(topology).cores
   choice: dict[str, Any] = {"chip_config_name": cores} if cores else {}
   if count(topology) == 1:
@@ -64,10 +64,10 @@ def options(topology: str) -> dict[str, Any]:
 
 
 def wire(topology: str) -> float:
-  """Bytes a second that a chip can send while all of them do.
+  """Bytes a second that each chip can send while all chips send.
 
-  An axis that closes to a ring has two links a chip, any other a line whose
-  ends have one.
+  On an axis that closes to a ring a chip has two links. Any other axis is a
+  line, whose end chips have one.
   """
   own = chip(topology)
   links = (0 if n == 1 else 1 + (n % own.wraps == 0) for n in axes(topology))

@@ -1,11 +1,11 @@
-"""Canonical correlations of sound and lips: what a linear method finds on GRID.
+"""Canonical correlations of sound and lips: a linear baseline for GRID.
 
 python -m benchmarks.correlation --path=grid/s1
 
 Segments of the train split are reduced to principal components and these to
 canonical ones; a clip is all of its segments, compared by cosine. Prints how
-often the right clip of the test split comes first, and among ten: what
-`configs/retrieve.py:data=grid` is to be held against. Dimensions: N clips, T
+often the right clip of the test split comes first, and among ten, as a baseline
+for `configs/retrieve.py:data=grid`. Dimensions: N clips, T
 segments, F features, R rows (N * T), C components.
 """
 
@@ -31,7 +31,7 @@ def features(split: str, modality: str) -> np.ndarray:
 
 
 def principal(train_RxF: np.ndarray):
-  """What maps features to the components of largest variance."""
+  """A map from features to their components of largest variance."""
   mean_F = train_RxF.mean(0)
   _, vector_FxC = np.linalg.eigh(np.cov(train_RxF.T))
   largest_FxC = vector_FxC[:, -PRINCIPAL:]
@@ -39,7 +39,7 @@ def principal(train_RxF: np.ndarray):
 
 
 def canonical(x_RxC: np.ndarray, y_RxC: np.ndarray):
-  """Two maps to components of unit variance that correlate the most."""
+  """Two maps to components of unit variance with the largest correlation."""
   whiten = []
   for z_RxC in (x_RxC, y_RxC):
     cov_CxC = z_RxC.T @ z_RxC / len(z_RxC)
@@ -55,12 +55,12 @@ def main(_: list[str]) -> None:
   """Finds the clips of a split by a method learned on another."""
   train = {m: features("train", m) for m in ("audio", "video")}
   test = {m: features(SPLIT.value, m) for m in train}
-  to = {m: principal(x.reshape(-1, x.shape[-1])) for m, x in train.items()}
-  rows = [to[m](x).reshape(-1, PRINCIPAL) for m, x in train.items()]
+  maps = {m: principal(x.reshape(-1, x.shape[-1])) for m, x in train.items()}
+  rows = [maps[m](x).reshape(-1, PRINCIPAL) for m, x in train.items()]
   both = dict(zip(train, canonical(*rows), strict=True))
   clip = {}
   for m, x in test.items():
-    z_NxF = (to[m](x) @ both[m]).reshape(len(x), -1)
+    z_NxF = (maps[m](x) @ both[m]).reshape(len(x), -1)
     clip[m] = z_NxF / np.linalg.norm(z_NxF, axis=1, keepdims=True)
   for m, n in (("audio", "video"), ("video", "audio")):
     similar_NxN = clip[m] @ clip[n].T

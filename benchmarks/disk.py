@@ -1,11 +1,12 @@
-"""Features larger than memory: what does a run on them hold?
+"""Memory of a run on features that are larger than memory.
 
 python -m benchmarks.disk --folder=/tmp/big --workdir=/tmp/run --workers=2
 
-Makes sparse float16 files of 20.8 GB, which take no room, unless they are in
-`folder`. Prints how long opening them and the first batch take, then trains and
-evaluates as a user would, and prints what the process and its workers held at
-most, in each part of it. What follows `--` goes to that command too. Linux.
+Makes sparse float16 files of 20.8 GB in `folder`, unless they exist; they take
+no room. Prints the time to open them and the time to the first batch. Then it
+trains and evaluates as a user would, and prints the peak memory of the process
+and its workers in each part. Arguments behind `--` go to that command too.
+Linux alone.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from unirep.configs import pretrain
 from unirep.jobs import preparation
 
 CLIPS, STEPS, HELD_OUT = 40_000, 20, 0.002
-EVERY = 0.1  # seconds between two looks
+EVERY = 0.1  # seconds between two samples
 
 
 def write(folder: pathlib.Path, clips: int) -> None:
@@ -38,7 +39,7 @@ def write(folder: pathlib.Path, clips: int) -> None:
 
 
 def first_batch(folder: pathlib.Path, workers: int) -> None:
-  """Prints how long it takes, from nothing."""
+  """Prints the time to open the files, and the time to the first batch."""
   config: Any = pretrain.get_config("data=arrays")
   config.data.update({"path": str(folder), "holdout": HELD_OUT})
   config.workers, began = workers, time.perf_counter()
@@ -54,7 +55,7 @@ def first_batch(folder: pathlib.Path, workers: int) -> None:
 
 
 def family(pid: int) -> Iterator[int]:
-  """A process and all below it."""
+  """Yields a process and all its descendants."""
   yield pid
   for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
     for child in (thread / "children").read_text().split():
@@ -62,18 +63,18 @@ def family(pid: int) -> Iterator[int]:
 
 
 def resident(pid: int) -> tuple[int, int]:
-  """Bytes, and what they are if those that several share are split evenly."""
+  """Bytes of a process: all, and with shared ones split evenly."""
   rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
-  found = dict(re.findall(r"^(Rss|Pss):\s+(\d+) kB", rollup, re.M))
-  return 1024 * int(found.get("Rss", 0)), 1024 * int(found.get("Pss", 0))
+  sizes = dict(re.findall(r"^(Rss|Pss):\s+(\d+) kB", rollup, re.M))
+  return 1024 * int(sizes.get("Rss", 0)), 1024 * int(sizes.get("Pss", 0))
 
 
 class Watch(threading.Thread):
-  """Looks at a process and its workers until it ends.
+  """Samples the memory of a process and its workers until it ends.
 
   Attributes:
-    most: bytes of all since the last `reset`; shared ones count once.
-    largest: bytes of the largest one, likewise, with all that it shares.
+    most: peak bytes of all together since `reset`; shared ones count once.
+    largest: peak bytes of the largest process, with all that it shares.
   """
 
   def __init__(self, pid: int):
@@ -82,15 +83,15 @@ class Watch(threading.Thread):
     self.reset()
 
   def reset(self) -> None:
-    """Forgets what was held before."""
+    """Forgets earlier peaks."""
     self.most = self.largest = 0
 
   def run(self) -> None:
-    """Looks, again and again."""
+    """Samples every `EVERY` seconds."""
     while True:
       try:
         held = [resident(pid) for pid in family(self._pid)]
-      except OSError:  # one has just ended
+      except OSError:  # a process has just ended
         held = []
       self.most = max(self.most, sum(split for _, split in held))
       self.largest = max([self.largest, *(whole for whole, _ in held)])
@@ -98,7 +99,7 @@ class Watch(threading.Thread):
 
 
 def main(argv=None):
-  """Prints a row a part: what was held, and after how many seconds."""
+  """Prints a row for each part: peak memory, and the time in seconds."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--folder", type=pathlib.Path, required=True)
   parser.add_argument("--workdir", required=True)
@@ -110,7 +111,9 @@ def main(argv=None):
     write(args.folder, args.clips)
   first_batch(args.folder, args.workers)
   command = [
-    *(sys.executable, "-u", "-m", "unirep.main"),
+    sys.executable,
+    "-um",
+    "unirep.main",
     "--config=configs/pretrain.py:data=arrays",
     f"--config.data.path={args.folder}",
     f"--config.data.holdout={HELD_OUT}",

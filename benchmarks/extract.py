@@ -2,8 +2,8 @@
 
 python -m benchmarks.extract --media=FILE.mp4
 
-Copies of a file through each extractor that takes what it has, with 0, 1 and 2
-worker processes; to start these is a part of it. Captions are counted a second.
+Runs copies of a file through each extractor that fits it, with 0, 1 and 2
+worker processes, whose start counts too. Prints captions a second for text.
 """
 
 import argparse
@@ -28,28 +28,28 @@ TAKES = {"image": "video", "waveform": "audio"}
 
 
 def speed(media, name, m, copies, workers, length):
-  """Seconds of media a second, of one extractor."""
+  """Seconds of media a second through one extractor."""
   with tempfile.TemporaryDirectory() as folder:
     place = pathlib.Path(folder)
     (place / "in").mkdir()
     for i in range(copies):
       shutil.copy(media, place / "in" / f"{i:04}{media.suffix}")
     steps = max(1, int(length))
-    made = features.front(Settings({m: name}, 1.0, steps, 1, "float16"))
-    found = samples.find(str(place / "in"), clips.columns(made.plan.needs))
-    clip = clips.read(found[0], made.plan)
+    front = features.front(Settings({m: name}, 1.0, steps, 1, "float16"))
+    listed = samples.find(str(place / "in"), clips.columns(front.plan.needs))
+    clip = clips.read(listed[0], front.plan)
     if isinstance(clip, clips.Failure):
       raise InputError(f"{media}: {clip.reason}")
-    features.compute(made, clip)  # compiles
+    features.compute(front, clip)  # compiles
     began = time.perf_counter()
     options = {"workers": workers, "timeout": 600}
-    store.write(samples.divide(found, {}), made, place, **options)
+    store.write(samples.divide(listed, {}), front, place, **options)
     return copies * steps / (time.perf_counter() - began)
 
 
-def captions(made):
-  """Captions a second, one by one as they come."""
-  run = made.load().run
+def captions(extractor):
+  """Captions a second, one at a time."""
+  run = extractor.load().run
   texts = [f"{n} people wait at a bus stop in the rain" for n in range(200)]
   run(texts[:1])  # compiles
   began = time.perf_counter()
@@ -59,7 +59,7 @@ def captions(made):
 
 
 def main(argv=None):
-  """Prints a row an extractor."""
+  """Prints a row for each extractor."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--media", required=True, type=pathlib.Path)
   parser.add_argument("--copies", type=int, default=64)
@@ -70,12 +70,14 @@ def main(argv=None):
   print("|---|---|---|---|")
   for name in args.extractors:
     try:
-      made = registry.extractor("extractors", name)
-      if made.takes == "text":
-        rates = [captions(made)]
-      elif made.takes in TAKES:
+      extractor = registry.extractor("extractors", name)
+      if extractor.takes == "text":
+        rates = [captions(extractor)]
+      elif extractor.takes in TAKES:
         rates = [
-          speed(args.media, name, TAKES[made.takes], args.copies, n, length)
+          speed(
+            args.media, name, TAKES[extractor.takes], args.copies, n, length
+          )
           for n in (0, 1, 2)
         ]
       else:

@@ -1,4 +1,4 @@
-"""Flickr8k as a table for extraction: a line a photo and caption.
+"""Flickr8k as a table for extraction: a line for each photo and caption.
 
 python -m benchmarks.flickr --photos=Flickr8k_Dataset --captions=captions.tsv \
   --to=flickr.csv

@@ -1,13 +1,13 @@
-"""Clips of a release on their way to a step: by how they are kept.
+"""Speed of reading the clips of a release, for each way to store them.
 
 python -m benchmarks.input
 python -m benchmarks.input --clips=400 --workers=0,2
 
-All sides give the same clips of VGGSound-AVEL's size (noise of which half is
-zero, as behind a ReLU) as float32, warm. Prints a table: clips a second of
-processor time, of one process that reads them at random; and clips and MB of
-float32 a second of wall time in batches of training, by worker processes. In
-the memory of the devices no process reads.
+All ways give the same clips of VGGSound-AVEL's size as float32, from warm
+caches; they are noise, half of it zero, as behind a ReLU. Prints a table: clips
+a second of processor time, for one process that reads at random; and clips and
+MB of float32 a second of wall time, in batches of training, by the number of
+worker processes. From the memory of the devices no process reads.
 """
 
 import pathlib
@@ -38,7 +38,7 @@ NAME, PROMPT = "race car", "The roar of a high-speed race car engine"
 
 
 def write(folder: pathlib.Path, clips: int) -> dict[str, str]:
-  """The layout of the release; where its parts are."""
+  """Writes clips in the layout of the release; returns its parts."""
   rng, labels = np.random.default_rng(0), folder / "labels"
   labels.mkdir()
   rows = ["category,video_id,split"]
@@ -60,7 +60,7 @@ def write(folder: pathlib.Path, clips: int) -> dict[str, str]:
 
 
 def h5(folder: pathlib.Path, source) -> pathlib.Path:
-  """The same clips in one HDF5 file, a chunk each, maps as float16."""
+  """Writes the clips to an HDF5 file, a chunk each, maps as float16."""
   path = folder / "all.h5"
   with h5py.File(path, "w") as file:
     for m, x in source[0]["features"].items():
@@ -71,7 +71,7 @@ def h5(folder: pathlib.Path, source) -> pathlib.Path:
 
 
 def rate(source) -> float:
-  """Clips a second of processor time, the best of some passes."""
+  """Clips a second of processor time, the best of several passes."""
   order = np.random.default_rng(0).permutation(len(source)).tolist()
   best = float("inf")
   for _ in range(PASSES.value):
@@ -83,7 +83,7 @@ def rate(source) -> float:
 
 
 def fed(batches, count: int) -> float:
-  """Clips a second of wall time that come out of a feed, on the devices."""
+  """Clips a second of wall time that a feed brings to the devices."""
   jax.block_until_ready(next(batches))
   began = time.perf_counter()
   for _ in range(count):
@@ -92,16 +92,16 @@ def fed(batches, count: int) -> float:
 
 
 def row(console: Console, name: str, source, size: int) -> None:
-  """One way to keep clips, with each number of workers."""
+  """Prints one way to store clips, with each number of workers."""
   console.print(f"| {name} | {rate(source):.0f} | ", end="")
   mesh, count = meshes.make(BATCH), 4 * len(source) // BATCH
   for workers in map(int, WORKERS.value):
     stream = pipeline.batches(
       source, batch_size=BATCH, seed=0, num_workers=workers
     )
-    found = fed(pretrain.on_devices(stream, mesh), count)
+    speed = fed(pretrain.on_devices(stream, mesh), count)
     stream.close()
-    console.print(f"{found:.0f} / {found * size / 1e6:.0f} | ", end="")
+    console.print(f"{speed:.0f} / {speed * size / 1e6:.0f} | ", end="")
   console.print()
 
 
@@ -109,8 +109,8 @@ def main(argv: list[str]) -> None:
   """Prints the table."""
   del argv
   console = Console(width=200, highlight=False)
-  with tempfile.TemporaryDirectory() as made:
-    folder = pathlib.Path(made)
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
     config: Any = data.get_config("convert,data=avel")
     config.data.update(write(folder, CLIPS.value))
     config.data.whole = False
@@ -133,11 +133,11 @@ def main(argv: list[str]) -> None:
     kept = resident.put(records, mesh)
     numbers = resident.Numbers(len(records))
     stream = pipeline.batches(numbers, batch_size=BATCH, seed=0)
-    found = fed(resident.batches(stream, kept, mesh), 4 * len(records) // BATCH)
+    speed = fed(resident.batches(stream, kept, mesh), 4 * len(records) // BATCH)
     where = jax.devices()[0].device_kind
     console.print(
-      f"| memory of the device ({where}) | | {found:.0f} / "
-      f"{found * size / 1e6:.0f} | |"
+      f"| memory of the device ({where}) | | {speed:.0f} / "
+      f"{speed * size / 1e6:.0f} | |"
     )
 
 

@@ -1,3 +1,3 @@
-"""Features of one sample, where the data set itself would be large."""
+"""Shapes of one sample of the paper's features."""
 
 PAPER = {"video": (10, 7, 7, 512), "audio": (10, 128), "text": (10, 768)}

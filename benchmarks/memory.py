@@ -1,10 +1,11 @@
-"""Memory of a device: contrastive losses, and a codebook that is split.
+"""Memory of a device, for contrastive losses and a sharded codebook.
 
 XLA_FLAGS=--xla_force_host_platform_device_count=8 python -m benchmarks.memory
 
-Prints two tables from XLA's memory analysis of programs for eight devices; they
-are compiled and not run. MiB per device, temporary for the losses with their
-gradients, and arguments and temporary for a whole training step.
+Prints two tables from XLA's memory analysis of programs for eight devices. The
+programs are compiled and not run. One table is of losses with their gradients:
+MiB of temporary memory per device. The other is of a whole training step: MiB
+of arguments and of temporary memory.
 """
 
 import functools

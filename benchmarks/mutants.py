@@ -5,13 +5,13 @@ python -m benchmarks.mutants --count=200 --seed=0 --jobs=2
 Each mutant is one change to one numerical module in a copy of the tree: another
 operator, comparison or constant, or a negated condition. It is killed if the
 fast tests of the module's room fail, or do not end; they must pass without it.
-Prints the survivors, which either need a test or change nothing. Slow: about a
-minute a mutant and core.
+Prints the survivors, which either need a test or change nothing. It is slow: a
+core takes about a minute for a mutant.
 
-Places are drawn evenly over all that can be changed, so that a long module has
-more of them. Not changed: text, annotations, what checks the code's own
-assumptions (`raise`, `assert`, `strict=` of zips), and modules that only draw:
-whether a picture is right is seen by looking at it.
+Every place that can be changed has the same chance, so that a long module gets
+more mutants. Not changed are text, annotations, checks of the code's own
+assumptions (`raise`, `assert`, `strict=` of zips), and modules that draw, since
+a picture is judged by eye.
 """
 
 import argparse
@@ -32,13 +32,19 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Modules of unirep -> the tests that should see them, quick ones first.
 ROOMS = {
-  "codebook.py": ("codebook", "growth", "shared_codes", "golden", "model"),
-  "growth.py": ("growth", "shared_codes", "model"),
-  "mm_ema.py": ("mm_ema", "golden", "dcid"),
-  "toc.py": ("toc", "wiring"),
-  "nearest.py": ("nearest", "retrieval", "growth"),
-  "scoring.py": ("nearest", "retrieval", "retrieve"),
-  "similarity.py": ("nearest", "retrieval", "retrieve"),
+  "quantizer/codebook.py": (
+    "codebook",
+    "growth",
+    "shared_codes",
+    "golden",
+    "model",
+  ),
+  "quantizer/growth.py": ("growth", "shared_codes", "model"),
+  "quantizer/mm_ema.py": ("mm_ema", "golden", "dcid"),
+  "quantizer/toc.py": ("toc", "wiring"),
+  "inference/nearest.py": ("nearest", "retrieval", "growth"),
+  "inference/search_programs.py": ("nearest", "retrieval", "retrieve"),
+  "inference/similarity.py": ("nearest", "retrieval", "retrieve"),
   "losses": (
     *("losses", "contrast", "step_infonce", "golden", "dcid", "wiring"),
     *("model", "missing"),
@@ -59,16 +65,20 @@ ROOMS = {
   "jobs/extract.py": ("extraction",),
   "jobs/generate.py": ("generate",),
   "jobs/generators.py": ("generate",),
-  "jobs/inspection.py": ("workdir", "conversion"),
-  "jobs/preparation.py": ("wiring", "jobs", "missing_modalities", "main"),
+  "data/release/inspection.py": ("workdir", "conversion"),
+  "jobs/preparation.py": (
+    "wiring",
+    "jobs",
+    "start",
+    "missing_modalities",
+    "main",
+  ),
   "jobs/pretrain.py": ("workdir", "wiring", "jobs", "start", "main"),
-  "jobs/resident.py": ("resident",),
+  "train/resident.py": ("resident",),
   "jobs/retrieve.py": ("retrieve",),
-  "jobs/start.py": ("jobs", "start", "missing_modalities"),
-  "jobs/tables.py": ("tables", "evaluation"),
-  "jobs/tracking.py": ("tracking", "workdir"),
+  "reports/tables.py": ("tables", "evaluation"),
+  "train/tracking.py": ("tracking", "workdir"),
 }
-PICTURES = {"jobs/charts.py", "jobs/gallery.py", "jobs/report.py"}
 SWAPS = {
   **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult},
   **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt},
@@ -82,7 +92,7 @@ NUMBERS = (int, float, bool)
 
 def places(tree):
   """Nodes that can be changed."""
-  found = []
+  nodes = []
 
   def walk(node):
     if isinstance(node, ast.Raise | ast.Assert | ast.JoinedStr | ast.Import):
@@ -100,14 +110,14 @@ def places(tree):
     if (
       type(operator) in SWAPS or number or isinstance(node, ast.If | ast.IfExp)
     ):
-      found.append(node)
+      nodes.append(node)
 
   walk(tree)
-  return found
+  return nodes
 
 
 def change(node):
-  """Makes one change, and says which."""
+  """Makes one change, and returns its description."""
   if isinstance(node, ast.Constant):
     old: Any = node.value
     node.value = not old if isinstance(old, bool) else old + 1
@@ -127,8 +137,8 @@ def change(node):
 def tests_of(name):
   """The tests of a module's room."""
   room = max((r for r in ROOMS if name.startswith(r)), key=len)
-  found = [next(ROOT.glob(f"tests/**/test_{t}.py")) for t in ROOMS[room]]
-  return [path.relative_to(ROOT).as_posix() for path in found]
+  paths = [next(ROOT.glob(f"tests/**/test_{t}.py")) for t in ROOMS[room]]
+  return [path.relative_to(ROOT).as_posix() for path in paths]
 
 
 def outcome(copy, tests, seconds):
@@ -138,7 +148,7 @@ def outcome(copy, tests, seconds):
     "env": {**os.environ, "PYTHONPATH": str(copy)},
     "capture_output": True,
     "check": False,
-    # Of the processor, so that a busy machine kills no mutant; one that waits
+    # Processor time, so that a busy machine kills no mutant; one that waits
     # for ever is ended later.
     "preexec_fn": lambda: resource.setrlimit(
       resource.RLIMIT_CPU, (seconds, seconds)
@@ -153,11 +163,11 @@ def outcome(copy, tests, seconds):
 
 
 def tried(copies, sources, seconds, mutant):
-  """What was changed, and whether a test saw it."""
+  """The description of a mutant, and whether a test killed it."""
   name, index = mutant
   tree = ast.parse(sources[name])
   node = places(tree)[index]
-  what = f"{name}:{node.lineno}: {change(node)}"
+  text = f"{name}:{node.lineno}: {change(node)}"
   copy = copies.get()
   path = copy / "unirep" / name
   try:
@@ -167,8 +177,8 @@ def tried(copies, sources, seconds, mutant):
     path.write_text(sources[name])
     copies.put(copy)
   killed = code in (1, 2)  # 2: not even imported
-  print("killed" if killed else f"SURVIVED ({code})", what, flush=True)
-  return what, killed
+  print("killed" if killed else f"SURVIVED ({code})", text, flush=True)
+  return text, killed
 
 
 def drawn(count, seed):
@@ -176,7 +186,7 @@ def drawn(count, seed):
   sources, chances = {}, []
   for path in sorted((ROOT / "unirep").rglob("*.py")):
     name = path.relative_to(ROOT / "unirep").as_posix()
-    if name not in PICTURES and any(name.startswith(room) for room in ROOMS):
+    if any(name.startswith(room) for room in ROOMS):
       sources[name] = path.read_text()
       number = len(places(ast.parse(sources[name])))
       chances += [(name, i) for i in range(number)]
@@ -185,7 +195,7 @@ def drawn(count, seed):
 
 
 def main(argv=None):
-  """Draws mutants, tests each, and prints who survived."""
+  """Draws mutants, tests each, and prints the survivors."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--count", type=int, default=200)
   parser.add_argument("--seed", type=int, default=0)
@@ -206,10 +216,10 @@ def main(argv=None):
     first = pathlib.Path(folder) / "copy0"
     if code := outcome(first, tests, 10 * args.seconds):
       sys.exit(f"without any change {' '.join(tests)} end with {code}")
-    found = pool.map(
+    results = pool.map(
       functools.partial(tried, copies, sources, args.seconds), chosen
     )
-    survivors = [what for what, killed in found if not killed]
+    survivors = [text for text, killed in results if not killed]
   share = 1 - len(survivors) / len(chosen)
   print(
     f"{share:.1%} of {len(chosen)} killed; survivors:", *survivors, sep="\n"

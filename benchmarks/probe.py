@@ -1,4 +1,4 @@
-"""Time of a K sweep whose probes all train together.
+"""Time of a sweep of K in which all probes train together.
 
 python -m benchmarks.probe
 python -m benchmarks.probe --keeps=2 --seeds=2

@@ -1,9 +1,9 @@
 """Contents of a compiled program: collectives, loops, cycles and products.
 
-All are read from the program, not estimated: collectives and the compiler's own
-count of cycles from the optimized HLO, products and what the source asks for
-from the jaxpr. Loops count as often as they run, which XLA's own cost analysis
-does not do.
+All are read from the program, not estimated. Collectives and the compiler's own
+count of cycles come from the optimized HLO, products and the collectives that
+the source names from the jaxpr. Loops count as often as they run, unlike in
+XLA's own cost analysis.
 """
 
 import collections as containers
@@ -82,16 +82,15 @@ class Collective(NamedTuple):
 def collectives(hlo: str) -> list[Collective]:
   """The collectives of an optimized HLO module.
 
-  The TPU compiler spreads one asynchronous collective over several fusions,
-  which then carry the same chain_id. They count once, and as often as the piece
-  that runs least: the pieces in between may lie in the body of a loop that
-  takes part of the work along. A reduce-scatter may be a fusion around an
-  all-reduce of the whole.
+  The TPU compiler spreads one asynchronous collective over several fusions with
+  one chain_id. They count as one, as often as the fusion that runs least: some
+  may lie in the body of a loop that does part of the work. A reduce-scatter may
+  be a fusion around an all-reduce of the whole.
   """
   runs = _runs(hlo)
   partitions = re.search(r"num_partitions=(\d+)", hlo)
   everyone = int(partitions[1]) if partitions else 1
-  found: dict[Any, Collective] = {}
+  by_key: dict[Any, Collective] = {}
   for name, line in _lines(hlo):
     match = OPERATION.search(line)
     if not match:
@@ -103,16 +102,16 @@ def collectives(hlo: str) -> list[Collective]:
     chain = CHAIN.search(line)
     key = (kind, chain[1]) if chain else line
     times = max(runs(name), 1)
-    if key in found:
-      times = min(times, found[key].times)
-    found[key] = Collective(kind, size, group, times)
-  return list(found.values())
+    if key in by_key:
+      times = min(times, by_key[key].times)
+    by_key[key] = Collective(kind, size, group, times)
+  return list(by_key.values())
 
 
 def cycles(hlo: str) -> int | None:
   """Cycles of a TPU core by the compiler's own estimate, without waiting.
 
-  None where it has no estimate of some operation, and writes the largest int64.
+  None if an operation has no estimate, for which it writes the largest int64.
   """
   runs = _runs(hlo)
   counts = [
@@ -160,22 +159,24 @@ def _runs(hlo: str) -> Callable[[str], int]:
 def _trips(hlo: str) -> Callable[[str], int]:
   """How often the loop in a line runs.
 
-  Where the compiler has not written it down, the loop's condition compares a
-  counter, which starts at 0, with a constant.
+  If the compiler has not written it down, the condition of the loop compares a
+  counter, which starts at 0, to a constant.
   """
   constants, bounds = {}, {}
   for name, line in _lines(hlo):
     if match := CONSTANT.search(line):
       constants[name, match[1]] = int(match[2])
     if match := COMPARED.search(line):
-      known = [
+      bound = [
         constants[name, x] for x in match.groups() if (name, x) in constants
       ]
-      bounds[name] = known[0] if len(known) == 1 else None
+      bounds[name] = bound[0] if len(bound) == 1 else None
 
   def trips(line: str) -> int:
-    known, loop = KNOWN.search(line), LOOP.search(line)
-    count = int(known[1]) if known else bounds.get(loop[1]) if loop else None
+    written, loop = KNOWN.search(line), LOOP.search(line)
+    count = (
+      int(written[1]) if written else bounds.get(loop[1]) if loop else None
+    )
     if count is None:
       raise ValueError(f"a loop of unknown length: {line.strip()[:200]}")
     return count
@@ -212,7 +213,7 @@ def _group(line: str) -> int:
 def asked(jaxpr: Any) -> dict[str, int]:
   """Kind of collective -> how many the source names; loops count once.
 
-  The compiler merges and drops collectives. Any that it adds is its own idea.
+  The compiler merges and drops some collectives, and adds others.
   """
   count: dict[str, int] = containers.Counter()
   for equation in jaxpr.eqns:
@@ -227,7 +228,7 @@ def asked(jaxpr: Any) -> dict[str, int]:
 def products(jaxpr: Any, *, passes: bool = False) -> int:
   """FLOP of the matrix products and convolutions, per device in shard_map.
 
-  Of a choice, as between platforms, the branch with the most counts.
+  Of several branches, as for platforms, the one with the most FLOP counts.
 
   Args:
     jaxpr: of the program.

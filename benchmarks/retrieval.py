@@ -3,12 +3,12 @@
 python -m benchmarks.retrieval
 python -m benchmarks.retrieval --items=100000 --queries=1000
 
-The k best of a gallery of random vectors, which lies in a memory-mapped file,
-for many queries. Each side runs in a process of its own, in turns, so that a
-slow minute hits both: seconds of the whole search, peak memory of the process
-in GB, and the share of found items that both agree on. The index of faiss holds
-a copy of the gallery; to make it is counted apart. Without faiss
-(`pip install faiss-cpu`) it says so and measures unirep alone.
+Both search the k best items of a gallery of random vectors, in a memory-mapped
+file, for many queries. They run in turns, each in a process of its own, so that
+a slow minute hits both. Prints seconds of the whole search, peak memory of the
+process in GB, and the share of results that are equal. The index of faiss holds
+a copy of the gallery; the time to make it is printed apart. Without faiss
+(`pip install faiss-cpu`) unirep is measured alone.
 """
 
 import argparse
@@ -42,20 +42,20 @@ def make(folder, items, width, queries):
 
 
 def ours(gallery, query, k):
-  """Found indices, and seconds to get ready and to search."""
+  """Indices from unirep, and seconds to get ready and to search."""
   from unirep.inference import nearest
   from unirep.inference.nearest import Items
 
   began = time.perf_counter()
-  # Compiles: of one chunk, the same program.
+  # Compiles: one chunk has the same program.
   nearest.search(Items(query), Items(gallery[: nearest.ITEMS]), k)
   ready = time.perf_counter()
-  found = nearest.search(Items(query), Items(gallery), k)[1]
-  return found, ready - began, time.perf_counter() - ready
+  indices = nearest.search(Items(query), Items(gallery), k)[1]
+  return indices, ready - began, time.perf_counter() - ready
 
 
 def theirs(gallery, query, k):
-  """The same of faiss."""
+  """Indices from faiss, and seconds to get ready and to search."""
   # Not a dependency of the tests: named, so that no type checker looks for it.
   faiss = importlib.import_module("faiss")
 
@@ -63,8 +63,8 @@ def theirs(gallery, query, k):
   index = faiss.IndexFlatIP(gallery.shape[1])
   index.add(np.ascontiguousarray(gallery))
   ready = time.perf_counter()
-  found = index.search(query, k)[1]
-  return found, ready - began, time.perf_counter() - ready
+  indices = index.search(query, k)[1]
+  return indices, ready - began, time.perf_counter() - ready
 
 
 SIDES = {"unirep": ours, "faiss": theirs}
@@ -73,15 +73,17 @@ SIDES = {"unirep": ours, "faiss": theirs}
 def one(folder, side, k):
   """Measures one side in this process, and prints it as JSON."""
   gallery = np.load(folder / "gallery.npy", mmap_mode="r")
-  found, ready, seconds = SIDES[side](gallery, np.load(folder / "query.npy"), k)
-  np.save(folder / f"{side}.npy", found)
+  indices, ready, seconds = SIDES[side](
+    gallery, np.load(folder / "query.npy"), k
+  )
+  np.save(folder / f"{side}.npy", indices)
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   peak /= 2**30 if sys.platform == "darwin" else 2**20
   sys.stdout.write(json.dumps([ready, seconds, peak]))
 
 
 def main(argv=None):
-  """Prints a row a side and round."""
+  """Prints a row for each side and round."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--items", type=int, default=1_000_000)
   parser.add_argument("--width", type=int, default=256)

@@ -1,21 +1,21 @@
-r"""How the paper's training step scales on TPUs, without a TPU.
+r"""Scaling of the paper's training step on TPUs, computed without a TPU.
 
 python -m benchmarks.scaling --out=DIR
 
 Compiles the whole step of `size=paper` with the real TPU compiler (install
-`.[tpu]`) for slices of 1 to 256 chips. Compiled, and so facts: that it
+`.[tpu]`) for slices of 1 to 256 chips. The compiler gives facts: that it
 compiles, memory per chip, collectives and their bytes, FLOP of the products.
-Predicted from them, at published peak rates: times. A step takes as long as
-its products or its memory traffic, whichever is longer, plus its communication
-on rings of the links; nothing overlaps and nothing is late. Memory traffic is
-XLA's count, which takes the body of a loop once; the compiler's own estimate of
-cycles stands beside it, with loops as often as they run.
+Times are predicted from these, at published peak rates: a step takes the longer
+time of its products and its memory traffic, plus its communication on rings of
+the links, without overlap and without delays. Memory traffic is XLA's count,
+which counts the body of a loop once. The table also has the compiler's own
+estimate of cycles, with loops as often as they run.
 
 Writes `scaling.jsonl` (a line per program; finished ones are not repeated),
 `scaling.md` and `scaling.png`. `--check` compiles both presets in both types
 for five slices at the paper's batch per chip, and fails if one doesn't fit or
 holds a collective that the design does not name. `--only="v5e:2x2 released"`
-takes the programs whose description holds all these words.
+takes programs with all these words in their description.
 """
 
 import concurrent.futures
@@ -117,7 +117,7 @@ def picture(rows: list[dict[str, Any]], path: pathlib.Path) -> None:
 
 
 def run(cases: list[Case], log: pathlib.Path) -> list[dict[str, Any]]:
-  """Compiles what the log does not hold, each in a process of its own."""
+  """Compiles programs that the log lacks, each in a process of its own."""
   lines = log.read_text().splitlines() if log.exists() else []
   rows = {key(x): x for x in map(json.loads, lines)}
   spawn = multiprocessing.get_context("spawn")
@@ -133,12 +133,12 @@ def run(cases: list[Case], log: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def key(row: dict[str, Any]) -> Case:
-  """Which program a row describes."""
+  """The program that a row describes."""
   return Case(*(row[name] for name in Case._fields))
 
 
 def main(argv):
-  """Compiles what is missing, and writes the table and the figure."""
+  """Compiles missing programs, and writes the table and the figure."""
   del argv
   out = pathlib.Path(OUT.value)
   out.mkdir(parents=True, exist_ok=True)

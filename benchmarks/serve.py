@@ -1,11 +1,11 @@
-"""Serving: what a call of a trained model costs.
+"""Serving: the time of a call of a trained model.
 
 python -m benchmarks.serve --checkpoint=runs/first
 
-Of one sample and of 64 of each modality, milliseconds a call (half of the calls
-take less, and 99 of 100) and samples a second: `encode`, the exported program,
-and the forward pass of training at exactly that shape, in turns. Programs are
-compiled before.
+For one sample and for 64 of each modality, prints milliseconds a call (median
+and 99th percentile) and samples a second. The ways are `encode`, the exported
+program, and the forward pass of training at exactly that shape, in turns.
+Compilation does not count.
 """
 
 import argparse
@@ -23,15 +23,15 @@ import unirep
 
 def times(calls, count):
   """Seconds of each call, in turns, so that a slow minute hits all alike."""
-  found = {name: [] for name in calls}
+  seconds = {name: [] for name in calls}
   for name in calls:
     calls[name]()  # compiles
   for _ in range(count):
     for name, call in calls.items():
       began = time.perf_counter()
       call()
-      found[name].append(time.perf_counter() - began)
-  return found
+      seconds[name].append(time.perf_counter() - began)
+  return seconds
 
 
 def exported(folder, about, m):
@@ -47,7 +47,7 @@ def exported(folder, about, m):
 
 
 def main(argv=None):
-  """Prints a row a modality, number of samples and way."""
+  """Prints a row for each modality, number of samples and way."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--checkpoint", required=True)
   parser.add_argument("--steps", type=int, default=10, help="time steps")
@@ -77,8 +77,8 @@ def main(argv=None):
         ),
       }
       count = args.calls if samples == 1 else max(args.calls // 10, 1)
-      for way, found in times(calls, count).items():
-        half, most = 1e3 * np.quantile(found, (0.5, 0.99))
+      for way, seconds in times(calls, count).items():
+        half, most = 1e3 * np.quantile(seconds, (0.5, 0.99))
         print(
           f"| {m} | {samples} | {way} | {half:.2f} | {most:.2f} |"
           f" {1e3 * samples / half:.0f} |"

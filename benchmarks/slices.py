@@ -1,4 +1,4 @@
-"""One training step, compiled for a TPU slice that isn't there, and judged.
+"""A training step compiled for an absent TPU slice, and checks of it.
 
 Needs `.[tpu]`, whose compiler runs on any machine.
 """
@@ -20,10 +20,10 @@ from unirep.parallel import mesh as mesh_lib
 from unirep.train import state as state_lib
 from unirep.train import step as step_lib
 
-# What crosses devices. Dense: rows to compare and CLUB's negatives are
-# gathered, and their gradients scattered; gradients of parameters, sums of the
-# codebook and metrics are added up. Chunked: negatives go around instead. Ring:
-# all rows do.
+# Collectives that the design allows. Dense: rows to compare and negatives of
+# CLUB are gathered, and their gradients scattered; gradients of parameters,
+# sums of the codebook and metrics are added up. Chunked: negatives go around
+# instead. Ring: all rows go around.
 DESIGN = {
   "dense": ("all-gather", "reduce-scatter", "all-reduce"),
   "chunked": (
@@ -81,7 +81,7 @@ def compile_step(case: Case) -> Compiled:
 
 
 def arguments(training, mesh, batch_size: int):
-  """Descriptions of what a step is given, with where it lies."""
+  """Descriptions of the arguments of a step, with their shardings."""
   features = {
     m: jax.ShapeDtypeStruct((batch_size, *shape), jnp.float32)
     for m, shape in inputs.PAPER.items()
@@ -105,7 +105,7 @@ def arguments(training, mesh, batch_size: int):
 
 
 def describe(case: Case) -> dict[str, Any]:
-  """Facts of the compiled program and what they predict."""
+  """Facts of the compiled program, and times predicted from them."""
   row: dict[str, Any] = case._asdict()
   row["chips"] = chips.count(case.topology)
   try:
@@ -134,7 +134,7 @@ def describe(case: Case) -> dict[str, Any]:
 
 
 def refused(message: str) -> dict[str, Any]:
-  """What the compiler says about a program that does not fit."""
+  """The row of a program that does not fit, from the compiler's message."""
   row: dict[str, Any] = {"fits": False, "error": message[:2000]}
   match = EXHAUSTED.search(message)
   if match:
@@ -143,7 +143,7 @@ def refused(message: str) -> dict[str, Any]:
 
 
 def measure(compiled: Compiled) -> dict[str, Any]:
-  """What one chip holds, computes and sends, as compiled."""
+  """Memory, FLOP and communication of one chip, as compiled."""
   program, jaxpr, seconds = compiled
   memory, hlo = program.memory_analysis(), program.as_text()
   kinds: dict[str, list[float]] = collections.defaultdict(lambda: [0, 0.0])
@@ -175,19 +175,21 @@ def measure(compiled: Compiled) -> dict[str, Any]:
 
 
 def faults(row: dict[str, Any]) -> list[str]:
-  """What of a program the design does not allow."""
+  """Properties of a program that the design does not allow."""
   if not row["fits"]:
     return [row.get("error", "does not fit").splitlines()[0][:200]]
-  found, asked = collections.Counter(row["collectives"]), row["asked"]
+  compiled, source = collections.Counter(row["collectives"]), row["asked"]
   wrong = []
-  for kind in sorted(found):
-    named = asked.get(kind, 0) if kind in DESIGN[row["contrast"]] else 0
-    if found[kind] > named and not _halo(row, kind):
-      wrong.append(f"{found[kind]} {kind}, of which the design names {named}")
+  for kind in sorted(compiled):
+    named = source.get(kind, 0) if kind in DESIGN[row["contrast"]] else 0
+    if compiled[kind] > named and not _halo(row, kind):
+      wrong.append(
+        f"{compiled[kind]} {kind}, of which the design names {named}"
+      )
   # The compiler may make one sum of a scatter of sums, and slice it, or of a
   # gather, and fill it up with zeros.
-  spread = asked.get("reduce-scatter", 0) + asked.get("all-gather", 0)
-  sums = found["all-reduce"] + found["reduce-scatter"]
+  spread = source.get("reduce-scatter", 0) + source.get("all-gather", 0)
+  sums = compiled["all-reduce"] + compiled["reduce-scatter"]
   if sums > MOST + spread:
     wrong.append(f"{sums} sums, more than {MOST} and {spread} spread ones")
   return wrong + [f"talks to the host: {word}" for word in row["host"]]
@@ -197,7 +199,7 @@ def _halo(row: dict[str, Any], kind: str) -> bool:
   """Whether permutes only move the edges of padded shards.
 
   80 rows of 800 columns are 10 x 7 tiles, which the compiler pads to scatter
-  them over a 2 x 2 slice. To pad the columns ourselves costs more elsewhere.
+  them over a 2 x 2 slice. Padding the columns ourselves costs more elsewhere.
   """
   moved = row["wire_bytes_by_kind"].get(kind, 0)
   halo = kind == "collective-permute" and row["contrast"] == "dense"

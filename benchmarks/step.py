@@ -4,9 +4,9 @@ python -m benchmarks.step --config=configs/pretrain.py:size=paper
 python -m benchmarks.step --config=configs/pretrain.py --config.dtype=bfloat16
 
 Prints compile time, median step time, FLOPs of the products and convolutions,
-achieved FLOP/s and peak memory. XLA's own count leaves out what libraries do,
-which on a GPU is nearly all. The batch is random and stays on the devices: it
-is the step that is measured, not the data.
+achieved FLOP/s and peak memory. XLA's own count of FLOPs leaves out calls of
+libraries, on a GPU nearly all of them. The batch is random and stays on the
+devices, so that reading data does not count.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ PEAK = {
 
 @dataclasses.dataclass
 class Result:
-  """What was measured, in seconds, FLOP and bytes."""
+  """Measurements, in seconds, FLOP and bytes."""
 
   device: str
   devices: int

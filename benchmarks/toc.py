@@ -3,8 +3,8 @@
 python -m benchmarks.toc
 python -m benchmarks.toc --codes=1024 --dims=128
 
-Both sides get one core: the loop can't use a second, and to wake a thread for
-a codebook of 0.4 MB takes longer than to do the work. --cores=0 gives them all.
+Both sides get one core: the loop can't use a second, and for a codebook of
+0.4 MB it takes longer to wake a thread than to compute. --cores=0 gives all.
 
 Prints the median time of the compiled importance of a random codebook, the time
 of the loop that it replaces, in NumPy float32 in the same process, their ratio,
@@ -26,12 +26,12 @@ CODES = flags.DEFINE_integer("codes", 400, "Codes K.", lower_bound=2)
 DIMS = flags.DEFINE_integer("dims", 256, "Code width D.", lower_bound=1)
 CALLS = flags.DEFINE_integer("calls", 1000, "Timed calls.", lower_bound=20)
 CORES = flags.DEFINE_integer("cores", 1, "CPU cores; 0: all.", lower_bound=0)
-AFFINITY = hasattr(os, "sched_setaffinity")  # Linux alone has it
+AFFINITY = hasattr(os, "sched_setaffinity")  # on Linux alone
 
 
 @dataclasses.dataclass
 class Result:
-  """What was measured, in seconds."""
+  """Measurements, in seconds."""
 
   device: str
   cores: int | None

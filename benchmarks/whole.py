@@ -1,13 +1,13 @@
-"""The paper's whole pretraining: from files of its size to codes.
+"""The paper's whole pretraining, from files of its size to codes.
 
 python -m benchmarks.whole --folder=/tmp/clips --workdir=/tmp/whole
 python -m benchmarks.whole --folder=/tmp/clips --clips=2000 --steps=100 ...
 
-Writes as many clips as the paper learns from into `folder`, unless they are
-there: generated ones, float16, of VGGSound-AVEL's size, one of 141 events in
-each. Then trains `size=paper` on them as a user would, in bfloat16 and with
-all clips in the memory of the devices, and prints when each part of it was
-done. What follows `--` goes to that command too.
+Writes as many clips into `folder` as the paper trains on, unless they exist.
+They are generated in float16 and of VGGSound-AVEL's size, of 141 events.
+Then it trains `size=paper` on them as a user would, in bfloat16 and with all
+clips in the memory of the devices, and prints the time at the end of each part.
+Arguments behind `--` go to that command too.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def fill(folder: pathlib.Path, start: int, event_B: np.ndarray) -> None:
 
 
 def main(argv=None):
-  """Prints a row a part: what, and after how many seconds."""
+  """Prints a row for each part, with the time in seconds."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--folder", type=pathlib.Path, required=True)
   parser.add_argument("--workdir", required=True)

@@ -1,1 +1,1 @@
-"""Ways to start runs elsewhere, and many of them."""
+"""Launchers of runs on other machines, and of many runs."""

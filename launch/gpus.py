@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from unirep.runtime.errors import InputError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-JOBS = 2  # at the same time, where there are no GPUs
+JOBS = 2  # at the same time, without GPUs
 
 
-def found(
+def visible(
   environment: Mapping[str, str], devices: pathlib.Path = pathlib.Path("/dev")
 ) -> list[str]:
-  """What the environment shows of them, as CUDA reads it, or all there are.
+  """GPUs that the environment allows, as CUDA reads it; by default all.
 
   Args:
-    environment: names GPUs by index or UUID, maybe, and platforms of JAX.
-    devices: where the driver shows them.
+    environment: maybe with GPUs by index or UUID, and platforms of JAX.
+    devices: the folder of device files.
   """
   platforms = environment.get("JAX_PLATFORMS", "").replace(" ", "").split(",")
   if any(platforms) and not {"cuda", "gpu"} & {*platforms}:
@@ -30,22 +30,22 @@ def found(
 def shown(value: str) -> list[str]:
   """The names in a CUDA_VISIBLE_DEVICES."""
   names = (name.strip() for name in value.split(","))
-  # The first one that is none hides all that follow.
+  # CUDA ignores the first wrong name and all behind it.
   return [*itertools.takewhile(lambda x: x and x[0] != "-", names)]
 
 
 def slots(
   gpus: Sequence[str], jobs: int | None, each: int | None
 ) -> list[dict[str, str]]:
-  """Places to run: what each adds to the environment.
+  """Places to run: environment variables of each.
 
   Args:
-    gpus: by name, see `found`.
-    jobs: how many places; by default, as many as there are GPUs for.
-    each: GPUs of a place, one by default; 0 leaves all of them to all runs.
+    gpus: by name, see `visible`.
+    jobs: number of places; by default, as many as the GPUs allow.
+    each: GPUs of a place, one by default; 0 gives all GPUs to all runs.
 
   Raises:
-    InputError: if there are fewer GPUs than that.
+    InputError: if there are too few GPUs.
   """
   if each == 0 or (each is None and not gpus):
     return [{} for _ in range(jobs or JOBS)]

@@ -1,4 +1,4 @@
-"""The runs of a sweep: what they override, their names and places."""
+"""The runs of a sweep: their overrides, names and work directories."""
 
 import hashlib
 import importlib.util
@@ -18,10 +18,10 @@ from unirep.configuration import schema
 from unirep.jobs import workdir as workdir_lib
 from unirep.runtime.errors import InputError, first_line
 
-CONFIG = "configs/pretrain.py"  # of a run that names none
-ITS_OWN = ("config", "name")  # keys of a run that are none of its configuration
+CONFIG = "configs/pretrain.py"  # the default configuration
+ITS_OWN = ("config", "name")  # keys of a run, not of its configuration
 LONGEST_NAME = 120  # in characters; file systems allow 255 bytes
-RESULTS = {  # job -> what it writes last
+RESULTS = {  # job -> the file that it writes last
   "pretrain": workdir_lib.SUMMARY,
   "evaluate": "results.json",
   "retrieve": "results.json",
@@ -33,14 +33,14 @@ class Run(NamedTuple):
   """One run of a sweep.
 
   Attributes:
-    name: of its work directory below the sweep's.
-    overrides: as the sweep's file gives them.
-    command: its arguments for `unirep.main`.
-    workdir: its work directory.
-    result: the file in there that says that it is finished.
-    seed: of its configuration, if that has one.
-    variant: what it has in common with its other seeds; "name", or what it
-      overrides and not all runs of the sweep do likewise.
+    name: of the work directory within that of the sweep.
+    overrides: the keys and values of the sweep's file.
+    command: arguments for `unirep.main`.
+    workdir: the work directory.
+    result: the file in the work directory that a finished run has.
+    seed: of the configuration, if it has one.
+    variant: a name that runs share which differ in the seed alone: "name" of
+      the overrides, or those overrides that not all runs of the sweep share.
   """
 
   name: str
@@ -52,7 +52,7 @@ class Run(NamedTuple):
   variant: str = ""
 
   def finished(self) -> bool:
-    """Whether its results are there."""
+    """Whether the results exist."""
     return (self.workdir / self.result).exists()
 
 
@@ -68,17 +68,17 @@ def grid(**values: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def name(overrides: Mapping[str, Any]) -> str:
-  """A directory's name: readable, the same for the same overrides in any order.
+  """The name of a run: readable, and independent of the order of overrides.
 
-  What a file name should not hold becomes `_`, and then, or where it would be
-  too long, a digest of the overrides keeps it unique.
+  Characters that file names should not have become `_`. Such a name, or one
+  that would be too long, ends in a digest of the overrides, to be unique.
   """
   config, _, variant = str(overrides.get("config", CONFIG)).partition(":")
   if "name" in overrides:
     seed = [f"seed={overrides['seed']}"] if "seed" in overrides else []
     whole = _safe(",".join([str(overrides["name"]), *seed]))
     if len(whole) <= LONGEST_NAME:
-      return whole  # as the user wants it; `load` refuses those that collide
+      return whole  # the user's own name; `load` refuses equal ones
   items = [f"{k}={v}" for k, v in sorted(overrides.items()) if k not in ITS_OWN]
   if variant or config != CONFIG or not items:
     items = [pathlib.PurePath(config).stem, *filter(None, [variant]), *items]
@@ -96,7 +96,7 @@ def _safe(text: str) -> str:
 
 
 def variants(runs: Sequence[Run]) -> list[Run]:
-  """The runs with the names of their variants.
+  """Adds the names of variants to runs.
 
   Raises:
     InputError: if two runs of a variant have the same seed.
@@ -113,7 +113,7 @@ def variants(runs: Sequence[Run]) -> list[Run]:
 
 
 def _items(run):
-  """What it overrides beside its seed, as text."""
+  """Overrides except the seed and the name, as text."""
   return [
     (k, str(v)) for k, v in run.overrides.items() if k not in ("seed", "name")
   ]
@@ -123,15 +123,15 @@ def load(path: pathlib.Path, root: pathlib.Path) -> list[Run]:
   """The runs of a sweep's file, in its order.
 
   Args:
-    path: a Python file whose `get_sweep()` gives mappings: dotted keys of the
-      configuration to values, `config` to its file, maybe `:variant`, and
-      `name` to what to call it and its other seeds.
+    path: a Python file. Its `get_sweep()` returns a mapping for each run, from
+      dotted keys of the configuration to values. The key `config` is the file
+      of the configuration, maybe with `:variant`, and `name` names the variant.
     root: the sweep's work directory.
 
   Raises:
-    InputError: for a file that isn't there or fails, a run that its
-      configuration refuses, runs of equal names or seeds, or none at all; and
-      for a work directory that holds a run of the same name but other settings.
+    InputError: for a missing file, a file that fails, an invalid run, runs of
+      equal names or seeds, an empty sweep, or a work directory that holds a run
+      of the same name with other settings.
   """
   runs: dict[str, Run] = {}
   for index, overrides in enumerate(_read(path)):
@@ -159,9 +159,9 @@ def _read(path: pathlib.Path) -> list[Any]:
   try:
     spec.loader.exec_module(module)
     return list(module.get_sweep())
-  except (Exception, SystemExit) as error:  # whatever the user's lines raise
-    said = f"{type(error).__name__}: {first_line(error)}"
-    raise InputError(f"{path}: {said}") from error
+  except (Exception, SystemExit) as error:  # the user's lines raise all kinds
+    line = f"{type(error).__name__}: {first_line(error)}"
+    raise InputError(f"{path}: {line}") from error
 
 
 def _run(overrides: Mapping[str, Any], root: pathlib.Path) -> Run:
@@ -186,13 +186,17 @@ def _run(overrides: Mapping[str, Any], root: pathlib.Path) -> Run:
   workdir_lib.check(place, json.loads(config.to_json()))
   arguments.append(f"--workdir={place}")
   return Run(
-    *(called, overrides, tuple(arguments), place, RESULTS[config.job]),
+    name=called,
+    overrides=overrides,
+    command=tuple(arguments),
+    workdir=place,
+    result=RESULTS[config.job],
     seed=config.get("seed"),
   )
 
 
 def _resolve(arguments: list[str], called: str) -> Any:
-  """The configuration, as `unirep.main` would read it."""
+  """The configuration of a run, read as `unirep.main` reads it."""
   values = absl.flags.FlagValues()
   argv = [sys.argv[0], *arguments]
   config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)

@@ -17,14 +17,14 @@ from unirep.launch import gpus
 from unirep.runtime import signals, streams
 from unirep.runtime.errors import InputError, say
 
-GRACE_SECONDS = 30  # in which the others find out and end by themselves
-AGAIN = 75  # a run that ends with it should be started again
+GRACE_SECONDS = 30  # for the other processes to notice, and to end
+AGAIN = 75  # exit code of a run that should be started again
 MOST = 1024  # processes of one machine
-SHELL = 128  # and the number of a signal: a shell's exit code
+SHELL = 128  # a shell's exit code is this plus the number of a signal
 
 
 def watch(children: list[subprocess.Popen]) -> int:
-  """Waits for all, and returns how the first one failed, or 0."""
+  """Waits for all processes; returns the first failure's exit code, or 0."""
   code, end, codes = 0, float("inf"), [None]
   while children and None in codes:
     time.sleep(0.1)
@@ -33,14 +33,14 @@ def watch(children: list[subprocess.Popen]) -> int:
       if failed and not code:
         code = failed if 0 < failed <= SHELL else AGAIN
         end = time.monotonic() + GRACE_SECONDS
-        how = f"signal {-failed}" if failed < 0 else failed
-        sys.stderr.write(f"launch: process {i} ended with {how}\n")
+        cause = f"signal {-failed}" if failed < 0 else failed
+        sys.stderr.write(f"launch: process {i} ended with {cause}\n")
     _ = [x.kill() for x in children if time.monotonic() > end]
   return code
 
 
 def commands(args: argparse.Namespace) -> list[tuple[str, str, list[str]]]:
-  """Of each process: a variable of its environment, its value, and its line."""
+  """For each process an environment variable, its value, and the command."""
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     where = f"--coordinator=127.0.0.1:{free.getsockname()[1]}"
@@ -58,22 +58,22 @@ def commands(args: argparse.Namespace) -> list[tuple[str, str, list[str]]]:
 
 
 def own(processes: int) -> list[str]:
-  """A GPU for each process, of those that the environment shows."""
+  """One GPU for each process, from those that the environment allows."""
   if gpus.VISIBLE not in os.environ:
     return [str(i) for i in range(processes)]
   return gpus.shown(os.environ[gpus.VISIBLE])[:processes]
 
 
 class Parser(argparse.ArgumentParser):
-  """With one line for what it refuses."""
+  """A parser whose errors are one line."""
 
   def error(self, message: str) -> NoReturn:
-    """What argparse calls."""
+    """Raises InputError; argparse calls this."""
     raise InputError(message)
 
 
 def parsed(argv: list[str] | None) -> argparse.Namespace:
-  """The command line; raises InputError for what it can't mean."""
+  """The parsed command line; raises InputError for a wrong one."""
   parser = Parser(description="Several processes of one run.")
   parser.add_argument("--processes", type=int, default=2)
   parser.add_argument(
@@ -81,7 +81,7 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
   )
   parser.add_argument("--dry_run", action="store_true", help="only print")
   parser.add_argument("--starts", type=int, default=100, help="at most")
-  parser.add_argument("--module", default="unirep.main", help="what to run")
+  parser.add_argument("--module", default="unirep.main", help="to run")
   parser.add_argument("arguments", nargs="*", help="of the module, after --")
   args = parser.parse_args(argv)
   if args.processes < 1 or args.starts < 1:
@@ -95,18 +95,18 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-  """Starts the processes, again as long as they ask for it, and waits."""
+  """Starts the processes, and starts them again when they ask for it."""
   try:
     args = parsed(argv)
   except InputError as error:
     say(error, "launch")
     return error.exit_code
   children: list[subprocess.Popen] = []
-  asked = False  # to end, by whoever started this
+  stopped = False  # by a signal
 
   def end(number, _):
-    nonlocal asked
-    asked = True
+    nonlocal stopped
+    stopped = True
     for child in children:
       child.send_signal(number)
 
@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
         environment = os.environ | {name: value}
         children.append(subprocess.Popen(line, env=environment))
     code = watch(children)
-    if code != AGAIN or asked:
+    if code != AGAIN or stopped:
       break
   return code
 

@@ -14,7 +14,7 @@ from unirep.reports import charts
 from unirep.train import log
 
 ACROSS = 3  # panels side by side
-CURVES = 7  # variants: more can't be told apart
+CURVES = 7  # variants; more would look alike
 MEAN, SD, SEED, CEILING = "mean", "mean ± sd", "a seed", "ceiling"
 BAND: Mapping[str, Any] = {"color": "0.8", "lw": 5, "solid_capstyle": "butt"}
 DOT: Mapping[str, Any] = {"color": "0.4", "ls": "", "marker": ".", "ms": 2}
@@ -26,18 +26,19 @@ LEVELS = {"clip": "clips", "step": "steps"}  # of logged agreement
 def draw(
   path: pathlib.Path, runs: Sequence[Run], scores: Sequence[Score]
 ) -> Figure | None:
-  """Draws how modalities came to agree, and what the variants reached.
+  """Draws agreement of modalities over steps, and scores of variants.
 
-  Bands are mean +- sd over seeds, dots are seeds, open diamonds ceilings; the
-  line is at the first variant. Curves are those of the first variants.
+  Bands are mean +- sd over seeds, dots are seeds, and open diamonds are
+  ceilings; the line is at the first variant. Only the first variants have
+  curves.
 
   Args:
-    path: where the PNG goes, and beside it a PDF.
-    runs: of the sweep.
+    path: the PNG; a PDF is written beside it.
+    runs: all runs of the sweep.
     scores: see `variants.compare`; those in percent are drawn.
 
   Returns:
-    What was written; None if there is nothing to draw.
+    The figure; None if there is nothing to draw.
   """
   shares = [score for score in scores if score.measure.endswith("%")]
   across = {x.measure: [] for x in shares if not _to_itself(x.measure)}
@@ -66,19 +67,19 @@ def _to_itself(measure):
 
 def _curves(runs) -> dict[str, dict[str, dict[float, list[float]]]]:
   """Level -> variant -> step -> agreement of each seed, the mean of pairs."""
-  found: dict[str, dict[str, dict[float, list[float]]]] = {}
+  curves: dict[str, dict[str, dict[float, list[float]]]] = {}
   for run in runs:
     path = run.workdir / log.METRICS
     for line in log.read(path) if path.exists() else []:
       for level in LEVELS:
         values = _pairs(line, f"agreement/{level}/")
         if values:
-          variants = found.setdefault(level, {})
+          variants = curves.setdefault(level, {})
           steps = variants.setdefault(run.variant, {})
           steps.setdefault(line["step"], []).append(
             100 * float(np.mean(values))
           )
-  return found
+  return curves
 
 
 def _pairs(line: Mapping[str, float], prefix: str) -> list[float]:
@@ -111,7 +112,7 @@ def _reached(figure, across, names, deep):
   for axis, (measure, scores) in zip(axes, across.items(), strict=False):
     for score in scores:
       y, values = names.index(score.variant), [*score.values.values()]
-      mean, sd = score.found.mean, np.nan_to_num(score.found.std)
+      mean, sd = score.estimate.mean, np.nan_to_num(score.estimate.std)
       low, high = np.clip([mean - sd, mean + sd], 0, 100)
       axis.plot([low, high], [y, y], label=SD, **BAND)
       axis.plot(values, [y] * len(values), label=SEED, **DOT)

@@ -1,4 +1,4 @@
-"""Runs as processes of this machine: some at a time, each until it is done."""
+"""A pool of runs on this machine: some at a time, each to its end."""
 
 import collections
 import contextlib
@@ -17,18 +17,18 @@ from unirep.runtime import errors, signals
 from unirep.runtime.errors import InputError, one_line
 
 MOST_STARTS = 20  # of one run, by one launcher
-MOST_CRASHES = 3  # of these, that a signal may end
+MOST_CRASHES = 3  # of these starts that end by a signal
 LOCK = "lock"
 LOG = "log.txt"
-SHELL = 128  # and the number of a signal: a shell's exit code
+SHELL = 128  # a shell's exit code is this plus the number of a signal
 CODE = "exit_code"  # of the last start, negative for a signal
 
 
-Slot = Mapping[str, str]  # what a place to run adds to the environment
+Slot = Mapping[str, str]  # environment variables of a place to run
 
 
 class Child(NamedTuple):
-  """A run, its process, and where it runs."""
+  """A run, its process, and its place."""
 
   run: Run
   process: subprocess.Popen
@@ -40,12 +40,12 @@ def run_all(
 ) -> bool:
   """Starts all runs, at most one in each slot at a time, and waits for them.
 
-  A run that ends with 75 or by a signal starts again; others that fail are left
-  at that. Signals are passed on as SIGTERM, on which runs save their
-  state, and no more runs start; a second one kills.
+  A run that ends with exit code 75 or by a signal starts again; other runs that
+  fail do not. After a signal to this process no more runs start, and those that
+  run get SIGTERM, on which they save their state. A second signal kills them.
 
   Args:
-    runs: what to start.
+    runs: the runs to start.
     main: the command that takes their arguments.
     slots: see `gpus.slots`.
 
@@ -55,10 +55,10 @@ def run_all(
   waiting, free = collections.deque(runs), [*slots]
   starts, crashes = collections.Counter(), collections.Counter()
   children: list[Child] = []
-  with _signals() as given:
-    told = 0
-    while children or (waiting and not given):
-      for _ in range(0 if given else len(waiting)):
+  with _signals() as received:
+    passed = 0  # signals that the runs got
+    while children or (waiting and not received):
+      for _ in range(0 if received else len(waiting)):
         if free:
           run = waiting.popleft()
           try:
@@ -68,10 +68,10 @@ def run_all(
           except (InputError, OSError) as error:
             _say(run, f"not started: {error}")
       time.sleep(0.1)
-      if len(given) > told:
+      if len(received) > passed:
         for child in children:
-          child.process.kill() if told else child.process.terminate()
-        told = len(given)
+          child.process.kill() if passed else child.process.terminate()
+        passed = len(received)
       for child in [x for x in children if x.process.poll() is not None]:
         children.remove(child)
         free.append(child.slot)
@@ -81,19 +81,19 @@ def run_all(
         few = starts[name] < MOST_STARTS and crashes[name] < MOST_CRASHES
         if _ended(child) and few:
           waiting.append(child.run)
-    return bool(given)
+    return bool(received)
 
 
 @contextlib.contextmanager
 def _signals() -> Iterator[list[int]]:
-  """Collects signals to end instead of obeying them."""
-  found: list[int] = []
+  """Collects signals, which would otherwise end this process."""
+  received: list[int] = []
   before = {
-    number: signal.signal(number, lambda n, _: found.append(n))
+    number: signal.signal(number, lambda n, _: received.append(n))
     for number in signals.asked()
   }
   try:
-    yield found
+    yield received
   finally:
     for number, handler in before.items():
       signal.signal(number, handler)
@@ -105,7 +105,7 @@ def _start(
   slot: Slot,
   main: Sequence[str],
 ) -> Child | None:
-  """Starts a run, unless another launcher's process is still at it."""
+  """Starts a run, unless another launcher runs it."""
   lock = hold(run.workdir)
   if lock is None:
     waiting.append(run)
@@ -121,7 +121,7 @@ def _start(
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        pass_fds=[lock.fileno()],  # it holds the lock for as long as it lives
+        pass_fds=[lock.fileno()],  # so that the run holds the lock to its end
         process_group=0,  # Ctrl-C reaches it through us alone
       )
   _say(run, " ".join(["started", *(f"{k}={v}" for k, v in slot.items())]))
@@ -129,7 +129,7 @@ def _start(
 
 
 def _ended(child: Child) -> bool:
-  """Says how; whether to start it again."""
+  """Reports the end of a run; whether to start it again."""
   run, code = child.run, child.process.returncode
   with contextlib.suppress(OSError):  # a full disk
     (run.workdir / CODE).write_text(f"{code}\n")
@@ -137,25 +137,25 @@ def _ended(child: Child) -> bool:
     _say(run, "finished")
     return False
   last = (run.workdir / LOG).read_text(errors="replace").strip().splitlines()
-  _say(run, f"{how(code)}: {last[-1] if last else 'it said nothing'}")
+  _say(run, f"{cause(code)}: {last[-1] if last else 'it said nothing'}")
   return code == errors.AGAIN or _by_signal(code)
 
 
 def _by_signal(code: int) -> bool:
-  """Whether a signal ended it, or what ran in its shell."""
+  """Whether a signal ended a process, or a command in its shell."""
   return code < 0 or code > SHELL
 
 
-def how(code: int) -> str:
+def cause(code: int) -> str:
   """An exit code in words."""
   return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def hold(directory: pathlib.Path) -> IO[bytes] | None:
-  """An open file with its lock, or None if another process has it.
+  """Locks a directory; None if another process holds the lock.
 
-  The lock lasts until the file is closed here and in all processes that
-  inherited it, however they end.
+  The lock is an open file. It lasts until the file is closed here and in all
+  processes that inherited it, also if they are killed.
 
   Raises:
     InputError: if the directory can't be written to.

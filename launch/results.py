@@ -1,4 +1,4 @@
-"""One table of a sweep: what each run changed, how it is, what it reached."""
+"""The table of a sweep: overrides, state and results of each run."""
 
 import pathlib
 import time
@@ -14,13 +14,13 @@ from unirep.runtime.errors import say
 
 TABLE, VARIANTS = "table.md", "variants"  # .md, .csv, .png, .pdf
 WHOLE = ("codes", "keep", "seconds")  # numbers without decimals
-WIDTH_OF_FILES = 200  # in characters, where no terminal says how many
+WIDTH_OF_FILES = 200  # in characters, if the output is no terminal
 
 
 def show(
   runs: Sequence[Run], root: pathlib.Path, only: Sequence[Run] | None = None
 ) -> int:
-  """Prints the runs and, of several, their variants.
+  """Prints the runs and, if there are several, their variants.
 
   Writes them to `table.md`, `variants.md` and `variants.csv`, and draws
   `variants.png` and `variants.pdf`.
@@ -28,23 +28,23 @@ def show(
   Args:
     runs: all of the sweep.
     root: its work directory.
-    only: whose state makes the return value; all by default.
+    only: the runs that decide the return value; all by default.
 
   Returns:
     0 if all are finished, else 1.
   """
-  while (lock := pool.hold(root)) is None:  # of another run's launcher
+  while (lock := pool.hold(root)) is None:  # another launcher writes
     time.sleep(0.1)
-  with lock:  # so that the last one to read is the last one to write
+  with lock:  # so that older results never replace newer ones
     header, *lines = cells(runs)
     scores = variants.compare(runs) if len(runs) > 1 else []
-    titles, *found = variants.cells(runs, scores)
+    titles, *rows = variants.cells(runs, scores)
     try:
       with atomic.whole(root / TABLE) as part:
         part.write_text(markdown(header, lines))
       if scores:
         with atomic.whole(root / f"{VARIANTS}.md") as part:
-          part.write_text(markdown(titles, found))
+          part.write_text(markdown(titles, rows))
         variants.write(root / f"{VARIANTS}.csv", scores)
         from unirep.launch import picture  # loads Matplotlib and JAX
 
@@ -58,14 +58,14 @@ def show(
     narrow(header, lines, {k for run in runs for k in run.overrides})
   )
   if scores:
-    console.print(compared(titles, found))
+    console.print(compared(titles, rows))
   return 0 if all(run.finished() for run in only or runs) else 1
 
 
 def narrow(
   header: Sequence[str], lines: Sequence[Sequence[str]], overrides: Set[str]
 ) -> Table:
-  """For a terminal: what no run changes against another stands below, once."""
+  """A table for a terminal; values that all runs share stand below, once."""
   columns = dict(zip(header, zip(*lines, strict=True), strict=True))
   table, common = Table(), []
   kept = []
@@ -82,11 +82,11 @@ def narrow(
 
 
 def compared(header: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
-  """Variants for a terminal."""
-  said = "mean ± sd over seeds"
+  """A table of variants for a terminal."""
+  caption = "mean ± sd over seeds"
   if len(lines) > 1:
-    said += f"; below, the difference from {lines[0][0]}, seed by seed"
-  table = Table(caption=said, show_lines=True)
+    caption += f"; below, the difference from {lines[0][0]}, seed by seed"
+  table = Table(caption=caption, show_lines=True)
   for title in header:
     table.add_column(title, overflow="fold")
   for row in lines:
@@ -95,7 +95,7 @@ def compared(header: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
 
 
 def cells(runs: Sequence[Run]) -> list[list[str]]:
-  """A header and a row per run; a column stands where any run has a value."""
+  """A header and a row per run; every column has a value in some run."""
   rows = [
     {k: str(v) for k, v in run.overrides.items()}
     | {"state": state(run)}
@@ -108,7 +108,7 @@ def cells(runs: Sequence[Run]) -> list[list[str]]:
 
 
 def state(run: Run) -> str:
-  """Finished, running, failed (and how), or not yet started."""
+  """The state of a run: finished, running, "to go on", failed, or "-"."""
   if run.finished():
     return "finished"
   if not run.workdir.exists():
@@ -119,9 +119,9 @@ def state(run: Run) -> str:
   lock.close()
   try:
     code = int((run.workdir / pool.CODE).read_text())
-  except (OSError, ValueError):  # it was never written, or not to its end
+  except (OSError, ValueError):  # missing, or cut off
     code = errors.AGAIN
-  return "to go on" if code == errors.AGAIN else pool.how(code)
+  return "to go on" if code == errors.AGAIN else pool.cause(code)
 
 
 def numbers(run: Run) -> dict[str, str]:
@@ -137,7 +137,7 @@ def numbers(run: Run) -> dict[str, str]:
 
 
 def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-  """The same as text, for a repository or an issue."""
+  """A table as Markdown."""
   rows = [header, ["---"] * len(header), *lines]
   rows = [
     [cell.replace("|", "\\|").replace("\n", "; ") for cell in row]

@@ -1,13 +1,13 @@
-r"""A collection of runs: started, skipped where finished, in one table.
+r"""Launcher of a sweep: starts all runs that are not finished.
 
 python -m unirep.launch.sweep --sweep=launch/sweeps/example.py \
   --workdir=runs/sweep
 
-`--how=local` starts them here, `--jobs` at a time, each on a GPU of its own
-where there are any; `slurm` submits them as an array job; `print` prints one
-command a line; `table` shows what there is. The same command goes on with what
-is not finished. Exit codes: 0 all finished, 1 a run failed, 2 the user can mend
-it, 75 asked to end before the end.
+`--how=local` starts them on this machine, `--jobs` at a time, each on a GPU of
+its own if there are GPUs. `slurm` submits them as an array job, `print` prints
+one command a line, and `table` prints the table of results. The same command
+goes on with the runs that are not finished. Exit codes: 0 all finished, 1 a run
+failed, 2 the user can mend it, 75 a signal ended the launcher early.
 """
 
 import argparse
@@ -28,7 +28,7 @@ BATCH = pathlib.Path(__file__).with_name("slurm.sbatch")
 
 
 def main(argv: list[str]) -> int:
-  """Returns the exit code."""
+  """Runs the command, and returns its exit code."""
   try:
     args = parser().parse_args(argv)
     runs = grid.load(args.sweep, args.workdir)
@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-  """What may stand on the command line."""
+  """The parser of the command line."""
   out = local.Parser(description="Starts a collection of runs.")
   add = out.add_argument
   add("--sweep", type=pathlib.Path, required=True, help="file of get_sweep()")
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
   text = "start the run of this number, from 0; `array`: of Slurm's array job"
   add("--only", type=number, help=text)
   add("--sbatch", default="", help="more options for sbatch, in one word")
-  add("--dry_run", action="store_true", help="print what would run")
+  add("--dry_run", action="store_true", help="print commands alone")
   return out
 
 
@@ -76,7 +76,7 @@ def natural(text: str) -> int:
 
 
 def number(text: str) -> int:
-  """Argparse's type for a run."""
+  """Argparse's type for the number of a run."""
   if text != "array":
     return int(text)
   array = os.environ.get("SLURM_ARRAY_TASK_ID", "")
@@ -98,7 +98,7 @@ def start(
   if args.how == "table":
     return results.show(runs, args.workdir)
   each = 0 if args.gpus is None and args.only is not None else args.gpus
-  slots = gpus.slots(gpus.found(os.environ), args.jobs, each)
+  slots = gpus.slots(gpus.visible(os.environ), args.jobs, each)
   ended = pool.run_all(todo, MAIN, slots)
   failed = results.show(runs, args.workdir, only=chosen)
   return (
@@ -109,7 +109,7 @@ def start(
 
 
 def describe(runs: list[grid.Run]) -> None:
-  """One command a line; finished runs as comments."""
+  """Prints one command a line; finished runs as comments."""
   for run in runs:
     if run.finished():
       print(f"# finished: {run.name}")
@@ -118,7 +118,7 @@ def describe(runs: list[grid.Run]) -> None:
 
 
 def submit(args: argparse.Namespace, indices: list[int]) -> int:
-  """One array job for the runs of these numbers."""
+  """Submits one array job for the runs of these numbers."""
   if not indices:
     print("# all runs are finished")
     return 0
@@ -127,14 +127,16 @@ def submit(args: argparse.Namespace, indices: list[int]) -> int:
   except ValueError as error:
     raise InputError(f"--sbatch={args.sbatch!r}: {error}") from error
   command = [
-    *(
-      "sbatch",
-      f"--array={','.join(map(str, indices))}%{args.jobs or gpus.JOBS}",
-    ),
-    *("--nodes=1", "--ntasks=1", "--export=ALL,MODULE=unirep.launch.sweep"),
+    "sbatch",
+    f"--array={','.join(map(str, indices))}%{args.jobs or gpus.JOBS}",
+    "--nodes=1",
+    "--ntasks=1",
+    "--export=ALL,MODULE=unirep.launch.sweep",
     f"--output={args.workdir}/slurm-%a.log",
     *options,
-    *(str(BATCH), f"--sweep={args.sweep}", f"--workdir={args.workdir}"),
+    str(BATCH),
+    f"--sweep={args.sweep}",
+    f"--workdir={args.workdir}",
     "--only=array",
   ]
   print(shlex.join(command), flush=True)

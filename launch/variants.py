@@ -18,21 +18,21 @@ class Score(NamedTuple):
   """One number of one variant.
 
   Attributes:
-    variant: its name.
-    measure: what was measured, with its unit.
-    runs: of the variant that have results.
-    values: by seed, of those that have the number.
-    found: over these.
+    variant: the name of the variant.
+    measure: the name of the number, with its unit.
+    runs: the number of runs of the variant that have results.
+    values: seed -> number, for runs that have it.
+    estimate: mean and sd of these.
     difference: from the first variant, over the seeds that both have; None for
-      the first one, and where no seed has both.
-    ceiling: the mean of what was trained on the target itself, if it is known.
+      the first one, and if there are no such seeds.
+    ceiling: the mean of probes trained on the target itself, if known.
   """
 
   variant: str
   measure: str
   runs: int
   values: Mapping[int | None, float]
-  found: Estimate
+  estimate: Estimate
   difference: Estimate | None
   ceiling: float | None
 
@@ -45,9 +45,9 @@ def read(run: Run) -> dict[str, Any]:
 
 
 def measures(results: Mapping[str, Any]) -> dict[str, float]:
-  """The leading numbers of a run, finite ones; shares in percent.
+  """The leading numbers of a run that are finite; shares in percent.
 
-  Tasks count without TOC: of a direction's rows that lead, the last one.
+  Tasks count without TOC: of the leading rows of a direction, the last one.
   """
   out: dict[str, Any] = {
     f"{pair} %": 100 * score["accuracy"]
@@ -68,7 +68,7 @@ def _direction(row):
 
 
 def ceilings(results: Mapping[str, Any]) -> dict[str, float]:
-  """Measures of transfer, by the names of `measures` -> their ceilings."""
+  """Measures of transfer, named as by `measures` -> their ceilings."""
   out = {
     f"{pair} %": score.get("ceiling")
     for pair, score in results.get("cross_modal", {}).items()
@@ -84,13 +84,13 @@ def ceilings(results: Mapping[str, Any]) -> dict[str, float]:
 
 
 def compare(runs: Sequence[Run]) -> list[Score]:
-  """Every number of every variant that any of its runs has, in their order."""
+  """Scores of all variants, for every number that a run of theirs has."""
   values: dict[str, dict[int | None, dict[str, float]]] = {}
   tops: dict[str, list[dict[str, float]]] = {}
   for run in runs:
     results = read(run)
-    if found := measures(results):
-      values.setdefault(run.variant, {})[run.seed] = found
+    if numbers := measures(results):
+      values.setdefault(run.variant, {})[run.seed] = numbers
       tops.setdefault(run.variant, []).append(ceilings(results))
   order = dict.fromkeys(run.variant for run in runs)
   names = dict.fromkeys(
@@ -102,7 +102,7 @@ def compare(runs: Sequence[Run]) -> list[Score]:
     for variant in order
     if variant in values
     for name in names
-    if any(name in found for found in values[variant].values())
+    if any(name in numbers for numbers in values[variant].values())
   ]
 
 
@@ -110,11 +110,15 @@ def _score(variant, name, seeds, first, tops):
   mine = {seed: x[name] for seed, x in seeds.items() if name in x}
   both = [] if seeds is first else [s for s in mine if name in first.get(s, {})]
   pairs = [mine[s] for s in both], [first[s][name] for s in both]
-  known = [top[name] for top in tops if name in top]
+  limits = [top[name] for top in tops if name in top]
   return Score(
-    *(variant, name, len(seeds), mine, protocol.estimate([*mine.values()])),
+    variant=variant,
+    measure=name,
+    runs=len(seeds),
+    values=mine,
+    estimate=protocol.estimate([*mine.values()]),
     difference=protocol.paired(*pairs) if both else None,
-    ceiling=sum(known) / len(known) if known else None,
+    ceiling=sum(limits) / len(limits) if limits else None,
   )
 
 
@@ -124,16 +128,16 @@ def cells(runs: Sequence[Run], scores: Sequence[Score]) -> list[list[str]]:
   A cell is "mean ± sd", and below it the difference from the first variant.
   """
   names = [*dict.fromkeys(score.measure for score in scores)]
-  found = {(score.variant, score.measure): score for score in scores}
+  by_name = {(score.variant, score.measure): score for score in scores}
   done = {score.variant: score.runs for score in scores}
-  asked = collections.Counter(run.variant for run in runs)
+  total = collections.Counter(run.variant for run in runs)
   rows = [
     [
       variant,
       f"{done.get(variant, 0)} of {count}",
-      *(_cell(found.get((variant, name))) for name in names),
+      *(_cell(by_name.get((variant, name))) for name in names),
     ]
-    for variant, count in asked.items()
+    for variant, count in total.items()
   ]
   return [["variant", "seeds", *names], *rows]
 
@@ -141,18 +145,18 @@ def cells(runs: Sequence[Run], scores: Sequence[Score]) -> list[list[str]]:
 def _cell(score):
   if score is None:
     return ""
-  found, difference = score.found, score.difference
-  lines = [_spread(found, "")]
-  if found.seeds != score.runs:
-    lines[0] += f", n = {found.seeds}"
+  estimate, difference = score.estimate, score.difference
+  lines = [_spread(estimate, "")]
+  if estimate.seeds != score.runs:
+    lines[0] += f", n = {estimate.seeds}"
   if difference:
     lines.append(f"{_spread(difference, '+')}, n = {difference.seeds}")
   return "\n".join(lines)
 
 
-def _spread(found, sign):
-  spread = "" if math.isnan(found.std) else f" ± {found.std:.1f}"
-  return f"{found.mean:{sign}.1f}{spread}"
+def _spread(estimate, sign):
+  sd = "" if math.isnan(estimate.std) else f" ± {estimate.std:.1f}"
+  return f"{estimate.mean:{sign}.1f}{sd}"
 
 
 def write(path: pathlib.Path, scores: Sequence[Score]) -> None:
@@ -166,17 +170,19 @@ def write(path: pathlib.Path, scores: Sequence[Score]) -> None:
     for score in scores:
       writer.writerow(
         [
-          *(score.variant, score.measure),
-          *(*_plain(score.found), *_plain(score.difference)),
+          score.variant,
+          score.measure,
+          *_plain(score.estimate),
+          *_plain(score.difference),
           "" if score.ceiling is None else score.ceiling,
         ]
       )
 
 
-def _plain(found: Estimate | None) -> Iterator[Any]:
-  if found is None:
+def _plain(estimate: Estimate | None) -> Iterator[Any]:
+  if estimate is None:
     yield from ("", "", 0)
   else:
-    yield found.mean
-    yield "" if math.isnan(found.std) else found.std
-    yield found.seeds
+    yield estimate.mean
+    yield "" if math.isnan(estimate.std) else estimate.std
+    yield estimate.seeds

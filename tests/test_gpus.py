@@ -23,7 +23,7 @@ from unirep.runtime.errors import InputError
 def test_found(environment, names, tmp_path):
   for name in ("nvidia0", "nvidia7", "nvidiactl", "nvidia-uvm", "null"):
     (tmp_path / name).touch()
-  assert gpus.found(environment, tmp_path) == names
+  assert gpus.visible(environment, tmp_path) == names
 
 
 def shown(slots):

@@ -51,7 +51,7 @@ def test_means_and_paired_differences(tmp_path):
   base, new = variants.compare(sweep(tmp_path, values))
   assert (base.variant, base.measure, base.runs) == ("base", "t a->b %", 5)
   assert base.difference is None
-  for found, x in ((base.found, first), (new.found, second)):
+  for found, x in ((base.estimate, first), (new.estimate, second)):
     assert found.mean == pytest.approx(100 * x.mean())
     assert found.std == pytest.approx(100 * x.std(ddof=1))
     assert found.seeds == 5
@@ -59,7 +59,7 @@ def test_means_and_paired_differences(tmp_path):
   assert new.difference.mean == pytest.approx(d.mean())
   assert new.difference.std == pytest.approx(d.std(ddof=1))
   assert new.difference.std != pytest.approx(
-    math.hypot(base.found.std, new.found.std), rel=1e-3
+    math.hypot(base.estimate.std, new.estimate.std), rel=1e-3
   ), "seed by seed, not of the means"
 
 

@@ -7,7 +7,7 @@ from unirep.launch.grid import grid
 
 
 def get_sweep():
-  """Each mapping is one run: what it changes in configs/pretrain.py.
+  """Each mapping is one run: its changes to configs/pretrain.py.
 
   Another configuration goes by `"config": "configs/pretrain.py:data=digits"`.
   """

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from unirep.extract.networks import layers
-from unirep.extract.networks.layers import Depthwise
+from unirep.extract import networks
+from unirep.extract.networks import Depthwise
 
 
 def test_few_sizes_are_compiled():
@@ -16,7 +16,7 @@ def test_few_sizes_are_compiled():
     sizes.append(len(x_NxD))
     return x_NxD * params["scale"] + y_N[:, None]
 
-  run = layers.run(apply, {"scale": np.float32(3)}, 16)
+  run = networks.run(apply, {"scale": np.float32(3)}, 16)
   rng = np.random.default_rng(0)
   for count in range(1, 40):
     x = rng.normal(size=(count, 5)).astype(np.float32)
@@ -32,7 +32,7 @@ def test_products_are_not_rounded():
     return jax.lax.dot(x, params)
 
   seen = []
-  run = layers.run(
+  run = networks.run(
     lambda p, x: seen.append(jax.make_jaxpr(apply)(p, x)) or apply(p, x),
     np.ones((4, 4), np.float32),
     4,

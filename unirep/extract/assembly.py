@@ -1,4 +1,4 @@
-"""Parts of an extraction to one folder of arrays a split."""
+"""Assembly of the parts of an extraction, one folder of arrays a split."""
 
 import csv
 import json
@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unirep.extract import samples
-from unirep.extract.samples import Sample
+from unirep.extract.samples import SPLITS, Sample, classes
 from unirep.files import guard, npy
 from unirep.runtime import atomic
 from unirep.runtime.errors import InputError
@@ -21,12 +20,12 @@ MANIFEST, SAMPLES = "manifest.json", "samples.csv"
 
 
 class Row(NamedTuple):
-  """A sample whose features are there.
+  """A sample whose features were written.
 
   Attributes:
-    sample: its number among all.
-    steps: segments that are no padding.
-    longer: whether there was more behind the last one.
+    sample: its number among all samples.
+    steps: segments without padding.
+    longer: whether its files go on behind the last segment.
   """
 
   sample: int
@@ -37,42 +36,42 @@ class Row(NamedTuple):
 def assemble(
   folder: pathlib.Path,
   parts: Sequence[pathlib.Path],
-  found: Sequence[Sample],
+  samples: Sequence[Sample],
   head: Mapping[str, Any],
 ) -> dict[str, Any]:
-  """Joins parts; `features` is whole or not there.
+  """Joins parts; `features` is complete or absent at any time.
 
-  Each split is a folder as `unirep.data.arrays` reads it: MODALITY.npy, in
-  which rows of samples that lack it are NaN, length/MODALITY.npy,
-  label/class.npy where there are classes, and label/id.npy, in which samples
-  of one file are equal, where there are any. `samples.csv` says which sample a
-  row is, `manifest.json` what made it. A modality that no sample has is left
-  out.
+  Each split is a folder that `unirep.data.arrays` reads: MODALITY.npy, with NaN
+  for missing modalities, length/MODALITY.npy, label/class.npy if there are
+  classes, and label/id.npy, which is equal for samples of one file, if any
+  file has several. `samples.csv` names the sample of each row, and
+  `manifest.json` the settings and extractors. A modality that no sample has is
+  left out.
 
   Args:
-    folder: where `features` and `failed.csv` go.
-    parts: files as `store.write` makes them, of all samples in order.
-    found: the samples.
-    head: what the manifest begins with, its extractors among it.
+    folder: the folder for `features` and `failed.csv`.
+    parts: files that `store.write` made, of all samples in order.
+    samples: the samples.
+    head: the first entries of the manifest, with its extractors.
 
   Returns:
     The manifest.
 
   Raises:
-    InputError: if there is no row.
+    InputError: if no sample was read.
   """
-  rows, failed, there = _survey(parts, head["extractors"])
+  rows, failed, present = _survey(parts, head["extractors"])
   with atomic.whole(folder / FAILED) as path:
     _write_csv(path, ("id", "file", "reason"), failed)
   if not rows:
     raise InputError(
-      f"none of {len(found)} samples can be read; {folder / FAILED} says why"
+      f"none of {len(samples)} samples can be read; {folder / FAILED} says why"
     )
-  members = _members(rows, found)
-  numbers = samples.classes(found)
+  members = _members(rows, samples)
+  numbers = classes(samples)
   manifest = {
     **head,
-    "extractors": {m: head["extractors"][m] for m in there},
+    "extractors": {m: head["extractors"][m] for m in present},
     "classes": numbers,
     "samples": {split: int(mine.sum()) for split, mine in members.items()},
     "failed": len(failed),
@@ -83,46 +82,46 @@ def assemble(
   for split, mine in members.items():
     into = building / split
     (into / "length").mkdir(parents=True)
-    for m in there:
+    for m in present:
       _join(into / f"{m}.npy", parts, f"feature/{m}", mine)
       _join(into / "length" / f"{m}.npy", parts, f"length/{m}", mine)
-    own = [found[rows[i].sample] for i in np.flatnonzero(mine)]
-    _write_labels(into / "label", own, numbers, _shared(found))
+    own = [samples[rows[i].sample] for i in np.flatnonzero(mine)]
+    _write_labels(into / "label", own, numbers, _shared(samples))
     atomic.write_json(into / MANIFEST, manifest)
   fields = "split", "row", "id", "label", "segments"
-  _write_csv(building / SAMPLES, fields, _listed(rows, found))
+  _write_csv(building / SAMPLES, fields, _listed(rows, samples))
   atomic.write_json(building / MANIFEST, manifest)
   building.rename(folder / FEATURES)
   return manifest
 
 
-def _shared(found: Sequence[Sample]) -> dict[str, int]:
-  """A number for every file, if any of them is that of several samples."""
-  groups = sorted({sample.group for sample in found})
-  if len(groups) == len(found):
+def _shared(samples: Sequence[Sample]) -> dict[str, int]:
+  """A number for each group of samples; none if each has one sample."""
+  groups = sorted({sample.group for sample in samples})
+  if len(groups) == len(samples):
     return {}
   return {group: number for number, group in enumerate(groups)}
 
 
-def _members(rows, found) -> dict[str, np.ndarray]:
-  """Split -> (rows,) bool, of splits that have any."""
+def _members(rows, samples) -> dict[str, np.ndarray]:
+  """Split -> mask of its rows, for splits that have any."""
   members = {
-    split: np.array([found[row.sample].split == split for row in rows])
-    for split in samples.SPLITS
+    split: np.array([samples[row.sample].split == split for row in rows])
+    for split in SPLITS
   }
   return {split: mine for split, mine in members.items() if mine.any()}
 
 
 def _write_labels(
   folder: pathlib.Path,
-  found: Sequence[Sample],
+  samples: Sequence[Sample],
   numbers: Mapping[str, int],
   shared: Mapping[str, int],
 ) -> None:
-  """Classes, and which samples share a file; either if there are any."""
+  """Writes classes, and equal ids for samples of one file, if any."""
   labels = {
-    "class": [numbers[sample.label] for sample in found] if numbers else [],
-    "id": [shared[sample.group] for sample in found] if shared else [],
+    "class": [numbers[sample.label] for sample in samples] if numbers else [],
+    "id": [shared[sample.group] for sample in samples] if shared else [],
   }
   for name, number_N in labels.items():
     if number_N:
@@ -131,7 +130,7 @@ def _write_labels(
 
 
 def _survey(parts, modalities) -> tuple[list[Row], list, list[str]]:
-  """All rows, all failures, and the modalities that any sample has."""
+  """All rows, all failures, and the modalities that some sample has."""
   rows, failed, has = [], [], dict.fromkeys(modalities, False)
   for path in parts:
     with guard.reading(path):
@@ -148,7 +147,7 @@ def _survey(parts, modalities) -> tuple[list[Row], list, list[str]]:
 
 
 def _join(path, parts, key: str, mine: np.ndarray) -> None:
-  """Streams rows into one .npy file: no split need fit into memory."""
+  """Streams rows into one .npy file, so that it need not fit into memory."""
   with path.open("wb") as file:
     for i, x in enumerate(_pieces(parts, key, mine)):
       if i == 0:
@@ -166,19 +165,17 @@ def _pieces(parts, key: str, mine: np.ndarray) -> Iterator[np.ndarray]:
     first += len(x)
 
 
-def _listed(rows: Sequence[Row], found: Sequence[Sample]) -> Iterator[list]:
-  count: dict[str, int] = dict.fromkeys(samples.SPLITS, 0)
+def _listed(rows: Sequence[Row], samples: Sequence[Sample]) -> Iterator[list]:
+  count: dict[str, int] = dict.fromkeys(SPLITS, 0)
   for row in rows:
-    sample = found[row.sample]
-    yield [
-      *(sample.split, count[sample.split]),
-      *(sample.id, sample.label, row.steps),
-    ]
+    sample = samples[row.sample]
+    number = count[sample.split]
+    yield [sample.split, number, sample.id, sample.label, row.steps]
     count[sample.split] += 1
 
 
 def _write_csv(path, head: Iterable[str], rows: Iterable[Iterable]) -> None:
-  # Names of files are bytes, and maybe no UTF-8.
+  # Names of files may be no UTF-8.
   options = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
   with path.open("w", **options) as file:
     csv.writer(file).writerows([head, *rows])

@@ -1,4 +1,4 @@
-"""Files that can't be taken for data, and why."""
+"""Broken files: the error that reports them, and common checks."""
 
 import os
 
@@ -10,8 +10,8 @@ class BrokenError(Exception):
   """A file of a sample is broken: the sample is left out and listed.
 
   Attributes:
-    file: which one.
-    reason: in one line.
+    file: the path.
+    reason: one line.
   """
 
   def __init__(self, file: str, reason: str):
@@ -20,20 +20,20 @@ class BrokenError(Exception):
 
 
 def one_line(text: str) -> str:
-  """A text without line breaks, not longer than a message should be."""
+  """A text without line breaks, cut to the length of a message."""
   return errors.one_line(" ".join(text.split()), 300)
 
 
 def regular(path: str, most: int | None = None) -> None:
-  """Raises BrokenError for what is no file (but a pipe, say) or is empty.
+  """Raises BrokenError for an empty file, and for a pipe, a folder and so on.
 
   Args:
     path: the file.
-    most: bytes that it may have.
+    most: the largest size that is allowed, in bytes.
   """
-  wrong = guard.fault(path)
-  if wrong:
-    raise BrokenError(path, wrong)
+  fault = guard.fault(path)
+  if fault:
+    raise BrokenError(path, fault)
   size = os.stat(path).st_size
   if not size:
     raise BrokenError(path, "is empty")
@@ -42,11 +42,11 @@ def regular(path: str, most: int | None = None) -> None:
 
 
 def promised(path: str) -> None:
-  """Raises BrokenError where a .wav or .avi ends before what it promises."""
+  """Raises BrokenError for a .wav or .avi shorter than its header says."""
   try:
     with open(path, "rb") as file:
-      wrong = guard.riff_fault(file, os.fstat(file.fileno()).st_size)
+      fault = guard.riff_fault(file, os.fstat(file.fileno()).st_size)
   except guard.BROKEN as error:
     raise BrokenError(path, guard.reason(error)) from error
-  if wrong:
-    raise BrokenError(path, wrong)
+  if fault:
+    raise BrokenError(path, fault)

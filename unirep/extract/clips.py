@@ -1,4 +1,4 @@
-"""A clip: what a sample's files hold, cut into segments on one clock.
+"""Clips: the files of a sample, cut into segments on one clock.
 
 Dimensions: T segments, S samples of a segment, C channels.
 """
@@ -16,7 +16,7 @@ from unirep.extract.samples import Sample
 
 
 class Need(NamedTuple):
-  """What an extractor has to be given; see there."""
+  """The fields of an `Extractor` that decide its inputs."""
 
   takes: str
   rate: int | None
@@ -30,7 +30,7 @@ class Plan(NamedTuple):
   Attributes:
     seconds: of a segment.
     steps: segments of a clip, at most.
-    needs: modality -> what its extractor takes.
+    needs: modality -> the inputs of its extractor.
   """
 
   seconds: float
@@ -39,13 +39,13 @@ class Plan(NamedTuple):
 
 
 class Clip(NamedTuple):
-  """What extractors are given.
+  """Inputs of extractors, of one sample.
 
   Attributes:
-    inputs: modality -> a text, or an array of `plan.steps` segments; those that
-      the sample has.
-    steps: how many segments all of them cover; 1 where there is only text.
-    longer: whether there is more behind the last one.
+    inputs: modality -> a text, or an array of `plan.steps` segments, for the
+      modalities that the sample has.
+    steps: the number of segments that all modalities cover; 1 for text alone.
+    longer: whether the files go on behind the last segment.
   """
 
   inputs: Mapping[str, Any]
@@ -54,14 +54,14 @@ class Clip(NamedTuple):
 
 
 class Failure(NamedTuple):
-  """Why there is no clip."""
+  """The reason why a sample gives no clip, and the file at fault."""
 
   file: str
   reason: str
 
 
-class Found(NamedTuple):
-  """A modality of a sample: what is there, and until when in seconds.
+class Input(NamedTuple):
+  """Values of one modality of a sample, and where they end, in seconds.
 
   A photo covers any time, and a text has none: `end` is None.
   """
@@ -70,52 +70,51 @@ class Found(NamedTuple):
   end: float | None
 
 
-# Where a modality has no file of its own, it looks into these.
+# The column that a modality reads if it has no file of its own.
 FALLBACK = {"waveform": "video", "image": "image", "text": "", "series": ""}
 
 
 def need(extractor: Extractor) -> Need:
-  """What can be sent to another process."""
+  """The inputs of an extractor, which can be sent to another process."""
   return Need(*(getattr(extractor, field) for field in Need._fields))
 
 
 def columns(needs: Mapping[str, Need]) -> set[str]:
-  """Those of a table that modalities look at."""
-  found = {*needs}, {FALLBACK[n.takes] for n in needs.values()} - {""}
-  return set.union(*found)
+  """The columns of a table that modalities read."""
+  return {*needs} | {FALLBACK[n.takes] for n in needs.values()} - {""}
 
 
 def read(sample: Sample, plan: Plan) -> Clip | Failure:
-  """A sample's clip, or why there is none: no file makes it raise."""
+  """A sample's clip, or the reason why it has none. It never raises."""
   file = next(iter(sample.files.values()), "")
   if sample.problem:
     return Failure(file, sample.problem)
   try:
-    found = {
+    inputs = {
       m: READERS[n.takes](sample, m, n, plan) for m, n in plan.needs.items()
     }
-    return _clip({m: x for m, x in found.items() if x}, sample, plan)
+    return _clip({m: x for m, x in inputs.items() if x}, sample, plan)
   except BrokenError as error:
     return Failure(error.file, error.reason)
   except MemoryError:
     return Failure(file, "needs more memory than there is")
-  except Exception as error:  # of decoders: there is no end of their kinds
+  except Exception as error:  # decoders raise all kinds
     return Failure(file, one_line(f"{type(error).__name__}: {error}"))
 
 
-def _clip(found: Mapping[str, Found], sample: Sample, plan: Plan) -> Clip:
-  """The segments that all of the timed modalities cover at least by half."""
+def _clip(inputs: Mapping[str, Input], sample: Sample, plan: Plan) -> Clip:
+  """The segments that all timed modalities cover by half or more."""
   file = next(iter(sample.files.values()), "")
-  if not found:
+  if not inputs:
     raise BrokenError(file, "holds nothing for any modality")
   stop = math.inf if sample.end is None else sample.end
   steps, ends = {}, []
-  for m, x in found.items():
+  for m, x in inputs.items():
     if x.end is not None:
       seconds = min(x.end, stop) - sample.start
       steps[m] = min(math.floor(seconds / plan.seconds + 0.5), plan.steps)
       ends.append(min(x.end, stop))
-  there = {m: x.values for m, x in found.items() if steps.get(m, 1) > 0}
+  there = {m: x.values for m, x in inputs.items() if steps.get(m, 1) > 0}
   if steps and max(steps.values()) < 1:
     raise BrokenError(
       file, f"has less than half a segment of {plan.seconds} s to be read"
@@ -125,25 +124,25 @@ def _clip(found: Mapping[str, Found], sample: Sample, plan: Plan) -> Clip:
   return Clip(there, count, min(ends, default=0.0) >= longest)
 
 
-def _images(sample: Sample, m: str, n: Need, plan: Plan) -> Found | None:
+def _images(sample: Sample, m: str, n: Need, plan: Plan) -> Input | None:
   assert n.size
   middles = [sample.start + (k + 0.5) * plan.seconds for k in range(plan.steps)]
   if m in sample.files and not _is_image(sample.files[m]):
-    # A little further, to know whether there is more.
+    # A little further, to see whether the file goes on.
     until = middles[-1] + 1.5 * plan.seconds
     track = containers.frames(sample.files[m], middles, until, n.size)
-    return track and Found(*track)
+    return track and Input(*track)
   path = sample.files.get(m) or sample.files.get(FALLBACK[n.takes])
   if not path:
     return None
-  return Found(np.stack([images.read(path, n.size)] * plan.steps), None)
+  return Input(np.stack([images.read(path, n.size)] * plan.steps), None)
 
 
 def _is_image(path: str) -> bool:
   return path.lower().endswith(images.SUFFIXES)
 
 
-def _waves(sample: Sample, m: str, n: Need, plan: Plan) -> Found | None:
+def _waves(sample: Sample, m: str, n: Need, plan: Plan) -> Input | None:
   assert n.rate
   path = sample.files.get(m) or sample.files.get(FALLBACK[n.takes])
   if not path or _is_image(path):
@@ -158,10 +157,10 @@ def _waves(sample: Sample, m: str, n: Need, plan: Plan) -> Found | None:
     return None
   count = round(window * n.rate)
   first = [round(k * plan.seconds * n.rate) for k in range(plan.steps)]
-  return Found(_cut(track.values, first, count), track.end)
+  return Input(_cut(track.values, first, count), track.end)
 
 
-def _series(sample: Sample, m: str, n: Need, plan: Plan) -> Found | None:
+def _series(sample: Sample, m: str, n: Need, plan: Plan) -> Input | None:
   if m not in sample.files:
     return None
   if n.rate is None:
@@ -169,28 +168,28 @@ def _series(sample: Sample, m: str, n: Need, plan: Plan) -> Found | None:
   x_SxC = series.read(sample.files[m], n.rate)
   begin, count = sample.start * n.rate, max(1, round(plan.seconds * n.rate))
   first = [round(begin + k * plan.seconds * n.rate) for k in range(plan.steps)]
-  return Found(_cut(x_SxC, first, count), len(x_SxC) / n.rate)
+  return Input(_cut(x_SxC, first, count), len(x_SxC) / n.rate)
 
 
-def _texts(sample: Sample, m: str, n: Need, plan: Plan) -> Found | None:
+def _texts(sample: Sample, m: str, n: Need, plan: Plan) -> Input | None:
   del n, plan
   if m in sample.files:
-    return Found(texts.read(sample.files[m]), None)
+    return Input(texts.read(sample.files[m]), None)
   if not sample.text:
     return None
   texts.check(sample.id, sample.text)
-  return Found(sample.text, None)
+  return Input(sample.text, None)
 
 
 def _cut(x: np.ndarray, first: Sequence[int], count: int) -> np.ndarray:
-  """Rows of `count` from each place on, zeros behind the end: (T, S, ...)."""
+  """Slices of `count` rows from each start, padded with zeros: (T, S, ...)."""
   room = np.zeros((first[-1] + count, *x.shape[1:]), x.dtype)
   part = x[: len(room)]
   room[: len(part)] = part
   return np.stack([room[i : i + count] for i in first])
 
 
-READERS: Mapping[str, Callable[..., Found | None]] = {
+READERS: Mapping[str, Callable[..., Input | None]] = {
   "image": _images,
   "waveform": _waves,
   "series": _series,
@@ -199,30 +198,30 @@ READERS: Mapping[str, Callable[..., Found | None]] = {
 
 
 def pieces(samples: Iterable[Sample], plan: Plan) -> list[Sample]:
-  """Samples cut so that no file has an end that no clip holds.
+  """Cuts samples that are longer than a clip into several samples.
 
-  Pieces are named ID@SECONDS. The length is what files say of themselves.
+  Pieces are named ID@SECONDS. Lengths are read from the headers of files.
   """
-  found, length = [], plan.steps * plan.seconds
+  cut, length = [], plan.steps * plan.seconds
   for sample in samples:
     end, piece = sample.end or _duration(sample, plan), sample
     count = math.ceil((end - sample.start) / length - plan.seconds / length / 2)
     for k in range(1, max(count, 1)):
       start = sample.start + k * length
-      found.append(piece._replace(end=start))
+      cut.append(piece._replace(end=start))
       piece = sample._replace(id=f"{sample.id}@{start:g}", start=start)
-    found.append(piece)
-  return found
+    cut.append(piece)
+  return cut
 
 
 def _duration(sample: Sample, plan: Plan) -> float:
-  """The longest of what is cut; 0 where that is not known."""
-  known = [0.0]
+  """Seconds of a sample's longest file; 0 if no length is known."""
+  lengths = [0.0]
   for column in columns(plan.needs):
     path = sample.files.get(column, "")
     if path.lower().endswith(tuple(containers.FORMATS)):
       try:
-        known.append(containers.duration(path))
+        lengths.append(containers.duration(path))
       except BrokenError:
-        continue  # whoever reads it says so
-  return max(known)
+        continue  # `read` will report it
+  return max(lengths)

@@ -16,22 +16,42 @@ import numpy as np
 from unirep.extract import images
 from unirep.extract.broken import BrokenError, one_line, promised, regular
 
-# Suffix -> what the file must hold. Without it any file may be a list of other
-# files, or a text a film.
+# Suffix -> the format that the file must have. Without this check FFmpeg might
+# take a text for a video, or for a list of other files to open.
 FORMATS = {
-  **dict.fromkeys((".mp4", ".mov", ".m4v", ".m4a", ".3gp"), "mov"),
-  **dict.fromkeys((".mkv", ".webm", ".mka"), "matroska"),
-  **{".avi": "avi", ".flv": "flv", ".ts": "mpegts", ".mpg": "mpeg"},
-  **{".mpeg": "mpeg", ".wmv": "asf", ".wma": "asf", ".wav": "wav"},
-  **{".mp3": "mp3", ".flac": "flac", ".aac": "aac", ".aiff": "aiff"},
-  **dict.fromkeys((".ogg", ".oga", ".opus", ".ogv"), "ogg"),
+  suffix: name
+  for name, suffixes in {
+    "mov": ".mp4 .mov .m4v .m4a .3gp",
+    "matroska": ".mkv .webm .mka",
+    "avi": ".avi",
+    "flv": ".flv",
+    "mpegts": ".ts",
+    "mpeg": ".mpg .mpeg",
+    "asf": ".wmv .wma",
+    "wav": ".wav",
+    "mp3": ".mp3",
+    "flac": ".flac",
+    "aac": ".aac",
+    "aiff": ".aiff",
+    "ogg": ".ogg .oga .opus .ogv",
+  }.items()
+  for suffix in suffixes.split()
 }
 SOUNDS = (
-  *(".wav", ".mp3", ".flac", ".ogg", ".oga", ".opus", ".m4a", ".mka"),
-  *(".aac", ".aiff", ".wma"),
+  ".wav",
+  ".mp3",
+  ".flac",
+  ".ogg",
+  ".oga",
+  ".opus",
+  ".m4a",
+  ".mka",
+  ".aac",
+  ".aiff",
+  ".wma",
 )
-EXACT = {"mov", "matroska", "wav", "flac"}  # where a jump lands on the clock
-TOLD = {"mov", "matroska", "flac", "aiff"}  # whose length is no guess
+EXACT = {"mov", "matroska", "wav", "flac"}  # with exact times after a seek
+TOLD = {"mov", "matroska", "flac", "aiff"}  # with an exact length
 BEFORE = 0.5  # seconds before the wanted ones, for decoders to settle
 SLACK = 0.02  # seconds by which time stamps may be off without a gap
 LOST = 0.5  # seconds missing at the end that make a file cut off
@@ -39,11 +59,11 @@ RATES = (1000, 400_000)  # samples a second
 
 
 class Track(NamedTuple):
-  """What was read of one track.
+  """Frames or samples of one track.
 
   Attributes:
-    values: see the function.
-    end: until when there is something, as far as it was looked for.
+    values: see the function that returns it.
+    end: where the track ends, in seconds, or where reading stopped.
   """
 
   values: np.ndarray
@@ -51,20 +71,20 @@ class Track(NamedTuple):
 
 
 def duration(path: str) -> float:
-  """How long it says it is; 0 where it doesn't.
+  """Seconds of a file, from its header; 0 if that has no length.
 
   Raises:
-    BrokenError: if it can't be opened.
+    BrokenError: if the file can't be opened.
   """
   with _opened(path) as container:
     return (container.duration or 0) / 1e6
 
 
 def size(path: str) -> tuple[int, int] | None:
-  """Height and width of its pictures; None if there are none.
+  """Height and width of a video; None if the file has no pictures.
 
   Raises:
-    BrokenError: if it can't be opened.
+    BrokenError: if the file can't be opened.
   """
   with _opened(path) as container:
     stream = _stream(container, "video")
@@ -78,16 +98,16 @@ def frames(
 
   Args:
     path: the file.
-    times: ascending. After the last frame it stays, before the first it is
-      there already.
-    stop: until when to look.
-    size: height and width.
+    times: ascending, in seconds. Times before the first frame get the first,
+      and times after the last get the last.
+    stop: the time at which reading may stop.
+    size: height and width of the result.
 
   Returns:
-    None if there is no picture.
+    None if there are no pictures.
 
   Raises:
-    BrokenError: if something can't be decoded, or the end is missing.
+    BrokenError: if a part can't be decoded, or the end is missing.
   """
   with _opened(path) as container:
     stream = _stream(container, "video")
@@ -95,13 +115,13 @@ def frames(
       return None
     context = stream.codec_context
     images.check_size(path, context.width, context.height)
-    found: list[np.ndarray] = []
+    shown: list[np.ndarray] = []
     last, end = None, -math.inf
     step = float(1 / stream.average_rate) if stream.average_rate else 0.0
     stretch = float(stream.sample_aspect_ratio or 1)
     for frame, time in _decoded(path, container, stream, times[0]):
-      while last and len(found) < len(times) and time > times[len(found)]:
-        found.append(_upright(path, last, stretch, size))
+      while last and len(shown) < len(times) and time > times[len(shown)]:
+        shown.append(_upright(path, last, stretch, size))
       if time >= stop:
         last, end = last or frame, time
         break
@@ -110,28 +130,28 @@ def frames(
       _check_end(path, container, stream, end)
     if last is None:
       raise BrokenError(path, "no frame of it can be read")
-    if len(found) < len(times):
+    if len(shown) < len(times):
       still = _upright(path, last, stretch, size)
-      found += [still] * (len(times) - len(found))
-    return Track(np.stack(found), end)
+      shown += [still] * (len(times) - len(shown))
+    return Track(np.stack(shown), end)
 
 
 def wave(path: str, start: float, stop: float, rate: int) -> Track | None:
   """Sound from `start` to `stop`: (S,) float32 in -1..1, the mean of channels.
 
-  Where there is none it is silent, also before 0 and after the end.
+  It is silent before 0, after the end, and in gaps.
 
   Args:
     path: the file.
-    start: may be negative.
-    stop: behind it.
+    start: in seconds, maybe negative.
+    stop: in seconds, after `start`.
     rate: samples a second of the result.
 
   Returns:
     None if there is no sound.
 
   Raises:
-    BrokenError: if something can't be decoded, or the end is missing.
+    BrokenError: if a part can't be decoded, or the end is missing.
   """
   with _opened(path) as container:
     stream = _stream(container, "audio")
@@ -147,7 +167,8 @@ def wave(path: str, start: float, stop: float, rate: int) -> Track | None:
       if frame.sample_rate != own:
         raise BrokenError(path, f"changes from {own} to {frame.sample_rate} Hz")
       stamp = round((time - start) * own)
-      # Stamps are coarse in some containers: without a gap samples follow.
+      # Stamps are coarse in some containers: samples follow each other unless
+      # the gap is large.
       at = stamp if at is None or abs(stamp - at) > SLACK * own else at
       samples = _mono(path, frame)
       into = slice(max(at, 0), max(at + len(samples), 0))
@@ -164,7 +185,7 @@ def wave(path: str, start: float, stop: float, rate: int) -> Track | None:
       raise BrokenError(path, "no sound of it can be read")
     ratio = fractions.Fraction(rate, own)
     if ratio != 1:
-      from scipy import signal  # half a second, which few need
+      from scipy import signal  # here: the import takes half a second
 
       x_S = signal.resample_poly(x_S, ratio.numerator, ratio.denominator)
     x_S = x_S[: round((stop - start) * rate)]
@@ -183,7 +204,7 @@ def _opened(path: str) -> Iterator[Any]:
   if suffix in (".wav", ".avi"):
     promised(path)
   allowed = {"format_whitelist": FORMATS[suffix], "protocol_whitelist": "file"}
-  name = str(pathlib.Path(path).absolute())  # no address of anything else
+  name = str(pathlib.Path(path).absolute())  # never a URL
   try:
     container = av.open(name, options=allowed, metadata_errors="ignore")
   except ArgumentError as error:
@@ -194,12 +215,12 @@ def _opened(path: str) -> Iterator[Any]:
     with container:
       yield container
   except FFmpegError as error:
-    what = one_line(error.strerror or str(error))
-    raise BrokenError(path, f"cannot be read: {what}") from error
+    reason = one_line(error.strerror or str(error))
+    raise BrokenError(path, f"cannot be read: {reason}") from error
 
 
 def _stream(container: Any, kind: str) -> Any:
-  """The first track of a kind that is no picture of a cover."""
+  """The first track of a kind; pictures of a cover don't count."""
   from av.stream import Disposition
 
   for stream in container.streams:
@@ -207,14 +228,14 @@ def _stream(container: Any, kind: str) -> Any:
       continue
     if stream.codec_context is None:
       raise BrokenError(container.name, f"holds {kind} of an unknown kind")
-    stream.codec_context.thread_count = 1  # workers are what runs in parallel
+    stream.codec_context.thread_count = 1  # workers run in parallel
     stream.codec_context.options = {"err_detect": "explode"}
     return stream
   return None
 
 
 def _decoded(path: str, container: Any, stream: Any, start: float) -> Iterator:
-  """Yields frames and their times, from a little before `start` on."""
+  """Yields frames and their times, beginning a little before `start`."""
   zero = (container.start_time or 0) / 1e6
   early = start - BEFORE
   if early > 0 and _is(container, EXACT):
@@ -228,7 +249,7 @@ def _decoded(path: str, container: Any, stream: Any, start: float) -> Iterator:
 
 
 def _check_end(path: str, container: Any, stream: Any, end: float) -> None:
-  """Raises BrokenError where a track ends before it says that it does."""
+  """Raises BrokenError for a track shorter than its header says."""
   zero = (container.start_time or 0) / 1e6
   if not _is(container, TOLD):
     return
@@ -248,7 +269,7 @@ def _is(container: Any, names: set[str]) -> bool:
 
 
 def _tagged(text: str) -> float:
-  """Seconds of HH:MM:SS.fraction, 0 for anything else."""
+  """Seconds of HH:MM:SS.fraction; 0 for any other text."""
   try:
     hours, minutes, seconds = map(float, text.split(":"))
   except ValueError:
@@ -263,7 +284,7 @@ def _length(frame: Any, step: float) -> float:
 def _upright(
   path: str, frame: Any, stretch: float, size: tuple[int, int]
 ) -> np.ndarray:
-  """A frame as it is to be seen: phones write how they were held."""
+  """A frame turned as the phone was held, and resized."""
   from PIL import Image
 
   images.check_size(path, frame.width, frame.height)

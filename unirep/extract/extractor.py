@@ -1,4 +1,4 @@
-"""An extractor: what turns a segment of raw media into features.
+"""Extractors: functions from segments of raw media to features.
 
 Dimensions: N segments, H/W rows and columns of an image.
 """
@@ -16,13 +16,13 @@ class Loaded(NamedTuple):
   """An extractor that is ready to run.
 
   Attributes:
-    run: what computes features, finite float32, of any N >= 1 inputs. What
-      comes out for one input depends on no other. By what it takes:
+    run: a function of N >= 1 inputs to features, finite float32. Features of
+      one input depend on no other input. By the kind of input:
       waveform: (N, samples) float32 in -1..1 -> (N, *shape);
       image: (N, H, W, 3) uint8, RGB -> (N, *shape);
       text: N strings, none empty -> N arrays (words, width), words >= 1;
       series: (N, samples, channels) float32 -> (N, *shape).
-    sha256: of its weights, "" without any.
+    sha256: of the weights; "" if it has none.
   """
 
   run: Callable[[Any], Any]
@@ -30,83 +30,88 @@ class Loaded(NamedTuple):
 
 
 class Extractor(NamedTuple):
-  """A kind of features, and how to get them.
+  """A kind of features, and the function that computes them.
 
   Attributes:
-    name: in the registry, with its argument ("onnx:FILE").
-    version: another one where its numbers change.
+    name: the name in the registry, with its argument ("onnx:FILE").
     takes: "waveform", "image", "text" or "series".
-    shape: of the output for one segment, or for one word of a text:
+    shape: of the features of one segment, or of one word of a text:
       (1024,) or (7, 7, 320).
+    load: opens the weights, in the process that runs the extractor. Raises
+      InputError, one line that names the file or package, if they are missing.
+    version: changes whenever the numbers of the features change.
     rate: samples a second that a waveform or series must have; None for a
-      series that is taken as it is.
-    window: least seconds of a waveform that one output looks at, around the
-      segment's middle; 0 for the segment alone.
-    size: height and width of the images that it takes, None if it takes none.
-    licence: of its weights, "" without any.
-    origin: where its weights come from, or "none".
-    load: opens the weights, in the process that is to run it.
-      Raises InputError, one line that names the file or package, without them.
+      series of any rate.
+    window: seconds of a waveform that the features of a segment need at least,
+      around its middle; 0 for the segment alone.
+    size: height and width of the images; None for other inputs.
+    licence: of the weights; "" if there are none.
+    origin: of the weights, or "none".
   """
 
   name: str
-  version: str
   takes: str
   shape: tuple[int, ...]
-  rate: int | None
-  window: float
-  size: tuple[int, int] | None
-  licence: str
-  origin: str
   load: Callable[[], Loaded]
+  version: str = "1"
+  rate: int | None = None
+  window: float = 0.0
+  size: tuple[int, int] | None = None
+  licence: str = ""
+  origin: str = "none"
 
 
 def parse(name: str, argument: str, defaults: Any) -> Any:
-  """Defaults with what an argument changes, in their types.
+  """Options of an extractor: the defaults, changed by its argument.
 
   Args:
-    name: of the extractor, for errors.
+    name: the extractor, for errors.
     argument: "KEY=VALUE,KEY=VALUE", maybe empty.
-    defaults: a NamedTuple of numbers.
+    defaults: a NamedTuple of numbers. Values get the types of these.
 
   Raises:
-    InputError: for an unknown key or no number.
+    InputError: for an unknown key, or a value that is no number.
   """
-  known = defaults._asdict()
+  values = defaults._asdict()
   for part in argument.split(",") if argument else ():
     key, _, value = part.partition("=")
-    if key not in known:
+    if key not in values:
       raise InputError(
         f"{name}:{argument}: {key!r} is no option; there are"
-        f" {', '.join(f'{k}={v}' for k, v in known.items())}"
+        f" {', '.join(f'{k}={v}' for k, v in values.items())}"
       )
     try:
-      known[key] = type(known[key])(value)
+      values[key] = type(values[key])(value)
     except ValueError as error:
-      kind = type(known[key]).__name__
+      kind = type(values[key]).__name__
       raise InputError(
         f"{name}:{argument}: {key} must be {kind}, got {value!r}"
       ) from error
-  return type(defaults)(**known)
+  return type(defaults)(**values)
 
 
 def require(name: str, options: Any, **least: float) -> None:
-  """Raises InputError for an option below the least that it may be."""
+  """Raises InputError for an option below its least value."""
   for key, value in least.items():
     if not value <= getattr(options, key) < float("inf"):
       got = getattr(options, key)
       raise InputError(f"{name}: {key}={got} must be {value} or more")
 
 
-def means(x_NxSxF: np.ndarray, parts: int, what: str) -> np.ndarray:
-  """The mean of each of `parts` equal parts of time: (N, parts * F).
+def means(x_NxSxF: np.ndarray, parts: int, name: str) -> np.ndarray:
+  """Means over each of `parts` equal parts of time, (N, parts * F).
+
+  Args:
+    x_NxSxF: S samples of F numbers for each of N segments.
+    parts: at most S.
+    name: of the samples, for errors.
 
   Raises:
-    InputError: for fewer samples than parts.
+    InputError: for more parts than samples.
   """
   N, S, _ = x_NxSxF.shape
   if parts > S:
-    raise InputError(f"{what}: a segment has {S} of them for parts={parts}")
+    raise InputError(f"{name}: a segment has {S} of them for parts={parts}")
   edges = np.arange(parts + 1) * S // parts
   cut = [x_NxSxF[:, a:b].mean(1) for a, b in itertools.pairwise(edges)]
   return np.stack(cut, 1).reshape(N, -1)

@@ -1,4 +1,4 @@
-"""Features of clips: inputs through extractors.
+"""Features of clips, computed by extractors.
 
 Dimensions: T segments or words, ... the shape of an extractor's output.
 """
@@ -16,18 +16,18 @@ from unirep.extract.extractor import Extractor, Loaded
 from unirep.runtime.errors import InputError
 
 DTYPES = ("float16", "float32")
-PACKAGES = {"image": ("PIL", "av"), "waveform": ("av",)}  # that readers need
+PACKAGES = {"image": ("PIL", "av"), "waveform": ("av",)}  # of the readers
 
 
 class Settings(NamedTuple):
-  """What decides features, but for the files.
+  """Settings of an extraction.
 
   Attributes:
     extractors: modality -> name of an extractor.
-    seconds: of a segment.
+    seconds: length of a segment.
     steps: segments of a clip, at most.
-    words: of a text, at most.
-    dtype: that features are kept in.
+    words: words of a text, at most.
+    dtype: of the features on disk.
   """
 
   extractors: Mapping[str, str]
@@ -41,10 +41,10 @@ class Front(NamedTuple):
   """Extractors that are ready to run.
 
   Attributes:
-    settings: as they were asked for.
+    settings: the settings of the extraction.
     extractors: modality -> extractor.
-    loaded: modality -> its weights.
-    plan: how samples are cut.
+    loaded: modality -> the same extractor with its weights.
+    plan: how samples are cut into segments.
   """
 
   settings: Settings
@@ -57,7 +57,8 @@ def front(settings: Settings) -> Front:
   """Opens all extractors.
 
   Raises:
-    InputError: for unknown ones, missing weights or numbers out of range.
+    InputError: for unknown extractors, missing weights, or settings out of
+      range.
   """
   if not settings.extractors:
     raise InputError("extractors is empty; name one a modality")
@@ -69,32 +70,32 @@ def front(settings: Settings) -> Front:
       raise InputError(f"{key}={got} must lie in 1..100000")
   if settings.dtype not in DTYPES:
     raise InputError(f"dtype={settings.dtype!r} is not one of {DTYPES}")
-  made = {
+  extractors = {
     m: registry.extractor(f"extractors.{m}", name)
     for m, name in settings.extractors.items()
   }
-  for m, e in made.items():
+  for m, e in extractors.items():
     for package in PACKAGES.get(e.takes, ()):
       if importlib.util.find_spec(package) is None:
         raise InputError(
           f"extractors.{m}={e.name!r} needs the package {package!r}:"
           " pip install 'unirep[media]'"
         )
-  needs = {m: clips.need(e) for m, e in made.items()}
+  needs = {m: clips.need(e) for m, e in extractors.items()}
   plan = Plan(settings.seconds, settings.steps, needs)
-  loaded = {m: e.load() for m, e in made.items()}
-  return Front(settings, made, loaded, plan)
+  loaded = {m: e.load() for m, e in extractors.items()}
+  return Front(settings, extractors, loaded, plan)
 
 
-def described(made: Front) -> dict[str, Any]:
-  """What the features depend on, as JSON values: for a manifest."""
+def described(front: Front) -> dict[str, Any]:
+  """Settings and extractors as JSON values, for a manifest."""
   return {
-    **made.settings._asdict(),
+    **front.settings._asdict(),
     "extractors": {
       m: {
         "name": e.name,
         "version": e.version,
-        "sha256": made.loaded[m].sha256,
+        "sha256": front.loaded[m].sha256,
         "shape": [*e.shape],
         "rate": e.rate,
         "window": e.window,
@@ -102,22 +103,23 @@ def described(made: Front) -> dict[str, Any]:
         "licence": e.licence,
         "origin": e.origin,
       }
-      for m, e in made.extractors.items()
+      for m, e in front.extractors.items()
     },
   }
 
 
-def compute(made: Front, clip: Clip) -> dict[str, np.ndarray] | Failure:
-  """Modality -> its features, (T, ...): those that the sample has.
+def compute(front: Front, clip: Clip) -> dict[str, np.ndarray] | Failure:
+  """Features of a clip: modality -> (T, ...), without padding.
 
-  T is that of the clip, or the number of words, and so without padding.
+  T is the number of steps of the clip, or of words. Modalities that the clip
+  lacks are left out.
   """
-  found = {}
+  features = {}
   for m, x in clip.inputs.items():
-    e, run = made.extractors[m], made.loaded[m].run
+    e, run = front.extractors[m], front.loaded[m].run
     try:
-      # All segments, of which some may be behind the end: one shape to compile.
-      out = run([x])[0][: made.settings.words] if e.takes == "text" else run(x)
+      # Also segments behind the end: so there is one shape to compile.
+      out = run([x])[0][: front.settings.words] if e.takes == "text" else run(x)
     except InputError as error:
       return Failure("", one_line(f"{m}: {error}"))
     out = np.asarray(out)
@@ -126,23 +128,30 @@ def compute(made: Front, clip: Clip) -> dict[str, np.ndarray] | Failure:
       return Failure("", f"{m}: there is no word in it")
     if out.shape[1:] != e.shape:
       return Failure("", f"{m}: {e.name} gave {out.shape[1:]}, not {e.shape}")
-    with np.errstate(over="ignore"):  # the check below says it
-      out = out[:count].astype(made.settings.dtype)
+    with np.errstate(over="ignore"):  # the check below reports it
+      out = out[:count].astype(front.settings.dtype)
     if not np.isfinite(out).all():
-      what = f"{e.name} gave numbers that are no {made.settings.dtype}"
-      return Failure("", f"{m}: {what}")
-    found[m] = out
-  return found
+      dtype = front.settings.dtype
+      return Failure("", f"{m}: {e.name} gave numbers that are no {dtype}")
+    features[m] = out
+  return features
 
 
 def stack(
-  made: Front, m: str, parts: Sequence[np.ndarray | None]
+  front: Front, m: str, parts: Sequence[np.ndarray | None]
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Features of one modality of N samples, (N, T, ...), and lengths (N,).
+  """Stacks features of one modality of N samples, (N, T, ...).
 
-  Zeros are padding; what a sample lacks is NaN, of length 1.
+  Args:
+    front: the extractors.
+    m: the modality.
+    parts: features of each sample, None for a missing modality.
+
+  Returns:
+    Features, padded with zeros, and lengths (N,). A missing modality is NaN, of
+    length 1.
   """
-  e, settings = made.extractors[m], made.settings
+  e, settings = front.extractors[m], front.settings
   steps = settings.words if e.takes == "text" else settings.steps
   x = np.zeros((len(parts), steps, *e.shape), settings.dtype)
   length_N = np.ones(len(parts), np.int32)

@@ -10,26 +10,24 @@ import numpy as np
 from unirep.extract.broken import BrokenError, regular
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-SUFFIXES = (
-  *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
-)
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 PIXELS = 10**8  # that an image or a frame may have
 THIN = 8  # pixels of the shorter side, at least ...
-LONG = 20  # ... and how much longer the other one may be
+LONG = 20  # ... and the largest ratio of the longer side to it
 
 
 def read(path: str, size: tuple[int, int]) -> np.ndarray:
   """One image, (H, W, 3) uint8; of several in a file the first.
 
   Raises:
-    BrokenError: if it is none, is cut off, or is too large or too thin.
+    BrokenError: if the file is no image, cut off, too large or too thin.
   """
   from PIL import Image, ImageOps, UnidentifiedImageError
 
   regular(path)
   try:
     with warnings.catch_warnings():
-      warnings.simplefilter("ignore")  # of sizes, which are checked here
+      warnings.simplefilter("ignore")  # sizes are checked below
       with Image.open(path, formats=FORMATS) as image:
         check_size(path, image.width, image.height)
         image.load()
@@ -40,9 +38,9 @@ def read(path: str, size: tuple[int, int]) -> np.ndarray:
     raise BrokenError(path, f"is no image ({', '.join(FORMATS)})") from error
   except BrokenError:
     raise
-  except Exception as error:  # of decoders: there is no end of their kinds
-    what = str(error) or type(error).__name__
-    raise BrokenError(path, f"cannot be read: {what}") from error
+  except Exception as error:  # decoders raise all kinds
+    reason = str(error) or type(error).__name__
+    raise BrokenError(path, f"cannot be read: {reason}") from error
 
 
 def check_size(path: str, width: int, height: int) -> None:
@@ -55,12 +53,12 @@ def check_size(path: str, width: int, height: int) -> None:
 
 
 def fit(image, size: tuple[int, int], stretch: float = 1.0) -> np.ndarray:
-  """The largest part of the middle that has the shape of `size`, resized.
+  """The largest centred crop with the ratio of `size`, resized to it.
 
   Args:
-    image: of Pillow's, in RGB.
+    image: a Pillow image in RGB.
     size: height and width.
-    stretch: how much wider than high its pixels are.
+    stretch: width of a pixel over its height.
   """
   from PIL import Image
 
@@ -75,7 +73,7 @@ def fit(image, size: tuple[int, int], stretch: float = 1.0) -> np.ndarray:
 
 
 def _rgb(image):
-  """In RGB, also where a sample has 16 bits, or a picture holes (black).
+  """Converts to 8 bits of RGB; transparent parts become black.
 
   Large pictures are copied no more often than needed.
   """

@@ -11,7 +11,7 @@ from unirep.extract.extractor import Extractor, Loaded, parse, require
 
 
 class Size(NamedTuple):
-  """How many rows and columns are left."""
+  """Options of the extractor: rows and columns of the grid."""
 
   height: int = 8
   width: int = 8
@@ -27,13 +27,8 @@ def extractor(argument: str = "") -> Extractor:
 
   return Extractor(
     name=f"pixels:{argument}" if argument else "pixels",
-    version="1",
     takes="image",
     shape=(*size, 3),
-    rate=None,
-    window=0.0,
     size=(size.height, size.width),
-    licence="",
-    origin="none",
     load=lambda: Loaded(run, ""),
   )

@@ -1,4 +1,8 @@
-"""Worker processes that may die, or hang, at what they are given."""
+"""Worker processes that may die or hang without loss of other items.
+
+A pool of one pipe for all workers would not do: a worker that is killed in the
+middle of an answer spoils it for the others. Here each has a pipe of its own.
+"""
 
 import collections
 import contextlib
@@ -10,11 +14,11 @@ from typing import Any, NamedTuple
 
 from unirep.runtime import signals
 
-AHEAD = 2  # items of each worker that are done or under way
+AHEAD = 2  # items of each worker that are under way, or wait to be yielded
 
 
 class Lost(NamedTuple):
-  """What comes back where a worker gave no answer."""
+  """The result of an item whose worker gave no answer."""
 
   reason: str
 
@@ -25,13 +29,13 @@ def each(
   workers: int,
   timeout: float,
 ) -> Iterator[Any]:
-  """Yields `function(item)`, or `Lost`, of all items in order.
+  """Yields `function(item)`, or `Lost`, for each item in order.
 
   Args:
-    function: a picklable one, that raises nothing.
-    items: likewise.
-    workers: processes; 0 calls it here, where nothing can be lost.
-    timeout: seconds after which a worker that has not answered is ended.
+    function: picklable, and never raises.
+    items: picklable.
+    workers: number of processes; 0 runs the function in this one, unguarded.
+    timeout: seconds for an item, after which its worker is killed.
   """
   if not workers:
     yield from map(function, items)
@@ -49,7 +53,7 @@ def _in_order(items, team):
   free, next_one = collections.deque(team), 0
   for wanted in range(len(items)):
     while wanted not in done:
-      room = wanted + AHEAD * len(team)  # what is held in memory is bounded
+      room = wanted + AHEAD * len(team)  # so that answers fit into memory
       while free and next_one < min(len(items), room):
         free.popleft().give(next_one, items[next_one])
         next_one += 1
@@ -60,14 +64,14 @@ def _in_order(items, team):
 
 
 def _ready(busy):
-  """Those that have answered, died, or had their time."""
+  """Waits for workers that have answered, died, or run out of time."""
   left = max(0.0, min(worker.deadline() for worker in busy))
   answered = connection.wait([w.pipe for w in busy], left)
   return [w for w in busy if w.pipe in answered or w.deadline() <= 0]
 
 
 class _Worker:
-  """A process that answers, and is started anew where it does not."""
+  """A process that is replaced when it dies or takes too long."""
 
   def __init__(self, function, timeout):
     self._function, self._timeout = function, timeout
@@ -89,7 +93,7 @@ class _Worker:
   def give(self, number, item):
     self.number, self._since = number, time.monotonic()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-      self.pipe.send(item)  # if it has died, `take` says so
+      self.pipe.send(item)  # `take` reports a dead process
 
   def deadline(self):
     return self._since + self._timeout - time.monotonic()
@@ -113,7 +117,7 @@ class _Worker:
 
 
 def _serve(pipe, function):
-  """Answers until the parent is gone."""
+  """Answers until the parent closes the pipe."""
   try:
     while True:
       pipe.send(function(pipe.recv()))

@@ -1,4 +1,4 @@
-"""Extractors by name: NAME, or NAME:ARGUMENT where one takes an argument."""
+"""Extractors by name, NAME or NAME:ARGUMENT."""
 
 import inspect
 from collections.abc import Callable
@@ -30,11 +30,12 @@ def extractor(key: str, name: str) -> Extractor:
   """The extractor of a name.
 
   Args:
-    key: the setting that names it, for the error.
-    name: an entry of `EXTRACTORS`, maybe with its argument after a colon.
+    key: the setting that holds the name, for errors.
+    name: an entry of `EXTRACTORS`, with an argument behind a colon if it takes
+      one.
 
   Raises:
-    InputError: for an unknown name, or an argument that is wrong or missing.
+    InputError: for an unknown name, or a wrong or missing argument.
   """
   kind, colon, argument = name.partition(":")
   make = pick(EXTRACTORS, key, kind)

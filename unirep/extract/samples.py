@@ -1,4 +1,4 @@
-"""Samples: which files belong together, found in a folder or a table."""
+"""Samples: files that belong together, listed from a folder or a table."""
 
 import csv
 import hashlib
@@ -13,7 +13,7 @@ from unirep.runtime.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 ALIASES = {"val": "validation", "valid": "validation", "dev": "validation"}
-KINDS = {  # suffix -> the column that a file of a folder stands for
+KINDS = {  # suffix -> the column that a file in a folder is for
   **dict.fromkeys(containers.FORMATS, "video"),
   **dict.fromkeys(containers.SOUNDS, "audio"),
   **dict.fromkeys(images.SUFFIXES, "image"),
@@ -29,15 +29,15 @@ class Sample(NamedTuple):
   """Files that belong together.
 
   Attributes:
-    id: its name.
+    id: the name of the sample.
     files: column -> path.
-    text: a caption that is no file; "" is none.
-    label: the name of its class; "" is none.
-    split: train, validation or test; "" where nobody has said it.
-    start: seconds from the beginning of its files.
-    end: likewise; None is the end of the files.
-    problem: why it can't be read, if that is known already.
-    group: what it shares with samples that must be in the same split.
+    text: a caption that is in no file; "" for none.
+    label: the name of the class; "" for none.
+    split: train, validation or test; "" before `divide`.
+    start: seconds from the beginning of the files.
+    end: likewise; None for the end of the files.
+    problem: the reason why it can't be read, if that is known already.
+    group: samples of one group get the same split.
   """
 
   id: str
@@ -57,31 +57,31 @@ def find(media: str, columns: Iterable[str]) -> list[Sample]:
   Args:
     media: a folder, or a .csv file with any of the columns id, video, audio,
       image, text, label, split, start, end, and of `columns`.
-    columns: those that modalities look at; the files of others are left alone.
+    columns: the columns that modalities use; other files are ignored.
 
   Raises:
-    InputError: if there is none, or no file of a kind that is known.
+    InputError: if the path does not exist, or holds no file of a known kind.
   """
   if not media:
     raise InputError("media is empty; name a folder, or a .csv file")
   path = pathlib.Path(media)
   if path.is_dir():
-    found = walk(path, columns)
+    samples = walk(path, columns)
   elif path.suffix.lower() == ".csv" and path.exists():
-    found = table(path, columns)
+    samples = table(path, columns)
   else:
     raise InputError(f"media={media}: no such folder or .csv file")
-  if not found:
-    what = ", ".join(sorted(columns))
-    raise InputError(f"media={media} holds no file for any of {what}")
-  return found
+  if not samples:
+    names = ", ".join(sorted(columns))
+    raise InputError(f"media={media} holds no file for any of {names}")
+  return samples
 
 
 def walk(folder: pathlib.Path, columns: Iterable[str]) -> list[Sample]:
-  """Samples of a folder: what shares a stem is one, sub-folders are classes.
+  """Samples of a folder.
 
-  Sub-folders named train, validation and test are splits where there are no
-  others.
+  Files with one stem are one sample, and sub-folders are classes. Sub-folders
+  named train, validation and test are splits if there are no others.
   """
   groups: dict[pathlib.PurePath, dict[str, list[str]]] = {}
   wanted = {*columns}
@@ -109,7 +109,7 @@ def walk(folder: pathlib.Path, columns: Iterable[str]) -> list[Sample]:
 
 
 def _files(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yields files below a folder, once also where links lead in circles."""
+  """Yields each file below a folder once, even if links lead in circles."""
   seen = set()
   for here, below, names in os.walk(folder, onerror=_refuse, followlinks=True):
     status = os.stat(here)
@@ -136,48 +136,48 @@ def _doubled(kinds: Mapping[str, Sequence[str]]) -> str:
 
 
 def table(path: pathlib.Path, columns: Iterable[str]) -> list[Sample]:
-  """Samples of a .csv file, a line each; paths are relative to its folder.
+  """Samples of a .csv file, one a line; paths are relative to its folder.
 
   Raises:
-    InputError: for a column that has no meaning, or an id that is there twice.
+    InputError: for an unknown column, or an id that is there twice.
   """
   guard.check(path)
   csv.field_size_limit(2**24)
-  known = {*COLUMNS, *TIMES, *columns}
+  allowed = {*COLUMNS, *TIMES, *columns}
   try:
     with path.open(
       encoding="utf-8-sig", errors="surrogateescape", newline=""
     ) as file:
       rows = csv.DictReader(file)
-      unknown = {*(rows.fieldnames or ())} - known
+      unknown = {*(rows.fieldnames or ())} - allowed
       if unknown or not rows.fieldnames:
-        what = f"column {min(unknown)!r}" if unknown else "an empty file"
-        raise InputError(f"{path}: {what}; columns are {', '.join(known)}")
+        fault = f"column {min(unknown)!r}" if unknown else "an empty file"
+        raise InputError(f"{path}: {fault}; columns are {', '.join(allowed)}")
       if len({*rows.fieldnames}) < len(rows.fieldnames):
         raise InputError(f"{path}: a column is there twice")
-      found = []
+      samples = []
       for i, row in enumerate(rows):
         if i == MOST:
           raise InputError(f"{path}: it has more than {MOST} lines")
-        found.append(_row(path.parent, {*columns}, i, row))
+        samples.append(_row(path.parent, {*columns}, i, row))
   except (csv.Error, OSError) as error:
     raise InputError(f"{path}: {guard.reason(error)}") from error
   ids = set()
-  for sample in found:
+  for sample in samples:
     if sample.id in ids:
       raise InputError(f"{path}: id {sample.id!r} is there twice")
     ids.add(sample.id)
-  labelled = any(sample.label for sample in found)
+  labelled = any(sample.label for sample in samples)
   return [
     s._replace(problem="has no label, others have")
     if labelled and not s.label and not s.problem
     else s
-    for s in _joined(found, path.parent)
+    for s in _joined(samples, path.parent)
   ]
 
 
-def _joined(found: Sequence[Sample], folder: pathlib.Path) -> list[Sample]:
-  """The samples, those that share a file, whichever, in one group."""
+def _joined(samples: Sequence[Sample], folder: pathlib.Path) -> list[Sample]:
+  """The same samples; those that share any file are in one group."""
   above: dict[str, str] = {}
 
   def top(name):
@@ -187,7 +187,7 @@ def _joined(found: Sequence[Sample], folder: pathlib.Path) -> list[Sample]:
 
   names = [
     sorted(os.path.relpath(path, folder) for path in sample.files.values())
-    for sample in found
+    for sample in samples
   ]
   for own in names:
     for name in own[1:]:
@@ -195,13 +195,13 @@ def _joined(found: Sequence[Sample], folder: pathlib.Path) -> list[Sample]:
       above[other] = one
   return [
     sample._replace(group=top(own[0])) if own else sample
-    for sample, own in zip(found, names, strict=True)
+    for sample, own in zip(samples, names, strict=True)
   ]
 
 
 def _row(folder, columns, number: int, row: Mapping) -> Sample:
   cells = {key: (row[key] or "") for key in row if isinstance(key, str)}
-  take = {key: cells.pop(key, "") for key in ("id", "text", "label", "split")}
+  given = {key: cells.pop(key, "") for key in ("id", "text", "label", "split")}
   times = {key: cells.pop(key, "").strip() for key in TIMES}
   problem = "has more cells than the table has columns" if None in row else ""
   start, end = 0.0, None
@@ -213,7 +213,7 @@ def _row(folder, columns, number: int, row: Mapping) -> Sample:
   except ValueError:
     problem = f"start={times['start']!r} and end={times['end']!r} don't rise"
     start, end = 0.0, None
-  split = ALIASES.get(take["split"], take["split"])
+  split = ALIASES.get(given["split"], given["split"])
   if split and split not in SPLITS:
     problem, split = f"split={split!r} is none of {', '.join(SPLITS)}", ""
   files = {
@@ -221,32 +221,32 @@ def _row(folder, columns, number: int, row: Mapping) -> Sample:
     for key, name in cells.items()
     if name and key in columns
   }
-  if not files and not take["text"]:
+  if not files and not given["text"]:
     problem = problem or "names no file and no text"
   return Sample(
-    id=take["id"] or str(number),
+    id=given["id"] or str(number),
     files=files,
-    text=take["text"],
-    label=take["label"],
+    text=given["text"],
+    label=given["label"],
     split=split,
     start=start,
     end=end,
     problem=problem,
-    group=take["id"] or str(number),
+    group=given["id"] or str(number),
   )
 
 
 def divide(
   samples: Sequence[Sample], shares: Mapping[str, float]
 ) -> list[Sample]:
-  """Gives each sample a split, where none has one.
+  """Gives each sample a split, if no sample has one.
 
-  Samples of one file get the same one. A sample keeps its place when others
-  come, but for few.
+  Samples of one file get the same split. When samples are added, few of the
+  others move.
 
   Args:
     samples: of one folder or table.
-    shares: split -> its share of the files; what is left is for training.
+    shares: split -> its share of the files; the rest is for training.
 
   Raises:
     InputError: for shares that leave nothing for training.
@@ -261,7 +261,7 @@ def divide(
   ranked = sorted({s.group for s in samples}, key=_digest)
   split, first = dict.fromkeys(ranked, SPLITS[0]), 0
   for name, share in shares.items():
-    left = len(ranked) - 1 - first  # but one
+    left = len(ranked) - 1 - first  # one is for training
     count = min(max(round(share * len(ranked)), share > 0), left)
     split |= dict.fromkeys(ranked[first : first + count], name)
     first += count
@@ -273,11 +273,11 @@ def _digest(name: str) -> bytes:
 
 
 def classes(samples: Iterable[Sample]) -> dict[str, int]:
-  """Name of a class -> its number; numbers that are named stay as they are."""
+  """Name of a class -> its number; names that are numbers keep them."""
   names = sorted({s.label for s in samples if s.label})
   if all(name.isdecimal() and len(name) < 20 for name in names):
     numbers = {name: int(name) for name in names}
-    # 1 and 01 are two names.
+    # 1 and 01 are two names of one number.
     if max(numbers.values(), default=0) < 2**31 and len(names) == len(
       {*numbers.values()}
     ):

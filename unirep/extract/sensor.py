@@ -7,13 +7,13 @@ from unirep.runtime.errors import InputError
 
 
 class Sensor(NamedTuple):
-  """What a series is, and what is left of a segment.
+  """Options of the extractor.
 
   Attributes:
     rate: samples a second.
-    channels: numbers of a sample.
-    parts: in how many equal parts of a segment samples are averaged; as many
-      as a segment has samples keep all of them.
+    channels: numbers in a sample.
+    parts: equal parts of a segment, over each of which samples are averaged;
+      with one part for each sample all samples are kept.
   """
 
   rate: int = 50
@@ -22,26 +22,21 @@ class Sensor(NamedTuple):
 
 
 def extractor(argument: str = "") -> Extractor:
-  """The channels of each part of a segment, one behind the other."""
-  how: Sensor = parse("sensor", argument, Sensor())
-  if not how.channels:
+  """Means of all channels over each part of a segment, concatenated."""
+  options: Sensor = parse("sensor", argument, Sensor())
+  if not options.channels:
     raise InputError(
       "sensor: how many numbers has a sample? write sensor:rate=50,channels=6"
     )
-  require("sensor", how, rate=1, channels=1, parts=1)
+  require("sensor", options, rate=1, channels=1, parts=1)
 
   def run(series_NxSxC):
-    return means(series_NxSxC, how.parts, "sensor samples")
+    return means(series_NxSxC, options.parts, "sensor samples")
 
   return Extractor(
     name=f"sensor:{argument}",
-    version="1",
     takes="series",
-    shape=(how.parts * how.channels,),
-    rate=how.rate,
-    window=0.0,
-    size=None,
-    licence="",
-    origin="none",
+    shape=(options.parts * options.channels,),
+    rate=options.rate,
     load=lambda: Loaded(run, ""),
   )

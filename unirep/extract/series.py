@@ -1,4 +1,4 @@
-"""Numeric series of sensors: .npy, or .csv with a line a sample.
+"""Numeric series of sensors: .npy, or .csv with one sample a line.
 
 Dimensions: S samples, C channels.
 """
@@ -15,18 +15,18 @@ from unirep.files import npy
 
 SUFFIXES = (".npy", ".csv", ".tsv")
 MOST = 2**28  # bytes of a file ...
-MOST_TEXT = 2**26  # ... and of a table, whose numbers take more than it does
-TIME = "time"  # a column of it has seconds
+MOST_TEXT = 2**26  # ... and of a table, whose numbers need more memory
+TIME = "time"  # the name of a column of seconds
 
 
 def read(path: str, rate: int) -> np.ndarray:
-  """A series at `rate` samples a second, (S, C) float32.
+  """Reads a series at `rate` samples a second, (S, C) float32.
 
-  Where the first column of a table is named "time", rows are brought to the
-  rate by lines between them; anything else is taken to have the rate.
+  A table whose first column is named "time" is interpolated to the rate. Any
+  other file is assumed to have the rate.
 
   Raises:
-    BrokenError: if it isn't one, or not finite.
+    BrokenError: if the file is no series, or has numbers that are not finite.
   """
   regular(path, MOST)
   kinds = {".npy": _array, ".csv": _table, ".tsv": _table}
@@ -43,7 +43,7 @@ def read(path: str, rate: int) -> np.ndarray:
     raise BrokenError(
       path, f"is no series but {x_SxC.dtype} of shape {x_SxC.shape}"
     )
-  with np.errstate(invalid="ignore"):  # the check below says it
+  with np.errstate(invalid="ignore"):  # the check below reports it
     x_SxC = x_SxC.astype(np.float64)
   if not np.isfinite(x_SxC).all():
     raise BrokenError(path, "holds numbers that are missing or not finite")
@@ -59,28 +59,28 @@ def _array(path):
 def _table(path):
   regular(path, MOST_TEXT)
   with open(path, encoding="utf-8-sig", newline="") as file:
-    between = "\t" if path.lower().endswith(".tsv") else ","
-    rows = csv.reader(file, delimiter=between)
+    delimiter = "\t" if path.lower().endswith(".tsv") else ","
+    rows = csv.reader(file, delimiter=delimiter)
     first = next(rows, [])
     numbers = [_is_number(x) for x in first]
     timed = first[:1] != [] and first[0].strip().lower() == TIME
     if any(numbers) and not all(numbers) and not timed:
       raise ValueError(f"its first line has {first[numbers.index(False)]!r}")
-    begin = [[float(x) for x in first]] if all(numbers) else []
-    rest = ([float(x) for x in row] for row in rows if row)
-    values = [*itertools.chain(begin, rest)]
+    begin = [first] if all(numbers) else []
+    lines = itertools.chain(begin, filter(None, rows))
+    values = [[float(x) for x in row] for row in lines]
   return timed and len(first) > 1, np.array(values, np.float64)
 
 
 def _is_number(text):
   try:
     return bool(float(text) or True)
-  except ValueError:  # the name of a column
+  except ValueError:  # a name
     return False
 
 
 def _at_rate(path, time_S, x_SxC, rate):
-  """Samples at equal distances from the first one on."""
+  """Interpolates samples at equal distances, from the first one on."""
   if len(time_S) < 2 or not (np.diff(time_S) > 0).all():
     raise BrokenError(path, f"its column {TIME!r} does not rise")
   length = (time_S[-1] - time_S[0]) * rate

@@ -12,7 +12,7 @@ def read(path: str) -> str:
   """The text of a file in UTF-8.
 
   Raises:
-    BrokenError: if it is none, or too long for a caption.
+    BrokenError: if the file is no text, or too long for a caption.
   """
   regular(path, MOST)
   try:
@@ -26,11 +26,11 @@ def read(path: str) -> str:
 
 
 def check(where: str, text: str) -> None:
-  """Raises BrokenError for what is no caption.
+  """Raises BrokenError for a text that can't be a caption.
 
   Args:
-    where: what to call it.
-    text: of a file, or of a cell of a table.
+    where: a name for the text, for errors.
+    text: the content of a file, or of a cell of a table.
   """
   size = len(text.encode(errors="surrogateescape"))
   if size > MOST:

@@ -16,47 +16,38 @@ WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 
 
 class Words(NamedTuple):
-  """How wide the vector of a word is."""
+  """Options of the extractor: the width of a word's vector."""
 
   width: int = 64
 
 
 def extractor(argument: str = "") -> Extractor:
-  """A vector a word; of a text without any, none."""
-  how: Words = parse("words", argument, Words())
-  require("words", how, width=2)
+  """One vector a word, and none for a text without words."""
+  options: Words = parse("words", argument, Words())
+  require("words", options, width=2)
 
   def run(texts):
-    return [
-      np.array([vector(w, how.width) for w in split(t)], np.float32).reshape(
-        -1, how.width
-      )
-      for t in texts
-    ]
+    width = options.width
+    vectors = ([vector(w, width) for w in split(t)] for t in texts)
+    return [np.array(x, np.float32).reshape(-1, width) for x in vectors]
 
   return Extractor(
     name=f"words:{argument}" if argument else "words",
-    version="1",
     takes="text",
-    shape=(how.width,),
-    rate=None,
-    window=0.0,
-    size=None,
-    licence="",
-    origin="none",
+    shape=(options.width,),
     load=lambda: Loaded(run, ""),
   )
 
 
 def split(text: str) -> list[str]:
-  """Words in small letters: letters, digits and apostrophes inside."""
+  """Words of a text in lower case: letters, digits, apostrophes inside."""
   return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 @functools.lru_cache(maxsize=2**16)
 def vector(word: str, width: int) -> np.ndarray:
-  """Normally distributed numbers that only the word decides."""
-  # Not a generator of NumPy's, whose numbers may change with its version.
+  """Normally distributed numbers that depend on the word alone."""
+  # Numbers of NumPy's generators may change with its version.
   digest = hashlib.shake_256(word.encode()).digest(4 * width)
   uniform = (np.frombuffer(digest, "<u4") + 0.5) / 2**32
   return special.ndtri(uniform).astype(np.float32)

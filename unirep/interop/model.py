@@ -1,4 +1,4 @@
-"""A model between its files: arrays of NumPy, and what describes them."""
+"""A model on its way between files: NumPy arrays, and their descriptions."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -7,13 +7,13 @@ import numpy as np
 
 
 class Model(NamedTuple):
-  """What a checkpoint keeps of a model.
+  """A trained model, as a checkpoint keeps it.
 
   Attributes:
-    params: nested.
+    params: nested dictionaries of arrays.
     codebook: the fields of a `codebook.Codebook`.
-    settings: of the run that trained it.
-    step: number of steps of that run.
+    settings: of the run that trained the model.
+    step: the number of steps of that run.
   """
 
   params: dict[str, Any]
@@ -23,14 +23,18 @@ class Model(NamedTuple):
 
 
 class Like(NamedTuple):
-  """What is known of an array that is not read yet."""
+  """The description of an array that is not read yet."""
 
   shape: tuple[int, ...]
   dtype: np.dtype
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-  """{"a/b": x} -> {"a": {"b": x}}; raises ValueError where a is one too."""
+  """Nests leaves by their paths: {"a/b": x} -> {"a": {"b": x}}.
+
+  Raises:
+    ValueError: if a path is a leaf and also leads to others.
+  """
   tree: dict[str, Any] = {}
   for name, x in flat.items():
     *parents, leaf = name.split("/")
@@ -46,16 +50,21 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flat(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-  """The inverse of `nested`."""
-  found = {}
+  """Names leaves by their paths: the inverse of `nested`.
+
+  Args:
+    tree: nested dictionaries.
+    above: the path to the tree itself, with a slash behind it.
+  """
+  leaves = {}
   for name, x in tree.items():
     inner = isinstance(x, Mapping)
-    found |= flat(x, f"{above}{name}/") if inner else {f"{above}{name}": x}
-  return found
+    leaves |= flat(x, f"{above}{name}/") if inner else {f"{above}{name}": x}
+  return leaves
 
 
 def some(names: Iterable[str], most: int = 4) -> str:
-  """Some of many names, in a line."""
+  """The first names in one line, and how many more there are."""
   names = sorted(names)
   more = f" and {len(names) - most} more" if len(names) > most else ""
   shown = [ascii(x) for x in names[:most]]
@@ -64,7 +73,7 @@ def some(names: Iterable[str], most: int = 4) -> str:
 
 
 def fault(x: np.ndarray) -> str:
-  """What is wrong with the numbers of a weight, or ""."""
+  """A fault in the numbers of a weight, in words; "" for a good one."""
   if x.dtype.kind not in "fV":  # V: bfloat16
     return f"holds {x.dtype}"
   with np.errstate(over="ignore"):

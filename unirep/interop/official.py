@@ -1,22 +1,52 @@
-"""Parameters of the official PyTorch release, in our tree and back.
+"""Names and layouts of the official PyTorch parameters and checkpoints.
 
 Only names and layouts are translated: the arrays may be weights, gradients or
-anything else that is shaped like them. No PyTorch is needed.
+anything else of the same shapes. No PyTorch is needed.
 
 Layouts: Linear (out, in) -> (in, out); convolution (out, in, h, w) -> (h, w,
 in, out); transposed convolution (in, out, h, w) -> (h, w, in, out).
+
+A checkpoint holds a state dict for each official network: FCID's holds the
+encoder alone, DCID's holds all of them. Codes need the encoder, and for DCID
+also the LSTM that reads text.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from unirep.interop.model import flat, nested
+
 Array = np.ndarray
+
+ENCODER_PART = "Encoder_parameters"
+FRONT_PART = "Text_ar_lstm_parameters"
+DECODER_PART = "Decoder_parameters"
+MODALITIES = {  # in the order of the codebook's update
+  "fcid": ("video", "audio", "text"),
+  "dcid": ("audio", "video", "text"),
+}
+BOOKS = {"fcid": "Cross_quantizer_coarse", "dcid": "Cross_quantizer"}
+POOLS = {"fcid": "v_gen_encoder", "dcid": "video_semantic_encoder"}
+BOOK = {  # our field of the codebook -> the official name
+  "code_KxD": "embedding",
+  "count_K": "ema_count",
+  "sum_KxD": "ema_weight",
+  "age": "unactivated_count",
+}
+# Parameters that the official networks have, and never use.
+UNUSED = re.compile(
+  rf"{ENCODER_PART}/(\w+_self_att\.encoder_layer\..*"
+  r"|(v_gen_encoder|video_semantic_encoder)\."
+  r"(affine_video_ave|affine_video_self|ave_v_att)\.(weight|bias))"
+  rf"|{DECODER_PART}/(video|audio|text)_semantic_decoder\..*"
+)
 
 
 class Layout(NamedTuple):
-  """How one array is turned, and turned back."""
+  """Two transposes of an array: to our layout, and to the official one."""
 
   ours: Callable[[Array], Array]
   official: Callable[[Array], Array]
@@ -35,7 +65,7 @@ Names = dict[str, tuple[str, Layout]]  # official name -> our path, layout
 
 
 def weight_bias(official: str, ours: str, layout: Layout = LINEAR) -> Names:
-  """A layer of both."""
+  """Names of a layer with a weight and a bias."""
   return {
     f"{official}.weight": (f"{ours}/kernel", layout),
     f"{official}.bias": (f"{ours}/bias", SAME),
@@ -43,7 +73,7 @@ def weight_bias(official: str, ours: str, layout: Layout = LINEAR) -> Names:
 
 
 def within(official: str, ours: str, names: Names) -> Names:
-  """A part of something, by what stands before its names."""
+  """The same names, each behind a prefix: the official one, and ours."""
   return {
     f"{official}{name}": (f"{ours}{path}", layout)
     for name, (path, layout) in names.items()
@@ -83,7 +113,7 @@ def _layer(official: str, ours: str) -> Names:
 
 
 def temporal(layers: int) -> Names:
-  """Of the encoder that attends over time."""
+  """Names of the encoder that attends over time."""
   names = weight_bias("affine_matrix", "embed")
   for i in range(layers):
     names |= _layer(f"encoder.layers.{i}", f"layer{i}")
@@ -130,7 +160,7 @@ CLUB: Names = {
 
 
 def lstm(official: str, ours: str) -> Names:
-  """A layer of an LSTM; `official` has {} for its part."""
+  """Names of a layer of an LSTM; `official` has {} in place of the part."""
   return {
     official.format("weight_ih"): (f"{ours}/in_kernel", LINEAR),
     official.format("weight_hh"): (f"{ours}/state_kernel", LINEAR),
@@ -154,7 +184,7 @@ COARSE_HEADS = [("va", "video+audio"), ("t", "text")]
 
 
 def encoder(layers: int) -> Names:
-  """Of FCID."""
+  """Names of FCID's encoder."""
   names = {
     **within("v_gen_encoder.", "tokens/video/pool/", GRID_POOL),
     **within("v_spe_encoder.", "specific/video/", GRID_SPECIFIC),
@@ -181,31 +211,100 @@ DECODER: Names = {
 }
 
 
-def to_ours(names: Names, arrays: Mapping[str, Array]) -> dict[str, Any]:
-  """Official name -> array becomes our nested tree.
+def tables_of(
+  method: str, order: tuple[str, ...], layers: int
+) -> dict[str, Names]:
+  """Part of a checkpoint -> its official names, with our paths.
 
-  Names that have no place in our tree (unused copies of a layer, an attention
+  Args:
+    method: "fcid" or "dcid".
+    order: modalities, in the order of the codebook's update.
+    layers: of the encoders that attend over time.
+  """
+  names, decoder = encoder(layers), DECODER
+  if method == "dcid":
+    names, decoder = dcid_encoder(order, layers), dcid_decoder(order)
+  book = {
+    f"{BOOKS[method]}.{theirs}": (f"codebook/{ours}", SAME)
+    for ours, theirs in BOOK.items()
+  }
+  tables = {
+    ENCODER_PART: {**book, **within("", "params/encoder/", names)},
+    DECODER_PART: within("", "params/decoder/", decoder),
+  }
+  if method == "dcid" and "text" in order:
+    tables[FRONT_PART] = within("", "params/encoder/", DCID_FRONT)
+  return tables
+
+
+def attention(method: str, modality: str) -> str:
+  """The official module that attends over time."""
+  return f"{modality[0] if method == 'fcid' else modality}_self_att"
+
+
+DCID_FRONT: Names = {  # the LSTM that reads text
+  name: entry
+  for i in range(2)
+  for end, back in [("", ""), ("_reverse", "_back")]
+  for name, entry in lstm(
+    f"{{}}_l{i}{end}", f"front/text/lstm{i}{back}"
+  ).items()
+}
+
+
+def dcid_encoder(modalities: Sequence[str], layers: int) -> Names:
+  """Names of the official DCID's encoder, for any two modalities or all."""
+  names: Names = {}
+  for m in modalities:
+    inner = (
+      GRID_SPECIFIC if m == "video" else weight_bias(f"{m}_linear", "linear")
+    )
+    names |= within(f"{m.title()}_encoder.", f"specific/{m}/", inner)
+    names |= within(f"{m}_self_att.", f"tokens/{m}/", temporal(layers))
+    if m == "video":
+      names |= within(
+        "video_semantic_encoder.", "tokens/video/pool/", GRID_POOL
+      )
+  return names
+
+
+def dcid_decoder(modalities: Sequence[str]) -> Names:
+  """Names of the official DCID's decoders.
+
+  Their classifiers are left out: no loss has them.
+  """
+  names: Names = {}
+  for m in modalities:
+    linear = {
+      **weight_bias(f"{m}_linear", "embed"),
+      **weight_bias(f"{m}_rec", "out"),
+    }
+    inner = GRID_DECODER if m == "video" else linear
+    names |= within(f"{m.title()}_decoder.", f"fine/{m}/", inner)
+  return names
+
+
+def to_ours(names: Names, arrays: Mapping[str, Array]) -> dict[str, Any]:
+  """Our nested tree of official name -> array.
+
+  Arrays that have no place in our tree (unused copies of a layer, an attention
   without influence) are left out.
 
   Raises:
     KeyError: if an array that we need is missing.
   """
-  tree: dict[str, Any] = {}
-  for name, (path, layout) in names.items():
-    *parents, leaf = path.split("/")
-    place = tree
-    for parent in parents:
-      place = place.setdefault(parent, {})
-    place[leaf] = np.ascontiguousarray(layout.ours(np.asarray(arrays[name])))
-  return tree
+  return nested(
+    {
+      path: np.ascontiguousarray(layout.ours(np.asarray(arrays[name])))
+      for name, (path, layout) in names.items()
+    }
+  )
 
 
 def to_official(names: Names, tree: Mapping[str, Any]) -> dict[str, Array]:
-  """Our nested tree becomes official name -> array."""
-  arrays = {}
-  for name, (path, layout) in names.items():
-    leaf: Any = tree
-    for part in path.split("/"):
-      leaf = leaf[part]
-    arrays[name] = np.ascontiguousarray(layout.official(np.asarray(leaf)))
-  return arrays
+  """Official name -> array of our nested tree."""
+  leaves = flat(tree)
+  return {
+    name: np.ascontiguousarray(layout.official(np.asarray(leaves[path])))
+    for name, (path, layout) in names.items()
+  }

@@ -1,7 +1,7 @@
-"""A whole model in two files that anyone can read.
+"""A whole model in two files of open formats.
 
-model.safetensors   all arrays, named by their place: params/..., codebook/...
-model.json          the settings of its run, and the digest of those
+model.safetensors   all arrays, named by their path: params/..., codebook/...
+model.json          settings and step of the run, the sha256 of the arrays
 """
 
 import hashlib
@@ -23,7 +23,7 @@ FIELDS = ("code_KxD", "count_K", "sum_KxD", "tenure_K")
 
 
 def write(folder: pathlib.Path, model: Model) -> None:
-  """Writes both files; what stood there under their names is replaced."""
+  """Writes both files; older files of these names are replaced."""
   tree = {"params": model.params, "codebook": model.codebook}
   arrays = {name: np.asarray(x) for name, x in flat(tree).items()}
   with atomic.whole(folder / ARRAYS) as part:
@@ -38,10 +38,10 @@ def write(folder: pathlib.Path, model: Model) -> None:
 
 
 def read(folder: pathlib.Path) -> Model:
-  """The model in a folder; `check` has to say that it is one.
+  """The model in a folder; `check` must still compare it to its network.
 
   Raises:
-    InputError: if the files are not there, or broken.
+    InputError: if a file is missing or broken.
   """
   about = _about(folder / ABOUT)
   if digest(folder / ARRAYS) != about.get("sha256"):
@@ -65,18 +65,17 @@ def read(folder: pathlib.Path) -> Model:
 
 
 def stored(model: Model) -> dict[str, Any]:
-  """Descriptions of its arrays: {"params": ..., "codebook": ...}."""
+  """Descriptions of a model's arrays: {"params": ..., "codebook": ...}."""
   tree = {"params": model.params, "codebook": model.codebook}
-  likes = {name: Like(x.shape, x.dtype) for name, x in flat(tree).items()}
-  return nested(likes)
+  return nested({k: Like(x.shape, x.dtype) for k, x in flat(tree).items()})
 
 
 def check(model: Model, expected: Mapping[str, Any]) -> None:
-  """Raises InputError for arrays that are not those of the network.
+  """Raises InputError for arrays that do not fit the network.
 
   Args:
-    model: as `read` has it.
-    expected: descriptions of arrays, {"params": ..., "codebook": ...}.
+    model: as `read` returns it.
+    expected: {"params": ..., "codebook": ...}, the network's descriptions.
   """
   wanted = {name: x.shape for name, x in flat(expected).items()}
   shape = wanted["codebook/code_KxD"]
@@ -84,7 +83,7 @@ def check(model: Model, expected: Mapping[str, Any]) -> None:
   for m in model.settings["modalities"]:
     wanted[f"codebook/age/{m}"] = shape[:1]
   arrays = flat({"params": model.params, "codebook": model.codebook})
-  # Predictors of CPC come along: a run may start from them.
+  # Predictors of CPC are allowed: a run may start from them.
   unknown = [
     x for x in arrays.keys() - wanted if not x.startswith("params/cpc/")
   ]
@@ -95,16 +94,16 @@ def check(model: Model, expected: Mapping[str, Any]) -> None:
       x for x in wanted.keys() & arrays if arrays[x].shape != tuple(wanted[x])
     ],
   }
-  said = [f"{what}: {some(names)}" for what, names in lines.items() if names]
-  if said:
-    raise InputError("; ".join(said))
+  faults = [f"{kind}: {some(names)}" for kind, names in lines.items() if names]
+  if faults:
+    raise InputError("; ".join(faults))
   for name, x in arrays.items():
     if bad := fault(x):
       raise InputError(f"{name!a} {bad}")
 
 
 def digest(path: pathlib.Path) -> str:
-  """The sha256 of a file; raises InputError where it can't be read."""
+  """The sha256 of a file; raises InputError if it can't be read."""
   guard.check(path)
   with guard.reading(path), path.open("rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()

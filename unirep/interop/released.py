@@ -1,7 +1,7 @@
-"""Checkpoints of the field, in: which method, and what is in them.
+"""Import of official checkpoints.
 
-Decoders come along where there are any. Predictors of CPC, networks of CLUB and
-optimizers stay behind, and so does what the official networks never use.
+Decoders are read where the file has them. Predictors of CPC, networks of CLUB,
+optimizers, and parameters that the official networks never use are not read.
 
 Dimensions: K codes, D code width.
 """
@@ -16,33 +16,33 @@ import numpy as np
 from unirep.files import torch_reader
 from unirep.files.torch_pickles import Tensor
 from unirep.files.torch_reader import Saved
-from unirep.interop.layouts import (
+from unirep.interop.model import Like, fault, flat, nested, some
+from unirep.interop.official import (
   BOOKS,
-  DECODER,
-  ENCODER,
+  DECODER_PART,
+  ENCODER_PART,
   MODALITIES,
   UNUSED,
+  Names,
   attention,
   tables_of,
 )
-from unirep.interop.model import Like, fault, nested, some
-from unirep.interop.official import Names
 from unirep.quantizer.codebook import FAR
 from unirep.runtime.errors import InputError
 
 
 class Found(NamedTuple):
-  """What a file is, before its numbers are read.
+  """The contents of a checkpoint, before its numbers are read.
 
   Attributes:
     method: "fcid" or "dcid".
-    modalities: that it has, in the order of the codebook's update.
-    layers: of the encoders that attend over time.
-    tensors: "PART/NAME" -> tensor, of the parts that are read.
-    names: "PART/NAME" -> our path, layout; of what is needed.
+    modalities: in the order of the codebook's update.
+    layers: number of layers of the encoders that attend over time.
+    tensors: "PART/NAME" -> tensor, for all tensors that are read.
+    names: "PART/NAME" -> our path and the layout, for the same tensors.
     left_out: parts of the file, and modules that the official code never uses.
-    epoch: as the file says, or 0.
-    step: likewise.
+    epoch: the file's epoch, or 0.
+    step: the file's step, or 0.
   """
 
   method: str
@@ -56,14 +56,17 @@ class Found(NamedTuple):
 
 
 def recognize(value: Any) -> Found:
-  """What a file of torch.save holds, once all names are as they should be.
+  """Recognizes an official checkpoint by its names.
+
+  Args:
+    value: the object that torch.save wrote, with descriptions of its tensors.
 
   Raises:
-    InputError: if that is neither FCID nor DCID; for names that are missing, or
-      too many.
+    InputError: if it is of neither FCID nor DCID, or lacks names, or has
+      unknown ones.
   """
   parts = _parts(value)
-  encoder = parts[ENCODER]
+  encoder = parts[ENCODER_PART]
   books = [m for m, book in BOOKS.items() if f"{book}.embedding" in encoder]
   if not books:
     raise InputError(
@@ -84,8 +87,8 @@ def recognize(value: Any) -> Found:
     i for i in itertools.count() if f"{first}.{i}.norm1.weight" not in encoder
   )
   tables = tables_of(method, modalities, max(layers, 1))
-  if DECODER not in parts:
-    del tables[DECODER]
+  if DECODER_PART not in parts:
+    del tables[DECODER_PART]
   names = _prefixed(tables)
   there = _prefixed({part: parts.get(part, {}) for part in tables})
   unused = [x for x in there if UNUSED.fullmatch(x)]
@@ -112,11 +115,11 @@ def stored(found: Found, size: int) -> dict[str, Any]:
   """Descriptions of our arrays: {"params": ..., "codebook": ...}.
 
   Args:
-    found: as `recognize` has it.
-    size: of the file in bytes; what is read of it may not take more.
+    found: the contents, as `recognize` returns them.
+    size: bytes of the file; the arrays may not take more.
 
   Raises:
-    InputError: for tensors that are none, or too large.
+    InputError: for broken tensors, or tensors that are too large.
   """
   likes, total = {}, 0
   for name, (path, layout) in found.names.items():
@@ -126,18 +129,18 @@ def stored(found: Found, size: int) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
       raise InputError(f"{_short(name)!a}: {error}") from error
     total += torch_reader.nbytes(tensor)
-    if total > size:  # many share their numbers
+    if total > size:  # many tensors share their numbers
       raise InputError(f"its arrays take {total} bytes, and it has {size}")
     try:
       shape = layout.ours(_nothing(tensor.shape)).shape
-    except (ValueError, OverflowError):  # as `check` will say
+    except (ValueError, OverflowError):  # `check` will refuse it
       shape = tuple(tensor.shape)
     likes[path] = Like(shape, torch_reader.dtype(tensor))
   return nested(likes)
 
 
 def widths(found: Found) -> dict[str, Any]:
-  """Leaves of a configuration that the file's arrays decide."""
+  """Entries of a configuration that the shapes of the arrays decide."""
   dcid = found.method == "dcid"
   specific = {}
   for m in found.modalities:
@@ -157,13 +160,14 @@ def widths(found: Found) -> dict[str, Any]:
 
 
 def check(found: Found, expected: Mapping[str, Any]) -> None:
-  """Raises InputError where shapes are not those of the network.
+  """Raises InputError if shapes do not fit the network.
 
   Args:
-    found: of a file.
+    found: the contents of a checkpoint.
     expected: descriptions of our arrays, {"params": ..., "codebook": ...}.
   """
-  book = expected["codebook"]["code_KxD"]
+  likes = flat(expected)
+  book = likes["codebook/code_KxD"]
   wanted = {
     "codebook/code_KxD": book.shape,
     "codebook/count_K": book.shape[:1],
@@ -174,10 +178,7 @@ def check(found: Found, expected: Mapping[str, Any]) -> None:
   for name, (path, layout) in found.names.items():
     shape = wanted.get(path)
     if shape is None:
-      like: Any = expected
-      for part in path.split("/"):
-        like = like[part]
-      shape = layout.official(_nothing(like.shape)).shape
+      shape = layout.official(_nothing(likes[path].shape)).shape
     there = tuple(found.tensors[name].shape)
     if there != shape:
       bad.append(f"{_short(name)} {str(there)[:80]}, not {shape}")
@@ -187,10 +188,14 @@ def check(found: Found, expected: Mapping[str, Any]) -> None:
 
 
 def read(found: Found, saved: Saved) -> tuple[dict, dict]:
-  """Parameters and the codebook's fields, of what `check` passes.
+  """Reads parameters and the fields of the codebook.
+
+  Args:
+    found: contents that `check` accepts.
+    saved: the open file.
 
   Raises:
-    InputError: for arrays that hold something else than finite numbers.
+    InputError: for arrays that hold anything but finite numbers.
   """
   arrays = {}
   for name, (path, layout) in found.names.items():
@@ -207,11 +212,11 @@ def read(found: Found, saved: Saved) -> tuple[dict, dict]:
 
 
 def _parts(value: Any) -> dict[Any, dict[str, Any]]:
-  """State dicts by part; one by itself is the encoder's."""
+  """State dicts by part; a bare state dict is the encoder's."""
   if not isinstance(value, dict):
     raise InputError("it holds no state dict")
   for name in torch_reader.WRAPPERS:
-    if isinstance(value.get(name), dict) and ENCODER not in value:
+    if isinstance(value.get(name), dict) and ENCODER_PART not in value:
       value = value[name]
   parts = {
     k: x if isinstance(x, dict) else {"": x}
@@ -219,10 +224,10 @@ def _parts(value: Any) -> dict[Any, dict[str, Any]]:
     if isinstance(x, dict | Tensor)
   }
   bare = any(isinstance(x, Tensor) for x in value.values())
-  if ENCODER not in value and bare:
-    parts = {ENCODER: value}
-  if ENCODER not in parts:
-    raise InputError(f"it has no {ENCODER}, and is no state dict itself")
+  if ENCODER_PART not in value and bare:
+    parts = {ENCODER_PART: value}
+  if ENCODER_PART not in parts:
+    raise InputError(f"it has no {ENCODER_PART}, and is no state dict itself")
   for part, names in parts.items():
     if names and all(str(x).startswith("module.") for x in names):
       parts[part] = {x[len("module.") :]: y for x, y in names.items()}
@@ -230,7 +235,7 @@ def _parts(value: Any) -> dict[Any, dict[str, Any]]:
 
 
 def _nothing(shape: Iterable[int]) -> np.ndarray:
-  """An array of that shape that takes no memory."""
+  """An array of a shape, whose numbers take no memory."""
   return np.broadcast_to(np.zeros((), np.int8), tuple(shape))
 
 
@@ -256,10 +261,14 @@ def _number(value: Any, name: str) -> int:
 
 
 def _complain(**kinds: Any) -> None:
-  """Raises InputError for names, all of them in one."""
-  said = {"missing": "lacks", "unknown": "has too many", "others": "no tensors"}
+  """Raises one InputError for all names, if there are any."""
+  words = {
+    "missing": "lacks",
+    "unknown": "has too many",
+    "others": "no tensors",
+  }
   lines = [
-    f"{said[kind]}: {some(map(_short, names))}"
+    f"{words[kind]}: {some(map(_short, names))}"
     for kind, names in kinds.items()
     if names
   ]
@@ -268,12 +277,12 @@ def _complain(**kinds: Any) -> None:
 
 
 def _short(name: str) -> str:
-  """A name as its state dict has it, where that is the encoder's."""
-  return name.removeprefix(f"{ENCODER}/")
+  """A name without its part, where that is the encoder."""
+  return name.removeprefix(f"{ENCODER_PART}/")
 
 
 def _size(found: Found, name: str, axis: int) -> int:
-  shape = found.tensors[f"{ENCODER}/{name}"].shape
+  shape = found.tensors[f"{ENCODER_PART}/{name}"].shape
   if len(shape) <= axis:
     raise InputError(f"{name} has the shape {tuple(shape)}")
   return shape[axis]
@@ -281,8 +290,9 @@ def _size(found: Found, name: str, axis: int) -> int:
 
 def _book(book: Mapping[str, Any], modalities) -> dict[str, Any]:
   code_KxD = book["code_KxD"]
-  # One that has decayed to nothing lies at the origin, where rows may choose
-  # it, and is not asleep: see `mm_ema`.
+  # Official networks assign codes that have decayed to zero too. Ours take a
+  # zero vector for a code that is asleep, so these get tiny numbers instead:
+  # see `mm_ema`.
   tiny = np.finfo(np.float32).tiny
   gone_K = (np.abs(code_KxD) < tiny).all(1)
   return {

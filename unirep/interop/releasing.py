@@ -1,4 +1,4 @@
-"""Checkpoints of the field, out: models as the official scripts save theirs."""
+"""Export of models as checkpoints of the official scripts."""
 
 import itertools
 from collections.abc import Mapping
@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from unirep.interop import official
-from unirep.interop.layouts import DECODER, ENCODER, POOLS, tables_of
 from unirep.interop.model import Model
+from unirep.interop.official import DECODER_PART, ENCODER_PART, POOLS, tables_of
 from unirep.runtime.errors import InputError
 
 KINDS = {"video": "grid", "audio": "sequence", "text": "sequence"}
-# Our orders of modalities that theirs can stand for: FCID's heads are named by
-# video first, and of DCID there is no form without audio.
+# The orders of modalities that official checkpoints can have: the names of
+# FCID's heads put video first, and every form of DCID has audio.
 ORDERS = {
   "fcid": {
     x
@@ -27,13 +27,13 @@ ORDERS = {
 
 
 def state_dicts(model: Model) -> dict[str, Any]:
-  """A model of ours as the official scripts save theirs.
+  """The state dicts that the official scripts save.
 
-  What these never use is written too, for their networks to be filled: copies
-  of a layer, and an attention of zeros.
+  Official networks also load parameters that they never use. These are written
+  too: copies of a layer, and an attention of zeros.
 
   Raises:
-    InputError: for a model that is none of theirs.
+    InputError: for a model that no official network can represent.
   """
   settings = model.settings
   _check_theirs(settings)
@@ -45,13 +45,13 @@ def state_dicts(model: Model) -> dict[str, Any]:
   method, order = settings["method"], tuple(settings["modalities"])
   tables = tables_of(method, order, settings["model"].get("layers", 1))
   if "decoder" not in model.params:
-    del tables[DECODER]
+    del tables[DECODER_PART]
   age: Any = np.minimum.reduce([*model.codebook["age"].values()])
   tree = {"params": model.params, "codebook": {**model.codebook, "age": age}}
   parts: dict[str, Any] = {
     part: official.to_official(table, tree) for part, table in tables.items()
   }
-  encoder = parts[ENCODER]
+  encoder = parts[ENCODER_PART]
   for name, x in [*encoder.items()]:
     module, layer, inner = name.partition(".encoder.layers.0.")
     if layer:
@@ -59,20 +59,20 @@ def state_dicts(model: Model) -> dict[str, Any]:
   if "video" in order:
     pool, gate = POOLS[method], encoder[f"{POOLS[method]}.se_layer.0.weight"]
     F, dtype = gate.shape[1], gate.dtype
-    for name, shape in {
-      **{f"affine_video_{x}.weight": (F // 2, F) for x in ("ave", "self")},
-      **{f"affine_video_{x}.bias": (F // 2,) for x in ("ave", "self")},
-      **{"ave_v_att.weight": (1, F // 2), "ave_v_att.bias": (1,)},
-    }.items():
+    shapes = {"ave_v_att.weight": (1, F // 2), "ave_v_att.bias": (1,)}
+    for layer in ("affine_video_ave", "affine_video_self"):
+      shapes[f"{layer}.weight"] = F // 2, F
+      shapes[f"{layer}.bias"] = (F // 2,)
+    for name, shape in shapes.items():
       encoder[f"{pool}.{name}"] = np.zeros(shape, dtype)
   about = settings.get("imported")
   epoch = about.get("epoch") if isinstance(about, dict) else 0
-  known = epoch if type(epoch) is int else 0
-  return {**parts, "epoch": known, "total_step": model.step}
+  epoch = epoch if type(epoch) is int else 0
+  return {**parts, "epoch": epoch, "total_step": model.step}
 
 
 def _check_theirs(settings: Mapping[str, Any]) -> None:
-  """Raises InputError for settings of no official network."""
+  """Raises InputError for settings that no official network has."""
   method, order = settings["method"], tuple(settings["modalities"])
   dcid, model = method == "dcid", settings["model"]
   kinds = {m: settings["encoders"][m]["kind"] for m in order}
@@ -90,9 +90,9 @@ def _check_theirs(settings: Mapping[str, Any]) -> None:
     f"model.heads={heads}": heads == 4,
     f"model.front={front}": {*front} == reads,
   }
-  for what, fit in fits.items():
+  for setting, fit in fits.items():
     if not fit:
       raise InputError(
-        f"{what}: the official networks have no such thing, and would give "
+        f"{setting}: the official networks have no such thing, and would give "
         "other codes; train with preset=released, or convert to safetensors"
       )

@@ -1,4 +1,4 @@
-"""MiniLM and BERT: what is said.
+"""MiniLM and BERT: extractors of text.
 
 Dimensions: N texts, L word pieces, D width.
 """
@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from unirep.extract import weights
 from unirep.extract.extractor import Extractor, Loaded
 from unirep.extract.pretrained import pieces
-from unirep.extract.weights import package
-from unirep.extract.weights.package import Shipped
+from unirep.extract.weights import Shipped
 from unirep.files import guard, state_dicts
 from unirep.runtime.errors import InputError
 
@@ -26,27 +26,27 @@ MINILM = Shipped(
 )
 BERT = "bert-base's pytorch_model.bin or model.safetensors"
 VOCABULARIES = ("tokenizer.json", "vocab.txt")  # beside the weights
-LENGTHS = (16, 32, 64, 128, 256, 512)  # of texts that it is compiled for
+LENGTHS = (16, 32, 64, 128, 256, 512)  # of padded texts, each compiled once
 MOST = 8  # texts at once
 WORDS = "embeddings.word_embeddings.weight"
 
 
 def minilm() -> Extractor:
-  """all-MiniLM-L6-v2: a vector a word, the mean of its pieces."""
+  """all-MiniLM-L6-v2: one vector a word, the mean of its pieces."""
   return _minilm("minilm", _mean_of_words)
 
 
 def minilm_sentence() -> Extractor:
-  """all-MiniLM-L6-v2: one vector a text, of length 1."""
+  """all-MiniLM-L6-v2: one vector a text, of norm 1."""
   return _minilm("minilm-sentence", _sentence)
 
 
 def _minilm(name, merge):
   def load():
-    files = package.unzip(package.read(name, MINILM))
+    files = weights.unzip(weights.read(name, MINILM))
     arrays = state_dicts.parse(MINILM.file, files["model.safetensors"])
     text = files["tokenizer.json"].decode()
-    split = pieces.tokenizer(MINILM.file, text, 256)  # as it was trained
+    split = pieces.tokenizer(MINILM.file, text, 256)  # as in its training
     run = transformer(MINILM.file, arrays, split, 384, 6, merge)
     return Loaded(run, MINILM.sha256)
 
@@ -54,7 +54,7 @@ def _minilm(name, merge):
 
 
 def bert(file: str) -> Extractor:
-  """BERT-base's last layer: a vector a word, the mean of its pieces."""
+  """BERT-base's last layer: one vector a word, the mean of its pieces."""
   name = f"bert:{file}"
 
   def load():
@@ -63,7 +63,7 @@ def bert(file: str) -> Extractor:
       x.replace("Norm.gamma", "Norm.weight").replace(
         "Norm.beta", "Norm.bias"
       ): y
-      for x, y in state.arrays.items()  # names of its first years
+      for x, y in state.arrays.items()  # names in early files of BERT
     }
     source, text = _vocabulary(pathlib.Path(file).expanduser().parent, name)
     split = pieces.tokenizer(source, text, 512)
@@ -77,12 +77,8 @@ def bert(file: str) -> Extractor:
 def _extractor(name, width, origin, load):
   return Extractor(
     name=name,
-    version="1",
     takes="text",
     shape=(width,),
-    rate=None,
-    window=0.0,
-    size=None,
     licence="Apache-2.0",
     origin=origin,
     load=load,
@@ -90,7 +86,7 @@ def _extractor(name, width, origin, load):
 
 
 def _vocabulary(folder, name):
-  """The first file of `VOCABULARIES` that there is, and its text."""
+  """The path of the first file of `VOCABULARIES`, and its text."""
   for path in (folder / x for x in VOCABULARIES):
     if path.exists():
       return str(path), guard.read_text(path)
@@ -106,45 +102,44 @@ def transformer(
   layers: int,
   merge: Callable[[np.ndarray, np.ndarray, list], np.ndarray],
 ) -> Callable[[list[str]], list[np.ndarray]]:
-  """What computes vectors of texts, each (rows, D).
+  """A function of texts to vectors, (rows, D) for each text.
 
   Args:
-    source: what to call the weights in errors.
-    arrays: a state dict of Hugging Face's BERT, or of a model around it.
+    source: name of the weights, for errors.
+    arrays: a state dict of Hugging Face's BERT, or of a model that contains it.
     split: the tokenizer.
     width: D.
-    layers: of the network, which has 12 heads.
-    merge: (L, D) of a text, (L,) which are there, and its words to rows.
+    layers: number of layers; each has 12 heads.
+    merge: makes the rows of a text from its vectors (L, D), their mask (L,),
+      and the places of its words.
 
   Raises:
     InputError: for arrays that are not of such a network.
   """
-  from unirep.extract.networks.bert import Bert
-  from unirep.extract.networks.layers import run as run_in_batches
-  from unirep.extract.weights.fill import fill, without_prefix
+  from unirep.extract import networks  # here: it imports JAX
 
-  arrays = without_prefix(arrays, WORDS, source)
+  arrays = weights.without_prefix(arrays, WORDS, source)
   count = len(arrays[WORDS]) if arrays[WORDS].ndim else 0
   last = max(split.get_vocab().values(), default=0)
   if last >= count:
     raise InputError(
       f"{source} knows {count} word pieces; its tokenizer has number {last}"
     )
-  network = Bert(count, width, layers, heads=12)
+  network = networks.Bert(count, width, layers, heads=12)
   sample = np.zeros((1, 16), np.int32), np.ones((1, 16), bool)
-  params = fill(network, sample, arrays, source)
+  params = weights.fill(network, sample, arrays, source)
 
   def apply(params, piece_NxL, there_NxL):
     return network.apply({"params": params}, piece_NxL, there_NxL)
 
-  run = run_in_batches(apply, params, MOST)
+  run = networks.run(apply, params, MOST)
 
   def of_texts(texts):
-    found = pieces.split(split, texts, LENGTHS)
-    x_NxLxD = run(found.piece_NxL, found.there_NxL)
+    tokens = pieces.split(split, texts, LENGTHS)
+    x_NxLxD = run(tokens.piece_NxL, tokens.there_NxL)
     return [
       merge(*text)
-      for text in zip(x_NxLxD, found.there_NxL, found.words, strict=True)
+      for text in zip(x_NxLxD, tokens.there_NxL, tokens.words, strict=True)
     ]
 
   return of_texts

@@ -1,4 +1,4 @@
-"""Any ONNX model, by onnxruntime.
+"""Any ONNX model as an extractor, run by onnxruntime.
 
 Dimensions: N segments, S samples, C channels, H/W rows and columns, 3 colours.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from unirep.extract.broken import one_line
 from unirep.extract.extractor import Extractor, Loaded
-from unirep.extract.weights.package import need
+from unirep.extract.weights import need
 from unirep.files import guard
 from unirep.runtime.errors import InputError
 
@@ -22,23 +22,23 @@ NUMBERS = {
   "tensor(float16)": np.float16,
   "tensor(double)": np.float64,
 }
-MOST = 16  # segments at once, where the model takes any number
+MOST = 16  # segments at once, if the model takes any number
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 FOLDER = "session.model_external_initializers_file_folder_path"
 SIDE = 4096  # pixels of an image, at most
 
 
 class Spec(NamedTuple):
-  """What a model takes.
+  """The input of a model.
 
   Attributes:
-    takes: as of an extractor.
-    shape: of one input, None where any number goes.
-    dtype: of its numbers.
-    batch: segments at once; None for any number, 0 if it has no such axis.
-    size: of images.
-    rate: of waveforms.
-    before: segments to arrays of that shape, before the type is changed.
+    takes: as in `Extractor`.
+    shape: of one input; None for an axis of any length.
+    dtype: of the input.
+    batch: segments at once; None for any number, 0 if there is no such axis.
+    size: height and width of images.
+    rate: samples a second of waveforms.
+    before: makes arrays of that shape from segments; `dtype` is set later.
     first: whether channels come first, in images and so in grids.
   """
 
@@ -53,12 +53,12 @@ class Spec(NamedTuple):
 
 
 def onnx(file: str) -> Extractor:
-  """A model with one input of images, waveforms or series; its first output.
+  """The first output of a model of images, waveforms or series.
 
-  Images are (N, 3, H, W) or (N, H, W, 3), uint8 or numbers in 0..1, less `mean`
-  and divided by `std` where the metadata have them; waveforms (N, S), (N, 1, S)
-  or (S,), of `rate` in the metadata or 16 kHz; series (N, S, C). A grid comes
-  out with its channels last.
+  Images are (N, 3, H, W) or (N, H, W, 3), in uint8 or in 0..1. The latter are
+  reduced by `mean` and divided by `std` if the metadata have these. Waveforms
+  are (N, S), (N, 1, S) or (S,), with the `rate` of the metadata or 16 kHz.
+  Series are (N, S, C). Grids of features get their channels last.
 
   Raises:
     InputError: if the file is no such model.
@@ -76,7 +76,6 @@ def onnx(file: str) -> Extractor:
 
   return Extractor(
     name=name,
-    version="1",
     takes=spec.takes,
     shape=shape,
     rate=spec.rate,
@@ -91,13 +90,13 @@ def onnx(file: str) -> Extractor:
 def _session(name, data):
   runtime = need("onnxruntime")
   options = runtime.SessionOptions()
-  options.log_severity_level = 4  # what is wrong is said below
-  # Where no file is: the sha256 would not tell what other files hold.
+  options.log_severity_level = 4  # faults are reported below
+  # A folder without files: the sha256 would not cover weights in other files.
   options.add_session_config_entry(FOLDER, os.devnull)
-  known = runtime.get_available_providers()
+  available = runtime.get_available_providers()
   try:
     return runtime.InferenceSession(
-      data, options, [x for x in PROVIDERS if x in known]
+      data, options, [x for x in PROVIDERS if x in available]
     )
   except Exception as error:  # the package has a type for each code
     raise InputError(
@@ -106,15 +105,15 @@ def _session(name, data):
 
 
 def _spec(name, session) -> Spec:
-  """Reads what the model takes.
+  """Reads the input that a model takes.
 
   Raises:
-    InputError: if that is none of what we have.
+    InputError: if no modality fits it.
   """
   inputs = session.get_inputs()
-  said = ", ".join(f"{x.name} {x.type} {x.shape}" for x in inputs)
+  given = ", ".join(f"{x.name} {x.type} {x.shape}" for x in inputs)
   refused = InputError(
-    f"{name} takes {said}; allowed is one input: images (N, 3, H, W) or (N, H,"
+    f"{name} takes {given}; allowed is one input: images (N, 3, H, W) or (N, H,"
     " W, 3) of fixed size, waveforms (N, S), (N, 1, S) or (S), or series (N, S,"
     " C), in floats (images also in uint8)"
   )
@@ -178,21 +177,21 @@ def _listed(
 ) -> tuple[float, ...]:
   """Numbers of the metadata, "0.5,0.5,0.5"."""
   try:
-    found = tuple(map(float, metadata[key].split(",")))
+    values = tuple(map(float, metadata[key].split(",")))
   except KeyError:
     return default
   except ValueError:
-    found = ()
-  if len(found) != len(default) or not all(map(math.isfinite, found)):
+    values = ()
+  if len(values) != len(default) or not all(map(math.isfinite, values)):
     raise InputError(
       f"{name}: {key}={metadata[key]!r} in its metadata is not"
       f" {len(default)} numbers"
     )
-  return found
+  return values
 
 
 def _example(spec):
-  """Zeros of two segments, to see what comes out."""
+  """Two segments of zeros, to learn the shape of the output."""
   if spec.takes == "image":
     return np.zeros((2, *spec.size, 3), np.uint8)
   if spec.takes == "waveform":
@@ -202,10 +201,10 @@ def _example(spec):
 
 
 def _run(name, session, spec):
-  """What computes features (N, ...) of segments.
+  """A function of segments to features (N, ...).
 
-  It raises InputError for segments of another shape than the model's, and
-  where the model fails.
+  It raises InputError for segments of another shape than the model's, and if
+  the model fails.
   """
   most = spec.batch or (1 if spec.batch == 0 else MOST)
 
@@ -235,7 +234,7 @@ def _outputs(name, session, spec, x):
   if spec.batch == 0:
     x = x[0]
   elif spec.batch:
-    x = x[np.minimum(np.arange(spec.batch), count - 1)]  # the last one again
+    x = x[np.minimum(np.arange(spec.batch), count - 1)]  # padded with the last
   outputs = [session.get_outputs()[0].name]
   try:
     (out,) = session.run(outputs, {session.get_inputs()[0].name: x})

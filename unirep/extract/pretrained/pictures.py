@@ -1,12 +1,12 @@
-"""EfficientNet-Lite0 and VGG-19: what is seen."""
+"""EfficientNet-Lite0 and VGG-19: extractors of images."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
+from unirep.extract import weights
 from unirep.extract.extractor import Extractor, Loaded
-from unirep.extract.weights import package
-from unirep.extract.weights.package import Shipped
+from unirep.extract.weights import Shipped
 from unirep.files import state_dicts
 
 EFFICIENTNET = Shipped(
@@ -31,30 +31,30 @@ MOST = 16  # images at once
 
 
 def efficientnet() -> Extractor:
-  """EfficientNet-Lite0's last grid, before the layers of its vector."""
+  """EfficientNet-Lite0's last grid of features."""
   return _efficientnet("efficientnet", "grid", (7, 7, 320))
 
 
 def efficientnet_vector() -> Extractor:
-  """EfficientNet-Lite0's vector, that its classifier sees."""
+  """EfficientNet-Lite0's vector, the input of its classifier."""
   return _efficientnet("efficientnet-vector", "vector", (1280,))
 
 
 def _efficientnet(name, output, shape):
   def load():
-    from unirep.extract.networks import layers
-    from unirep.extract.networks.efficientnet import EfficientNet
-    from unirep.extract.weights.fill import fill
+    from unirep.extract import networks
 
-    data = package.read(name, EFFICIENTNET)
+    data = weights.read(name, EFFICIENTNET)
     arrays = _folded(state_dicts.parse(EFFICIENTNET.file, data))
-    params = fill(EfficientNet(), (_image(),), arrays, EFFICIENTNET.file)
+    params = weights.fill(
+      networks.EfficientNet(), (_image(),), arrays, EFFICIENTNET.file
+    )
 
     def apply(params, image_NxHxWx3):
-      seen = EfficientNet().apply({"params": params}, image_NxHxWx3)
+      seen = networks.EfficientNet().apply({"params": params}, image_NxHxWx3)
       return getattr(seen, output)
 
-    return Loaded(layers.run(apply, params, MOST), EFFICIENTNET.sha256)
+    return Loaded(networks.run(apply, params, MOST), EFFICIENTNET.sha256)
 
   return _extractor(name, shape, "Apache-2.0", EFFICIENTNET.origin, load)
 
@@ -64,18 +64,16 @@ def vgg19(file: str) -> Extractor:
   name = f"vgg19:{file}"
 
   def load():
-    from unirep.extract.networks import layers
-    from unirep.extract.networks.vgg import Vgg19
-    from unirep.extract.weights.fill import fill, without_prefix
+    from unirep.extract import networks
 
     state = state_dicts.read("vgg19", file, VGG19)
-    arrays = without_prefix(state.arrays, "features.0.weight", name)
-    params = fill(Vgg19(), (_image(),), arrays, name)
+    arrays = weights.without_prefix(state.arrays, "features.0.weight", name)
+    params = weights.fill(networks.Vgg19(), (_image(),), arrays, name)
 
     def apply(params, image_NxHxWx3):
-      return Vgg19().apply({"params": params}, image_NxHxWx3)
+      return networks.Vgg19().apply({"params": params}, image_NxHxWx3)
 
-    return Loaded(layers.run(apply, params, MOST), state.sha256)
+    return Loaded(networks.run(apply, params, MOST), state.sha256)
 
   return _extractor(name, (7, 7, 512), "BSD-3-Clause", VGG19, load)
 
@@ -83,11 +81,8 @@ def vgg19(file: str) -> Extractor:
 def _extractor(name, shape, licence, origin, load):
   return Extractor(
     name=name,
-    version="1",
     takes="image",
     shape=shape,
-    rate=None,
-    window=0.0,
     size=SIZE,
     licence=licence,
     origin=origin,
@@ -100,7 +95,7 @@ def _image():
 
 
 def _folded(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """EfficientNet's convolutions, with the batch norm behind each in them."""
+  """EfficientNet's convolutions, with batch norms folded into them."""
   folded = {}
   for name in arrays:
     module, _, layer = name.removesuffix(".weight").rpartition(".")

@@ -1,4 +1,4 @@
-"""YAMNet and VGGish: what is heard.
+"""YAMNet and VGGish: extractors of sound.
 
 Dimensions: N segments, S samples, P patches, F frames, M bands.
 """
@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from unirep.extract import logmel
+from unirep.extract import logmel, weights
 from unirep.extract.extractor import Extractor, Loaded
 from unirep.extract.logmel import LogMel
-from unirep.extract.weights import package
-from unirep.extract.weights.package import Shipped, need
+from unirep.extract.weights import Shipped, need
 from unirep.files import state_dicts
 
 YAMNET = Shipped(
@@ -24,12 +23,12 @@ YAMNET = Shipped(
 VGGISH = "the state dict of torchvggish (vggish-10086976.pth)"
 RATE = 16000
 FRAMES, BANDS = 96, 64  # of a patch
-WINDOW = (400 + (FRAMES - 1) * 160) / RATE  # its seconds
+WINDOW = (400 + (FRAMES - 1) * 160) / RATE  # seconds of a patch
 MOST = 32  # patches at once
 
 
 def yamnet() -> Extractor:
-  """YAMNet's embedding; of a longer segment the mean of one every 0.48 s."""
+  """YAMNet's embedding; the mean of one every 0.48 s for longer segments."""
   return _yamnet("yamnet", "embedding", 1024)
 
 
@@ -40,20 +39,18 @@ def yamnet_scores() -> Extractor:
 
 def _yamnet(name, output, width):
   def load():
-    from unirep.extract.networks import layers
-    from unirep.extract.networks.yamnet import YamNet
-    from unirep.extract.weights.fill import fill
+    from unirep.extract import networks
 
-    files = package.unzip(package.read(name, YAMNET))
+    files = weights.unzip(weights.read(name, YAMNET))
     arrays = _named(read(files["model.onnx"], files))
-    params = fill(YamNet(), (_patch(),), arrays, YAMNET.file)
+    params = weights.fill(networks.YamNet(), (_patch(),), arrays, YAMNET.file)
 
     def apply(params, mel_NxFxM):
-      heard = YamNet().apply({"params": params}, mel_NxFxM)
+      heard = networks.YamNet().apply({"params": params}, mel_NxFxM)
       return getattr(heard, output)
 
-    run = layers.run(apply, params, MOST)
-    # Half overlapping, and this offset, as YAMNet was trained.
+    run = networks.run(apply, params, MOST)
+    # Patches that overlap by half, and this offset, as in its training.
     patches = _on_patches(run, LogMel(offset=0.001), FRAMES // 2)
     return Loaded(patches, YAMNET.sha256)
 
@@ -65,18 +62,16 @@ def vggish(file: str) -> Extractor:
   name = f"vggish:{file}"
 
   def load():
-    from unirep.extract.networks import layers
-    from unirep.extract.networks.vgg import Vggish
-    from unirep.extract.weights.fill import fill, without_prefix
+    from unirep.extract import networks
 
     state = state_dicts.read("vggish", file, VGGISH)
-    arrays = without_prefix(state.arrays, "features.0.weight", name)
-    params = fill(Vggish(), (_patch(),), arrays, name)
+    arrays = weights.without_prefix(state.arrays, "features.0.weight", name)
+    params = weights.fill(networks.Vggish(), (_patch(),), arrays, name)
 
     def apply(params, mel_NxFxM):
-      return Vggish().apply({"params": params}, mel_NxFxM)
+      return networks.Vggish().apply({"params": params}, mel_NxFxM)
 
-    run = layers.run(apply, params, MOST)
+    run = networks.run(apply, params, MOST)
     return Loaded(_on_patches(run, LogMel(), FRAMES), state.sha256)
 
   return _extractor(name, 128, "Apache-2.0", VGGISH, load)
@@ -85,12 +80,10 @@ def vggish(file: str) -> Extractor:
 def _extractor(name, width, licence, origin, load):
   return Extractor(
     name=name,
-    version="1",
     takes="waveform",
     shape=(width,),
     rate=RATE,
     window=WINDOW,
-    size=None,
     licence=licence,
     origin=origin,
     load=load,
@@ -102,15 +95,15 @@ def _patch():
 
 
 def _on_patches(
-  run: Callable[[np.ndarray], np.ndarray], how: LogMel, hop: int
+  run: Callable[[np.ndarray], np.ndarray], options: LogMel, hop: int
 ) -> Callable[[np.ndarray], np.ndarray]:
-  """Waveforms (N, S) to the mean of a network's outputs for their patches.
+  """A function of waveforms (N, S) to means of a network's outputs.
 
-  Patches lie `hop` frames apart, as many as fit, around the middle.
+  The network sees as many patches as fit, `hop` frames apart, in the middle.
   """
 
   def on_waves(wave_NxS):
-    mel_NxFxM = logmel.log_mel(wave_NxS, how)
+    mel_NxFxM = logmel.log_mel(wave_NxS, options)
     room = mel_NxFxM.shape[1] - FRAMES
     begins = np.arange(room % hop // 2, room + 1, hop)
     patch_NxPxFxM = np.stack([mel_NxFxM[:, i : i + FRAMES] for i in begins], 1)
@@ -121,7 +114,7 @@ def _on_patches(
 
 
 def _named(arrays):
-  """YAMNet's arrays by our names: exporters number convolutions by threes."""
+  """YAMNet's arrays by our names. The file numbers convolutions by threes."""
   names = ["stem"]
   for i in range(13):
     names += [f"depthwise{i}", f"pointwise{i}"]
@@ -135,11 +128,11 @@ def _named(arrays):
 
 
 def read(model: bytes, files: Mapping[str, bytes]) -> dict[str, np.ndarray]:
-  """Name -> array of all initializers.
+  """Initializers of an ONNX model: name -> array.
 
   Args:
-    model: an .onnx file.
-    files: name -> bytes of the files that it keeps arrays in.
+    model: bytes of the .onnx file.
+    files: name -> bytes of the files that hold its arrays.
   """
   onnx = need("onnx")
   arrays = {}

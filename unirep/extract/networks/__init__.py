@@ -1,1 +1,0 @@
-"""Networks of others, as Flax modules."""

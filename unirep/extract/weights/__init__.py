@@ -1,1 +1,0 @@
-"""Weights of others: found, checked and read; nothing in them is run."""
