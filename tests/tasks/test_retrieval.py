@@ -5,12 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
-from unirep.inference import similarity
+from unirep.inference import nearest, similarity
 from unirep.inference.similarity import States
 from unirep.runtime.errors import InputError
 from unirep.tasks import bags
 from unirep.tasks.retrieval import ranks, table
-from unirep.tasks.retrieval.table import Asked, Setting
+from unirep.tasks.retrieval.table import Samples, Setting
 
 K, D, T, N = 6, 8, 5, 40
 
@@ -90,7 +90,7 @@ def test_similarity_is_what_it_says(name, steps):
   masked = similarity.REPRESENTATIONS[name].masked
   keep = keep if masked else np.ones(D, bool)
   pair = similarity.items(a, b, code_matrix(), name, keep if masked else None)
-  found = similarity.nearest.similarity(*pair)
+  found = nearest.similarity(*pair)
   one = by_hand(name, a, b, keep)
   wanted = [[one(i, j) for j in range(9)] for i in range(7)]
   np.testing.assert_allclose(found, wanted, atol=3e-6)
@@ -104,7 +104,7 @@ def test_the_order_of_steps_breaks_no_tie():
   gallery = states(0, 50)._replace(idx_NxT=orders)
   query = states(1, 3)._replace(idx_NxT=np.full((3, T), 2, np.int32))
   pair = similarity.items(query, gallery, code_matrix(), "steps")
-  better, tied = similarity.nearest.counts(*pair, np.array([[0], [7], [49]]))
+  better, tied = nearest.counts(*pair, np.array([[0], [7], [49]]))
   np.testing.assert_array_equal(better, 0)
   np.testing.assert_array_equal(tied, 50)
 
@@ -117,8 +117,8 @@ def test_samples_that_say_the_same_tie(name):
   gallery = similarity.part(few, where)
   pair = similarity.items(few, gallery, code_matrix(), name)
   positive = [[np.flatnonzero(where == i)[-1]] for i in range(10)]
-  better, tied = similarity.nearest.counts(*pair, positive)
-  score = similarity.nearest.similarity(*pair)
+  better, tied = nearest.counts(*pair, positive)
+  score = nearest.similarity(*pair)
   for i in range(10):
     own = score[i, positive[i][0]]
     assert better[i, 0] == (score[i] > own + 1e-9).sum()
@@ -141,7 +141,7 @@ def asked(label=None, **more):
     clip_N=np.where(same, a.clip_N, b.clip_N),
   )
   label = np.arange(N) if label is None else label
-  return {"a": Asked(a, label), "b": Asked(b, label), **more}
+  return {"a": Samples(a, label), "b": Samples(b, label), **more}
 
 
 def values(rows, **which):
@@ -201,8 +201,8 @@ def test_five_captions_a_photo():
     whole_NxD=np.where(wrong[:, None], -caption.whole_NxD, caption.whole_NxD)
   )
   given = {
-    "photo": Asked(photo, np.arange(8)),
-    "caption": Asked(caption, repeated),
+    "photo": Samples(photo, np.arange(8)),
+    "caption": Samples(caption, repeated),
   }
   made = setting(representations=("clip",), relevance="id", at=(1, 2))
   rows = [*table.rows(made, given)]
@@ -219,7 +219,7 @@ def test_five_captions_a_photo():
 
 def test_labels_that_are_shuffled_give_chance():
   given = asked(kept := np.arange(N))
-  other = Asked(given["b"].states, np.random.default_rng(0).permutation(kept))
+  other = Samples(given["b"].states, np.random.default_rng(0).permutation(kept))
   rows = [*table.rows(setting(), {"a": given["a"], "b": other})]
   rows = [row for row in rows if row.metric == "mean_rank"]
   for row in rows:
@@ -247,6 +247,6 @@ def test_what_can_not_be_measured_is_said(changes, label, words):
   if label == "other":
     given["b"] = b._replace(label_N=b.label_N + N)
   elif label == "none":
-    given["b"] = Asked(similarity.part(b.states, []), b.label_N[:0])
+    given["b"] = Samples(similarity.part(b.states, []), b.label_N[:0])
   with pytest.raises(InputError, match=words):
     list(table.rows(setting(**changes), given))

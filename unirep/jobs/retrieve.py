@@ -23,7 +23,7 @@ from unirep.runtime import atomic
 from unirep.runtime.errors import InputError, pick
 from unirep.tasks.probing import protocol
 from unirep.tasks.retrieval import table
-from unirep.tasks.retrieval.table import Asked
+from unirep.tasks.retrieval.table import Samples
 
 SPLITS = ("train", "validation", "test")
 BATCH = 64  # samples read at a time: the tokenizer's largest call
@@ -152,7 +152,7 @@ def _source(
 
 def _asked(
   config, model: Tokenizer, source: Source, names: tuple[str, ...]
-) -> dict[str, Asked]:
+) -> dict[str, Samples]:
   """Every modality's samples with their labels."""
   parts: dict[str, list] = {m: [] for m in names}
   keys: dict[str, list[bytes]] = {m: [] for m in names}
@@ -181,7 +181,7 @@ def _asked(
     if config.relevance == "id":  # a photo beside each caption is one photo
       where_N &= _new(label_N, keys[m])
     states = similarity.part(similarity.join(parts[m]), where_N)
-    found[m] = Asked(states, label_N[where_N])
+    found[m] = Samples(states, label_N[where_N])
   return found
 
 
