@@ -17,7 +17,7 @@ from unirep.inference.tokenizer import Tokenizer, load
 from unirep.jobs import generators, retrieve
 from unirep.jobs import workdir as workdirs
 from unirep.jobs.generators import Split
-from unirep.reports import gallery, tables
+from unirep.reports import generated, tables
 from unirep.runtime.errors import InputError
 from unirep.tasks.generation import table
 
@@ -160,8 +160,8 @@ def _show(config, workdir, test: Split, shown) -> None:
     m: _at(test.label, row_R, learned.judge.network.classes)
     for m, learned, _ in shown
   }
-  gallery.draw(workdir / "samples.png", test.source, shown, row_R, at)
-  gallery.sounds(workdir / "sounds", shown, row_R)
+  generated.draw(workdir / "samples.png", test.source, shown, row_R, at)
+  generated.sounds(workdir / "sounds", shown, row_R)
 
 
 def chosen(label: np.ndarray, count: int) -> np.ndarray:
