@@ -145,8 +145,8 @@ def test_the_table_shows_both_transfers(shared):
   assert cells == ["audio->video", "77.7", "88.8", "12.3", "45.6", "19.9"]
   assert "65.4 (11.1)" in shown
   words = " ".join(shown.split())
-  assert "8 of 9 codes awake, 8 in use" in words
-  assert "all modalities use 8 and effectively share" in words
+  assert "8 of 9 codes awake; training samples use 8, with" in words
+  assert "all modalities use 8 codes" in words
   assert "…" not in shown  # nothing is cut
 
 

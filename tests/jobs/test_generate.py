@@ -19,7 +19,7 @@ from unirep.data.procedural.digits import Digits
 from unirep.inference.codes import Codes
 from unirep.jobs import checks, dispatch, generators
 from unirep.jobs import generate as job
-from unirep.reports import gallery, tables
+from unirep.reports import generated, tables
 from unirep.runtime.errors import InputError
 
 QUIET = Console(quiet=True)
@@ -99,7 +99,7 @@ def test_pictures_and_sounds_are_there(made):
   for name in ("samples.png", "samples.pdf"):
     assert (made / name).stat().st_size > 1000
   written = sorted(p.name for p in (made / "sounds").glob("*.wav"))
-  if not gallery.audible():
+  if not generated.audible():
     assert not written
     return
   assert written == [
@@ -227,7 +227,7 @@ def test_a_sound_can_be_found_again_in_its_spectrum(fsdd):
   assert cell.values.shape == (1000, 129)
   assert (cell.values >= 0).all()
   with pytest.raises(InputError, match="can't be heard"):
-    gallery.wave(cell._replace(kind=raw.PICTURES))
+    generated.wave(cell._replace(kind=raw.PICTURES))
 
 
 def test_a_model_of_other_data_is_refused_at_once(trained, fsdd, tmp_path):
@@ -355,5 +355,5 @@ def test_what_is_not_finite_is_not_judged(monkeypatch):
 @pytest.mark.parametrize("there", [True, False])
 def test_sounds_need_librosa(monkeypatch, there):
   find = {"librosa": object() if there else None}.get
-  monkeypatch.setattr(gallery.importlib.util, "find_spec", find)
-  assert gallery.audible() == there
+  monkeypatch.setattr(generated.importlib.util, "find_spec", find)
+  assert generated.audible() == there

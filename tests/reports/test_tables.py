@@ -79,25 +79,30 @@ def printed(summary):
 
 GUESSES = ("ceiling", "chance")
 TRANSFER = [
-  ["Transfer across modalities by frozen codes (held-out samples, %)"],
+  ["Transfer across modalities by frozen codes (held-out accuracy, %)"],
   [*("trained -> tested", "by index", "ceiling", "by vector"), *GUESSES],
   ["audio->text", "80.0", "90.0", "70.0", "85.0", "20.0"],
   ["text->audio", "-", "-", "60.0", "95.0", "30.0"],
-  ["by index: a probe that sees no vectors; ceiling: trained and tested on"],
-  ["the target"],
+  ["By index: a linear probe on bags of codes, which sees no vectors; by"],
+  ["vector: a probe on the codes' vectors. Ceiling: the probe trained and"],
+  ["tested on the target; chance: the most frequent class."],
 ]
 RETRIEVAL = [
-  ["Retrieval by codes alone (held-out samples, %)"],
+  ["Retrieval by bags of codes, index-only (held-out samples, %)"],
   ["query -> gallery", "recall@1", "chance", "recall@5", "chance"],
   ["audio->text", "25.0", "1.0", "62.5", "5.0"],
   ["text->audio", "37.5", "2.0", "-", "-"],
+  ["A hit is the same sample; tied samples count by expectation."],
 ]
 ALIKE = [
-  ["Same codes in two modalities (held-out samples, %; by chance)"],
-  ["pair", "per clip", "per step", "same event", "overlap"],
+  ["Agreement of codes (held-out samples, %; chance in brackets)"],
+  ["pair", "clips", "steps", "steps of one event", "overlap"],
   ["audio-text", "50.0 (12.5)", "40.0 (10.0)", "-", "75.0"],
-  ["12 of 16 codes awake, 11 in use, perplexity 9.9. As codes of"],
-  ["held-out clips, all modalities use 7 and effectively share 5.2."],
+  ["Agreement: share of clips or steps with the same code in both modalities;"],
+  ["overlap: share of their histograms of codes that is common. 12 of 16"],
+  ["codes awake; training samples use 11, with perplexity 9.9. On held-out"],
+  ["clips, all modalities use 7 codes, and the codes that they agree on have"],
+  ["perplexity 5.2."],
 ]
 
 
@@ -133,16 +138,20 @@ def test_markdown():
   }
   expected = """\
 Protocol: heldout. Checkpoint: runs/x.
-Mean of the probes' seeds with its 95 % interval. Without labels, TOC would \
-keep 6 dimensions (3 codes are asleep).
+Scores are means over the probes' seeds, with 95 % intervals. Columns are \
+numbers of dimensions that TOC keeps (off: all). Without labels, TOC would \
+keep 6 (3 codes are asleep).
 
-## sharing: same codes in two modalities, % (by chance)
+## sharing: agreement of codes between modalities, % (chance)
 
-| pair | per clip | per step | same event | overlap |
+| pair | clips | steps | steps of one event | overlap |
 | --- | --- | --- | --- | --- |
 | audio-text | 50.0 (12.5) | 40.0 (10.0) | - | 75.0 |
 
-As codes of held-out clips, all modalities use 7 and effectively share 5.2.
+Agreement: share of clips or steps with the same code in both modalities; \
+overlap: share of their histograms of codes that is common. On held-out \
+clips, all modalities use 7 codes, and the codes that they agree on have \
+perplexity 5.2.
 - audio->text by index: 80.0 (ceiling 90.0, chance 20.0)
 
 ## classification: accuracy %
@@ -153,21 +162,21 @@ As codes of held-out clips, all modalities use 7 and effectively share 5.2.
 to 75.0) | 62.5 (59.5 to 67.5) |
 | text->text | 20.0 | 87.5 | 75.0 | 50.0 | 25.0 |
 
-- audio->text: TOC is better at 4, 6; worse at 2. Best on the test labels: 4; \
-chosen without labels: 6, regret 2.5.
+- audio->text: compared with all dimensions, TOC is better at 4, 6; worse at \
+2. Best on the test labels: 4; chosen without labels: 6, regret 2.5 points.
 
 ## localization: accuracy % (per second)
 
-| trained -> tested | clip's class everywhere | 4 | 8 (off) |
+| trained -> tested | clip's class in every segment | 4 | 8 (off) |
 | --- | --- | --- | --- |
 | audio->text | 30.0 | 40.0 (37.0 to 45.0) | 50.0 (47.0 to 55.0) |
 
-- audio->text: TOC is worse at 4. Best on the test labels: 8; chosen without \
-labels: 4, regret 10.0.
+- audio->text: compared with all dimensions, TOC is worse at 4. Best on the \
+test labels: 8; chosen without labels: 4, regret 10.0 points.
 
 ## nothing to choose: accuracy %
 
-| trained -> tested | clip's class everywhere | 8 (off) |
+| trained -> tested | clip's class in every segment | 8 (off) |
 | --- | --- | --- |
 | audio->text | 30.0 | 40.0 (37.0 to 45.0) |
 """
@@ -187,30 +196,32 @@ def test_retrieval():
   one = {"split": "test", "checkpoints": ["a"], "rows": rows}
   expected = """\
 Split: test. Checkpoints: a.
-In brackets chance, and the 95 % interval over queries; ties share.
+Shares in %, ranks from 1, chance in brackets. Intervals are 95 % over \
+queries; ties share.
 
-## audio -> text (30 in 40)
+## audio -> text (30 queries, gallery of 40)
 
-| by | r@1 | median rank | interval of r@1 |
+| representation | r@1 | median rank | interval of r@1 |
 | --- | --- | --- | --- |
 | vector | 25.0 (10.0) | 5.0 (20.5) | 22.0 to 30.0 |
 | index | 12.5 (10.0) | 7.0 (20.5) | 9.5 to 17.5 |
 
-r@1 by vector, by dimensions kept: 4: 50.0, 8: 25.0.
+r@1 of vector by dimensions that TOC keeps: 4: 50.0, 8: 25.0.
 """
   assert tables.retrieval(one) == expected
   expected = """\
 Split: test. Checkpoints: a, b.
-In brackets chance, and the 95 % interval over 2 checkpoints; ties share.
+Shares in %, ranks from 1, chance in brackets. Intervals are 95 % over 2 \
+checkpoints; ties share.
 
-## audio -> text (30 in 40)
+## audio -> text (30 queries, gallery of 40)
 
-| by | r@1 | median rank | interval of r@1 |
+| representation | r@1 | median rank | interval of r@1 |
 | --- | --- | --- | --- |
 | vector | 12.5 (10.0) | 2.5 (20.5) | 22.0 to 30.0 |
 | index | 6.2 (10.0) | 3.5 (20.5) | 9.5 to 17.5 |
 
-r@1 by vector, by dimensions kept: 4: 25.0, 8: 12.5.
+r@1 of vector by dimensions that TOC keeps: 4: 25.0, 8: 12.5.
 """
   assert tables.retrieval(averaged(rows)) == expected
 
@@ -234,12 +245,14 @@ def test_generation():
   one = {"split": "test", "checkpoints": ["a"], "rows": rows}
   expected = """\
 Split: test. Checkpoints: a.
-Accuracy is that of a classifier which has seen real samples alone, R@k a \
-search of real ones, in % of 40; diversity 1 is that of real samples of a class.
+Scores of 40. Accuracy: % that a classifier trained on real samples puts in \
+their class. R@k: % with a hit among the k nearest real samples. Frechet: \
+Fréchet distance of the classifier's features to those of real samples. \
+Diversity: mean distance within a class, relative to real samples.
 
 ## text
 
-| made by | codes of | accuracy | frechet |
+| generator | codes of | accuracy | frechet |
 | --- | --- | --- | --- |
 | flow | audio | 50.0 ± 4.0 | 1.50 ± 0.04 |
 | flow | text (its own) | 60.0 | 1.25 |
@@ -248,19 +261,21 @@ search of real ones, in % of 40; diversity 1 is that of real samples of a class.
 
 ## audio
 
-| made by | codes of | accuracy | frechet |
+| generator | codes of | accuracy | frechet |
 | --- | --- | --- | --- |
 | flow | text | 40.0 ± 4.0 | 2.25 ± 0.04 |
 """
   assert tables.generation(one) == expected
   expected = """\
 Split: test. Checkpoints: a, b.
-Accuracy is that of a classifier which has seen real samples alone, R@k a \
-search of real ones, in % of 40; diversity 1 is that of real samples of a class.
+Scores of 40. Accuracy: % that a classifier trained on real samples puts in \
+their class. R@k: % with a hit among the k nearest real samples. Frechet: \
+Fréchet distance of the classifier's features to those of real samples. \
+Diversity: mean distance within a class, relative to real samples.
 
 ## text
 
-| made by | codes of | accuracy | frechet |
+| generator | codes of | accuracy | frechet |
 | --- | --- | --- | --- |
 | flow | audio | 25.0 ± 4.0 | 0.75 ± 0.04 |
 | flow | text (its own) | 30.0 | 0.62 |
@@ -269,7 +284,7 @@ search of real ones, in % of 40; diversity 1 is that of real samples of a class.
 
 ## audio
 
-| made by | codes of | accuracy | frechet |
+| generator | codes of | accuracy | frechet |
 | --- | --- | --- | --- |
 | flow | text | 20.0 ± 4.0 | 1.12 ± 0.04 |
 """

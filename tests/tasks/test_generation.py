@@ -24,7 +24,7 @@ def trained():
     jax.random.key(0),
     x,
     idx_NxT,
-    flow.told(CODE_KxD),
+    flow.conditions(CODE_KxD),
     options,
     lambda step, loss: told.append((step, loss)),
   )
@@ -64,11 +64,11 @@ def test_guidance_is_away_from_what_no_code_says(trained):
 
 def test_told_keeps_dimensions_in_units_of_their_deviation():
   keep_D = np.arange(8) % 2 == 0
-  told = flow.told(3 * CODE_KxD, keep_D)
+  told = flow.conditions(3 * CODE_KxD, keep_D)
   assert told.shape == (6, 4)
   assert not told[-1].any()
   np.testing.assert_allclose((told[:-1] ** 2).mean(), 1, rtol=1e-5)
-  assert np.isfinite(flow.told(np.zeros((2, 3)))).all()
+  assert np.isfinite(flow.conditions(np.zeros((2, 3)))).all()
 
 
 @pytest.mark.parametrize(("shape", "several"), [((1, 1), 1), ((2, 1), 3)])
@@ -88,7 +88,7 @@ def test_the_judge_tells_real_things_apart(across):
   x = x.astype(np.float32)
   made = judge.train(jax.random.key(0), x[:200], label_U[:200], steps=300)
   assert made.spread == pytest.approx((x[:200] - x[:200].mean(0)).std())
-  class_U, feature_UxF = judge.seen(made, x[200:])
+  class_U, feature_UxF = judge.classify(made, x[200:])
   assert (class_U == label_U[200:]).mean() > 0.95
   assert feature_UxF.shape == (100, made.network.width)
 
@@ -128,41 +128,41 @@ def test_what_is_found_counts_ties_by_expectation():
   made = np.array([[0.0], [0.0], [5.0], [9.0]])
   real = np.array([[0.0], [0.0], [5.0], [0.0]])
   number = np.arange(4)
-  found = table.found(made, number, real, number, (1, 2, 4))
+  found = table.recall(made, number, real, number, (1, 2, 4))
   # The first two tie with two others; the third is right; the last is behind
   # the one at 5, and ties with two.
   assert found["r@1"] == pytest.approx((1 / 3 + 1 / 3 + 1 + 0) / 4)
   assert found["r@2"] == pytest.approx((2 / 3 + 2 / 3 + 1 + 1 / 3) / 4)
   assert found["r@4"] == 1
   label = np.array([0, 0, 1, 0])
-  by_class = table.found(made, label, real, label, (1,))
+  by_class = table.recall(made, label, real, label, (1,))
   assert by_class["r@1"] == pytest.approx((1 + 1 + 1 + 0) / 4)
   # Nothing in the gallery is right for three of them, which are not asked.
-  some = table.found(made, number, real[:1], number[:1], (1,))
+  some = table.recall(made, number, real[:1], number[:1], (1,))
   assert some["r@1"] == 1
 
 
 def test_the_gallery_has_each_thing_once():
   x = np.array([1, 2, 1, 1, 2], np.float32).reshape(5, 1, 1, 1)
   label = np.array([0, 0, 0, 1, 0])
-  found = table.distinct(table.Things(x, label, label, False), 0)
+  found = table.distinct(table.Units(x, label, label, False), 0)
   assert found.x_UxHxWxC.reshape(-1).tolist() == [1, 2, 1]
   assert found.label_U.tolist() == [0, 0, 1]
-  each = table.distinct(table.Things(x, label, np.arange(5), True), 0)
-  assert each.right_U.tolist() == [*range(5)]
+  each = table.distinct(table.Units(x, label, np.arange(5), True), 0)
+  assert each.key_U.tolist() == [*range(5)]
 
 
 def test_things_are_steps_with_an_event_or_whole_samples():
   x = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 2, 2, 1)
   label_NxT = np.array([[0, 2, 1], [2, -1, 0]])
-  steps = table.things(x, label_NxT, 2)
-  assert steps.label_U.tolist() == steps.right_U.tolist() == [0, 1, 0]
+  steps = table.units(x, label_NxT, 2)
+  assert steps.label_U.tolist() == steps.key_U.tolist() == [0, 1, 0]
   np.testing.assert_array_equal(steps.x_UxHxWxC, x[[0, 0, 1], [0, 2, 2]])
-  whole = table.things(x, np.array([1, 0]), 2)
+  whole = table.units(x, np.array([1, 0]), 2)
   assert whole.x_UxHxWxC.shape == (2, 6, 2, 1)
-  assert whole.right_U.tolist() == [0, 1]
+  assert whole.key_U.tolist() == [0, 1]
   with pytest.raises(InputError, match="no sample has a label"):
-    table.things(x, np.array([-1, 2]), 2)
+    table.units(x, np.array([-1, 2]), 2)
 
 
 def test_every_score_of_everything_is_a_row():
@@ -170,7 +170,7 @@ def test_every_score_of_everything_is_a_row():
   label_U = np.arange(40) % 2
   x = rng.standard_normal((40, 4, 4, 1)).astype(np.float32)
   x[label_U == 1] += 3
-  real = table.Things(x, label_U, label_U, False)
+  real = table.Units(x, label_U, label_U, False)
   judged = judge.train(jax.random.key(0), x, label_U, steps=60)
   wrong = real._replace(x_UxHxWxC=x[::-1])
   made = {("flow", "b"): real, ("flow", "a"): wrong, ("real", "b"): real}

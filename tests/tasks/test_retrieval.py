@@ -10,7 +10,7 @@ from unirep.inference.similarity import States
 from unirep.runtime.errors import InputError
 from unirep.tasks import bags
 from unirep.tasks.retrieval import ranks, table
-from unirep.tasks.retrieval.table import Asked, Setting
+from unirep.tasks.retrieval.table import Samples, Setting
 
 K, D, T, N = 6, 8, 5, 40
 
@@ -141,7 +141,7 @@ def asked(label=None, **more):
     clip_N=np.where(same, a.clip_N, b.clip_N),
   )
   label = np.arange(N) if label is None else label
-  return {"a": Asked(a, label), "b": Asked(b, label), **more}
+  return {"a": Samples(a, label), "b": Samples(b, label), **more}
 
 
 def values(rows, **which):
@@ -201,8 +201,8 @@ def test_five_captions_a_photo():
     whole_NxD=np.where(wrong[:, None], -caption.whole_NxD, caption.whole_NxD)
   )
   given = {
-    "photo": Asked(photo, np.arange(8)),
-    "caption": Asked(caption, repeated),
+    "photo": Samples(photo, np.arange(8)),
+    "caption": Samples(caption, repeated),
   }
   made = setting(representations=("clip",), relevance="id", at=(1, 2))
   rows = [*table.rows(made, given)]
@@ -219,7 +219,7 @@ def test_five_captions_a_photo():
 
 def test_labels_that_are_shuffled_give_chance():
   given = asked(kept := np.arange(N))
-  other = Asked(given["b"].states, np.random.default_rng(0).permutation(kept))
+  other = Samples(given["b"].states, np.random.default_rng(0).permutation(kept))
   rows = [*table.rows(setting(), {"a": given["a"], "b": other})]
   rows = [row for row in rows if row.metric == "mean_rank"]
   for row in rows:
@@ -247,6 +247,6 @@ def test_what_can_not_be_measured_is_said(changes, label, words):
   if label == "other":
     given["b"] = b._replace(label_N=b.label_N + N)
   elif label == "none":
-    given["b"] = Asked(similarity.part(b.states, []), b.label_N[:0])
+    given["b"] = Samples(similarity.part(b.states, []), b.label_N[:0])
   with pytest.raises(InputError, match=words):
     list(table.rows(setting(**changes), given))

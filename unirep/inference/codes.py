@@ -1,4 +1,7 @@
-"""Codes of the samples of a source, and their files."""
+"""Codes of the samples of a source, and their files.
+
+Dimensions: N samples, T time.
+"""
 
 import pathlib
 import sys
@@ -9,17 +12,18 @@ import numpy as np
 
 from unirep.files import npy
 
-LAYOUT = 2  # of files of codes: those of another one are not read
+LAYOUT = (
+  2  # version of the files; part of their names, so that others go unread
+)
 
 
 class Codes(NamedTuple):
   """Codes and labels of N samples.
 
   Attributes:
-    idx: modality -> (N, T) codes of its steps, see `Tokenizer.codes`; T is the
-      modality's own. Padding, if it is left out, is -1, and so are all steps of
-      a modality that the sample lacks.
-    clip: modality -> (N,) codes of whole samples, -1 likewise.
+    idx: modality -> (N, T) codes of steps; T may differ between modalities. -1
+      at padding, if the model leaves padding out, and at missing modalities.
+    clip: modality -> (N,) codes of clips, -1 at missing modalities.
     labels: name -> (N, ...) integers, as the source gives them.
   """
 
@@ -28,19 +32,21 @@ class Codes(NamedTuple):
   labels: Mapping[str, np.ndarray]
 
 
-def only(
-  codes: Codes, steps: Mapping[str, Any], present: Mapping[str, Any]
+def masked(
+  codes: Codes, valid: Mapping[str, Any], present: Mapping[str, Any]
 ) -> Codes:
-  """The codes of what is there, and -1 elsewhere.
+  """The codes, with -1 at padding and at missing modalities.
 
   Args:
-    codes: of N samples.
-    steps: modality -> (N, T) bool, False at padding; absent where nothing is.
-    present: modality -> (N,) bool, False where a sample lacks it; likewise.
+    codes: codes of N samples.
+    valid: modality -> (N, T) bool, False at padding; a modality without padding
+      can be left out.
+    present: modality -> (N,) bool, False where it is missing; a modality that
+      no sample misses can be left out.
   """
   idx, clip = dict(codes.idx), dict(codes.clip)
-  for m in {*steps} & {*idx}:
-    idx[m] = np.where(steps[m], idx[m], -1)
+  for m in {*valid} & {*idx}:
+    idx[m] = np.where(valid[m], idx[m], -1)
   for m in {*present} & {*idx}:
     idx[m] = np.where(present[m][:, None], idx[m], -1)
     clip[m] = np.where(present[m], clip[m], -1)
@@ -48,7 +54,7 @@ def only(
 
 
 def has(idx_NxT: Any) -> Any:
-  """Which samples have any code: (N,) bool."""
+  """Whether each sample has a code other than -1: (N,) bool."""
   return (np.asarray(idx_NxT) >= 0).any(1)
 
 
@@ -58,7 +64,12 @@ def join(parts: list[Codes]) -> Codes:
 
 
 def join_passes(parts: Iterable[Codes], passes: int) -> Codes:
-  """As `join` of parts that hold all passes: first the first pass of all."""
+  """Joins parts that each hold all passes: (part, pass) to (pass, part) order.
+
+  Args:
+    parts: codes of passes * N samples each, pass after pass.
+    passes: number of passes.
+  """
   split = [
     [Codes(*(_share(part, i, passes) for part in codes)) for i in range(passes)]
     for codes in parts
@@ -75,9 +86,9 @@ def _concatenate(parts):
 
 
 def write(path: pathlib.Path, codes: Codes) -> None:
-  """Writes codes as one npz file: a whole one or none.
+  """Writes codes as one npz file, in one step: it is complete or not there.
 
-  Whoever keeps it names it by `LAYOUT`, among what the codes depend on.
+  A cache must name its files by `LAYOUT` and by all that the codes depend on.
   """
   path.parent.mkdir(parents=True, exist_ok=True)
   names = {f"idx/{m}": x for m, x in codes.idx.items()}
@@ -87,14 +98,14 @@ def write(path: pathlib.Path, codes: Codes) -> None:
 
 
 def read(path: pathlib.Path) -> Codes:
-  """The inverse of `write`."""
-  contents = npy.read_archive(path, sys.maxsize)  # of our own, of any size
+  """Reads codes that `write` wrote."""
+  contents = npy.read_archive(path, sys.maxsize)  # our own file: no limit
 
-  def below(prefix):
+  def named(prefix):
     return {
       name.removeprefix(prefix): x
       for name, x in contents.items()
       if name.startswith(prefix)
     }
 
-  return Codes(below("idx/"), below("clip/"), below("label/"))
+  return Codes(named("idx/"), named("clip/"), named("label/"))

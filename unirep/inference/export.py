@@ -1,11 +1,11 @@
-"""A trained model as programs that run without this package.
+"""Export of a trained model as programs that run without this package.
 
-    DIR/model.json               what there is, and the order of things
+    DIR/model.json               shapes, files, and the programs' arguments
     DIR/parameters.safetensors   weights and codebook
-    DIR/MODALITY.stablehlo       features to codes, as `jax.export` writes it
+    DIR/MODALITY.stablehlo       program from features to codes (`jax.export`)
 
-Programs are for CPUs, NVIDIA GPUs and TPUs, and for any number of samples and
-time steps. `docs/serving.md` has a loader of thirty lines.
+Programs run on CPUs, NVIDIA GPUs and TPUs, for any number of samples and time
+steps. `docs/serving.md` has a loader of thirty lines.
 
 Dimensions: B samples, T time, F feature width, K codes, D code width.
 """
@@ -37,23 +37,23 @@ def write(
   code_KxD: np.ndarray,
   settings: Mapping[str, Any],
 ) -> dict[str, Any]:
-  """Writes all files; what stood there under their names is replaced.
+  """Writes all files of an export, over any of an earlier one.
 
   Args:
-    folder: made if needed.
+    folder: created if needed.
     network: a `methods.network.Network`.
     params: its parameters.
     code_KxD: the codebook.
-    settings: of the run that trained it.
+    settings: settings of the run that trained it.
 
   Returns:
-    What `model.json` holds.
+    The contents of `model.json`.
 
   Raises:
-    InputError: where a package that it needs is missing.
+    InputError: if the folder can't be created or a package is missing.
   """
-  exports, tensors = _needed("jax.export"), _needed("safetensors.numpy")
-  _needed("flatbuffers")
+  exports, tensors = _import("jax.export"), _import("safetensors.numpy")
+  _import("flatbuffers")
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -83,17 +83,17 @@ def write(
       "features": shape,
       "stepwise": m in network.fine,
     }
-  needed = {
+  names = {
     n for entry in about["modalities"].values() for n in entry["weights"]
   }
   with atomic.whole(folder / WEIGHTS) as part:
-    tensors.save_file({name: arrays[name] for name in sorted(needed)}, part)
+    tensors.save_file({name: arrays[name] for name in sorted(names)}, part)
   atomic.write_json(folder / ABOUT, json.loads(json.dumps(about)))
   return about
 
 
 def _named(params) -> tuple[dict[str, np.ndarray], Any]:
-  """Arrays by their path, and how they were nested."""
+  """The parameters as path -> array, and the structure of their tree."""
   flat, tree = jax.tree_util.tree_flatten_with_path(params)
   arrays = {
     jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
@@ -103,18 +103,19 @@ def _named(params) -> tuple[dict[str, np.ndarray], Any]:
 
 
 def _program(exports, network, m, shape, tree, arrays, settings):
-  """The program of one modality, and the names of what it takes."""
+  """The program of one modality, and the names of the arrays that it takes."""
   names = [name for name in arrays if name != CODEBOOK]
 
   def encode(weights, x, length_B):
     params = jax.tree.unflatten(tree, [weights.get(name) for name in names])
     valid_BxT = jnp.arange(x.shape[1]) < length_B[:, None]
     mask = {m: valid_BxT} if settings["mask_padding"] else {}
-    args = params, weights[CODEBOOK], {m: x}, mask
-    idx_BxT = network.encode(*args)[m]
+    code_KxD = weights[CODEBOOK]
+    idx_BxT = network.encode(params, code_KxD, {m: x}, mask)[m]
+    clip_Bx1 = network.encode(params, code_KxD, {m: x}, mask, clip=True)[m]
     if m in network.fine:
       idx_BxT = jnp.where(valid_BxT, idx_BxT, -1)
-    return {"steps": idx_BxT, "clip": network.encode(*args, clip=True)[m][:, 0]}
+    return {"steps": idx_BxT, "clip": clip_Bx1[:, 0]}
 
   any_size = exports.symbolic_shape(", ".join(map(str, shape)))
   inputs = (
@@ -124,25 +125,25 @@ def _program(exports, network, m, shape, tree, arrays, settings):
 
   program = jax.jit(encode)
 
-  def like(names):
+  def shapes(names):
     return {
       n: jax.ShapeDtypeStruct(arrays[n].shape, arrays[n].dtype) for n in names
     }
 
-  # Decoders and specific encoders are not asked for anything.
-  used = _used(program.trace(like(arrays), *inputs).jaxpr, sorted(arrays))
+  # Encoding uses no decoders and no specific encoders.
+  used = _used(program.trace(shapes(arrays), *inputs).jaxpr, sorted(arrays))
   export = exports.export(program, platforms=PLATFORMS)
-  return export(like(used), *inputs), used
+  return export(shapes(used), *inputs), used
 
 
 def _used(jaxpr, names) -> list[str]:
-  """Which of the first arguments a program looks at."""
-  seen = {id(x) for equation in jaxpr.eqns for x in equation.invars}
+  """The names of those first arguments that a program reads."""
+  read = {id(x) for equation in jaxpr.eqns for x in equation.invars}
   arguments = zip(names, jaxpr.jaxpr.invars, strict=False)
-  return [name for name, variable in arguments if id(variable) in seen]
+  return [name for name, variable in arguments if id(variable) in read]
 
 
-def _needed(name: str) -> Any:
+def _import(name: str) -> Any:
   try:
     return importlib.import_module(name)
   except ImportError as error:

@@ -1,6 +1,6 @@
-"""What users give a frozen model, checked.
+"""Checks of the features, codes and masks that users pass to a frozen model.
 
-Dimensions: B samples, T time, F feature width, D code width.
+Dimensions: B samples, T time, F feature width, K codes, D code width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,42 +11,42 @@ import numpy as np
 from unirep.runtime.errors import InputError
 
 
-class Given(NamedTuple):
-  """Features of a modality, stacked.
+class Padded(NamedTuple):
+  """Features of a modality, padded to one number of steps.
 
   Attributes:
-    x: (B, T, ...), zeros at padding.
-    length_B: valid steps of each sample.
-    ragged: whether they came as a list.
-    lacks_B: True for samples that have none.
+    x: (B, T, ...), zeros at padding and at missing modalities.
+    length_B: number of valid steps of each sample.
+    ragged: whether the user passed a list.
+    missing_B: True for samples without the modality.
   """
 
   x: np.ndarray
   length_B: np.ndarray
   ragged: bool
-  lacks_B: np.ndarray
+  missing_B: np.ndarray
 
   @property
   def valid_BxT(self) -> np.ndarray:
-    """True but at padding."""
+    """False at padding."""
     return np.arange(self.x.shape[1]) < self.length_B[:, None]
 
-  def cut(self, x: np.ndarray) -> Any:
-    """Results (B, T, ...) as the features came: a list without padding."""
+  def unpad(self, x: np.ndarray) -> Any:
+    """Results (B, T, ...) in the form of the input: a list if it was one."""
     if not self.ragged:
       return x
     return [row[:n] for row, n in zip(x, self.length_B, strict=True)]
 
 
 def checked(name: str, x: Any, axes: Sequence[str], width: int) -> Any:
-  """Features as float32.
+  """Features as float32: an array (B, T, ...), or a list of B arrays (T, ...).
 
   Args:
-    name: of the modality.
+    name: name of the modality.
     x: an array (B, T, ...), or a list of B arrays (T, ...) that may differ in
-      T; an axis less means one time step.
-    axes: of a time step's features, the width last.
-    width: how wide they must be.
+      T. Without the axis of time there is one step.
+    axes: names of the axes of a step's features, the width last.
+    width: the width that the model takes.
 
   Raises:
     InputError: for a wrong rank, width or type, NaN, or no samples.
@@ -62,43 +62,50 @@ def checked(name: str, x: Any, axes: Sequence[str], width: int) -> Any:
   return parts
 
 
-def lacking(
+def fill_missing(
   features: Mapping[str, Any], allowed: bool
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-  """Zeros for samples that are all NaN, where that may say that they lack it.
+  """Replaces samples that are all NaN, which stand for a missing modality.
+
+  Args:
+    features: modality -> features, as `checked` takes them.
+    allowed: whether the model was trained with missing modalities; otherwise
+      nothing is replaced.
 
   Returns:
-    The features, and for each modality (B,) bool, True there.
+    The features with zeros for such samples, and modality -> (B,) bool, True
+    for such samples; empty where nothing may be missing.
   """
-  whole, lacks = {}, {}
+  filled, missing = {}, {}
   for m, x in features.items():
     ragged = isinstance(x, list | tuple)
-    parts = [np.asarray(part) for part in x] if ragged else np.asarray(x)
-    rows = parts if ragged or np.ndim(parts) > 1 else ()  # or it is refused
-    lacks[m] = np.array([_is_nan(x) for x in rows if allowed], bool)
-    if lacks[m].any():
-      pairs = zip(parts, lacks[m], strict=True)
-      parts = [np.zeros_like(x) if lacks_it else x for x, lacks_it in pairs]
-      parts = parts if ragged else np.stack(parts)
-    whole[m] = parts
-  return whole, lacks
+    samples = [np.asarray(part) for part in x] if ragged else np.asarray(x)
+    # `checked` refuses arrays of another rank.
+    rows = samples if ragged or np.ndim(samples) > 1 else ()
+    missing[m] = np.array([_is_nan(x) for x in rows if allowed], bool)
+    if missing[m].any():
+      pairs = zip(samples, missing[m], strict=True)
+      samples = [np.zeros_like(x) if absent else x for x, absent in pairs]
+      samples = samples if ragged else np.stack(samples)
+    filled[m] = samples
+  return filled, missing
 
 
 def _is_nan(x: np.ndarray) -> bool:
   return x.dtype.kind == "f" and x.size > 0 and bool(np.isnan(x).all())
 
 
-def given(name: str, x: Any, length: Any, lacks_B: np.ndarray) -> Given:
-  """Checked features as arrays, whatever they came as.
+def padded(name: str, x: Any, length: Any, missing_B: np.ndarray) -> Padded:
+  """Pads checked features to one number of steps.
 
   Args:
-    name: of the modality.
-    x: see `checked`.
-    length: valid steps of each sample of an array, or None for all.
-    lacks_B: see `lacking`; empty where nothing may lack.
+    name: name of the modality.
+    x: result of `checked`.
+    length: number of valid steps of each sample of an array, or None for all.
+    missing_B: see `fill_missing`.
 
   Raises:
-    InputError: for lengths that do not fit.
+    InputError: for lengths that do not fit the features.
   """
   ragged = isinstance(x, list)
   if ragged:
@@ -113,12 +120,12 @@ def given(name: str, x: Any, length: Any, lacks_B: np.ndarray) -> Given:
     raise InputError(
       f"lengths of {name!r} must be {len(x)} integers in 1..{x.shape[1]}"
     )
-  lacks_B = lacks_B if lacks_B.size else np.zeros(len(x), bool)
-  return Given(x, length_B, ragged, lacks_B)
+  missing_B = missing_B if missing_B.size else np.zeros(len(x), bool)
+  return Padded(x, length_B, ragged, missing_B)
 
 
 def stack(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-  """Samples (T, ...) that differ in T -> (B, T, ...) with zeros, and each T."""
+  """Samples (T, ...) padded with zeros to (B, T, ...), and their lengths."""
   length_B = np.array([len(part) for part in parts])
   shape = (len(parts), length_B.max(), *parts[0].shape[1:])
   out = np.zeros(shape, parts[0].dtype)
@@ -131,11 +138,11 @@ def codes(codes: Any, size: int) -> np.ndarray:
   """Codes (B, T) as an array.
 
   Args:
-    codes: integers, -1 for none.
-    size: K, the number of codes there are.
+    codes: integers (B, T), -1 for none.
+    size: K.
 
   Raises:
-    InputError: for what is no array (B, T) of such codes.
+    InputError: for another shape or type, or codes out of range.
   """
   even = not isinstance(codes, list) or len({np.shape(x) for x in codes}) == 1
   idx_BxT = np.asarray(codes if even and np.ndim(codes) else 0.0)
@@ -159,7 +166,7 @@ def _array(name, x, leading, axes, width) -> np.ndarray:
     x = np.expand_dims(x, leading)
   if x.ndim != rank or x.shape[-1] != width or not x.size:
     raise InputError(f"{name!r} must be a non-empty ({wanted}), got {x.shape}")
-  with np.errstate(over="ignore"):  # the check below says it
+  with np.errstate(over="ignore"):  # overflow is reported as infinity below
     x = x.astype(np.float32)
   if not np.isfinite(x).all():
     raise InputError(f"{name!r} holds NaN or infinity; clean the features")
@@ -167,10 +174,14 @@ def _array(name, x, leading, axes, width) -> np.ndarray:
 
 
 def dimensions(keep: Any, dim: int) -> np.ndarray:
-  """Indices of the dimensions that a mask (D,), or indices, keep.
+  """Indices of the dimensions to keep.
+
+  Args:
+    keep: a mask (D,) of bool, or indices.
+    dim: D.
 
   Raises:
-    InputError: for what is neither.
+    InputError: for anything else.
   """
   keep = np.asarray(keep)
   if keep.dtype == bool and keep.shape != (dim,):

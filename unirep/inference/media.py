@@ -1,4 +1,4 @@
-"""Raw media through the extractors that a model was trained on."""
+"""Codes of raw media, by the extractors that a model was trained on."""
 
 import functools
 import json
@@ -18,38 +18,40 @@ def front(settings: Mapping[str, Any], modalities: Sequence[str]) -> Front:
   """The extractors of a model.
 
   Args:
-    settings: of the run that trained it.
-    modalities: of the model.
+    settings: settings of the run that trained it.
+    modalities: modalities of the model.
 
   Raises:
-    InputError: if it does not know them, or those of today are others.
+    InputError: if the settings name no extractors, or this machine has other
+      versions of them.
   """
   if "extraction" not in settings:
     raise InputError(
       "this model does not know how its features were made; train it on what"
       " configs/extract.py writes"
     )
-  made = settings["extraction"]
-  known = {
-    m: made["extractors"][m] for m in modalities if m in made["extractors"]
+  extraction = settings["extraction"]
+  extractors = {
+    m: extraction["extractors"][m]
+    for m in modalities
+    if m in extraction["extractors"]
   }
-  return _opened(json.dumps({**made, "extractors": known}))
+  return _opened(json.dumps({**extraction, "extractors": extractors}))
 
 
-@functools.lru_cache(maxsize=2)
-def _opened(made: str) -> Front:
-  """Opened once, since weights are large."""
-  trained = json.loads(made)
+@functools.lru_cache(maxsize=2)  # weights are large: open them once
+def _opened(extraction: str) -> Front:
+  trained = json.loads(extraction)
   names = {m: e["name"] for m, e in trained["extractors"].items()}
-  asked = {key: trained[key] for key in Settings._fields}
-  opened = features.front(Settings(**{**asked, "extractors": names}))
-  now = features.described(opened)["extractors"]
-  for m, then in trained["extractors"].items():
+  values = {key: trained[key] for key in Settings._fields}
+  opened = features.front(Settings(**{**values, "extractors": names}))
+  here = features.described(opened)["extractors"]
+  for m, extractor in trained["extractors"].items():
     for key in ("version", "sha256"):
-      if now[m][key] != then[key]:
+      if here[m][key] != extractor[key]:
         raise InputError(
-          f"{m}: the model learned from {then['name']!r} of {key}"
-          f" {then[key]!r}, and here it has {now[m][key]!r}"
+          f"{m}: the model learned from {extractor['name']!r} of {key}"
+          f" {extractor[key]!r}, and here it has {here[m][key]!r}"
         )
   return opened
 
@@ -61,26 +63,27 @@ def encode(
 
   Args:
     tokenizer: a model that was trained on extracted features.
-    paths: files; or, of files that belong together, mappings from a modality
-      (or "video", "image") to a file.
+    paths: samples: a file each, or a mapping from a modality (or "video",
+      "image") to a file if a sample has several files.
 
   Returns:
-    For each a mapping from modality to int32 codes (T,) of its segments, all of
-    them however long it is, and (1,) of a caption. What a file does not hold is
-    not in there.
+    For each sample modality -> int32 codes: (T,) of all of its segments, or
+    (1,) of a caption. Modalities that a sample lacks are left out.
 
   Raises:
     InputError: for a file that is broken or has nothing for the model.
   """
   if isinstance(paths, str | pathlib.Path | Mapping):
     raise InputError("give a list of files")
-  made = front(tokenizer.settings, tokenizer.modalities)
-  return [_encoded(tokenizer, made, _sample(path, made)) for path in paths]
+  extractors = front(tokenizer.settings, tokenizer.modalities)
+  return [
+    _encode(tokenizer, extractors, _sample(path, extractors)) for path in paths
+  ]
 
 
-def _sample(path, made: Front) -> Sample:
-  """What a path names, by its suffix."""
-  known = clips.columns(made.plan.needs)
+def _sample(path, extractors: Front) -> Sample:
+  """The sample of a file, whose kind is told by its suffix, or of a mapping."""
+  known = clips.columns(extractors.plan.needs)
   if isinstance(path, Mapping):
     columns = {name: str(file) for name, file in path.items()}
   else:
@@ -93,17 +96,19 @@ def _sample(path, made: Front) -> Sample:
   return Sample(id=str(path), files=columns)
 
 
-def _encoded(tokenizer, made: Front, sample: Sample) -> dict[str, np.ndarray]:
+def _encode(
+  tokenizer, extractors: Front, sample: Sample
+) -> dict[str, np.ndarray]:
   """Codes of one sample, clip by clip as in training."""
-  found: dict[str, list[np.ndarray]] = {}
-  for piece in clips.pieces([sample], made.plan):
-    clip = clips.read(piece, made.plan)
+  parts: dict[str, list[np.ndarray]] = {}
+  for piece in clips.pieces([sample], extractors.plan):
+    clip = clips.read(piece, extractors.plan)
     if isinstance(clip, clips.Clip):
-      clip = features.compute(made, clip)
+      clip = features.compute(extractors, clip)
     if isinstance(clip, clips.Failure):
       raise InputError(f"{clip.file or sample.id}: {clip.reason}")
     for m, x in clip.items():
-      row, length = features.stack(made, m, [x])
+      row, length = features.stack(extractors, m, [x])
       codes = tokenizer.encode({m: row}, {m: length})[m][0]
-      found.setdefault(m, []).append(codes[codes >= 0])
-  return {m: np.concatenate(codes) for m, codes in found.items()}
+      parts.setdefault(m, []).append(codes[codes >= 0])
+  return {m: np.concatenate(codes) for m, codes in parts.items()}

@@ -1,12 +1,12 @@
-"""Search of galleries of any size: in chunks, by all devices of this process.
+"""Nearest-neighbor search in galleries of any size, chunk by chunk.
 
-A score is an inner product or, with squared lengths of the items, a cosine. Of
-integers below 2^24 (float32) or 2^53 (float64) it is exact, and so are ties, on
-however many devices. No chunk depends on their number, so that other scores are
-the same as well.
+All devices of this process share the chunks. A score is an inner product or,
+with squared lengths of the items, a cosine. Products of integers are exact
+below 2^24 (float32) or 2^53 (float64), and so are ties. Chunks have the same
+size for any number of devices, so that scores are the same too.
 
-Dimensions: Q queries in G blocks of B, M items, C of them in a chunk, W width,
-P positives of a query.
+Dimensions: Q queries in G blocks of B, M items, C items of a chunk, W width, P
+positives of a query.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,21 +18,21 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from unirep.inference import search_programs
-from unirep.inference.search_programs import AXIS, GROUP, NOBODY, Chunk
+from unirep.inference.search_programs import AXIS, GROUP, PADDING, Chunk
 from unirep.runtime.errors import InputError
 
 BLOCK = 256  # queries at a time
-CHUNK = 2**22  # numbers of a chunk at most: 16 MB of float32
-ITEMS = 8192  # items of a chunk at most
+CHUNK = 2**22  # numbers in a chunk, at most: 16 MB of float32
+ITEMS = 8192  # items in a chunk, at most
 
 
 class Items(NamedTuple):
-  """Items to be compared.
+  """Vectors to compare.
 
   Attributes:
-    x_MxW: their vectors; a memory-mapped file will do.
-    square_M: their squared lengths, for scores that are cosines; None for
-      inner products.
+    x_MxW: vectors of M items; may be a memory-mapped file.
+    square_M: their squared lengths, to score by cosines; None to score by inner
+      products.
   """
 
   x_MxW: Any
@@ -47,15 +47,15 @@ def search(
   Args:
     query: Q items.
     gallery: M items; it is read chunk by chunk.
-    k: how many to find, 1 to M.
-    devices: that share the work; by default all of this process.
+    k: number of items to find, 1 to M.
+    devices: devices to use; by default all of this process.
 
   Returns:
-    Scores (Q, k), best first, and indices (Q, k) int32. Of items that tie the
-    lower index comes first.
+    Scores (Q, k), best first, and indices (Q, k) int32. Of tied items the one
+    with the lower index comes first.
 
   Raises:
-    InputError: for an empty gallery or another k, widths that differ, or
+    InputError: for an empty gallery, a k out of range, widths that differ, or
       numbers that are not finite.
   """
   dtype = _check(query, gallery)
@@ -64,15 +64,16 @@ def search(
     raise InputError(f"k={k} must lie in 1..{M}, the size of the gallery")
   mesh = _mesh(devices)
   with jax.enable_x64(dtype == np.float64):
-    asked = _blocks(mesh, np.asarray(query.x_MxW, dtype))
-    shape = (*asked.shape[:2], k)
-    carry = _start(mesh, shape, (-np.inf, dtype), (NOBODY, np.int32))
-    score, idx = _through(
+    query_GxBxW = _blocks(mesh, np.asarray(query.x_MxW, dtype))
+    shape = (*query_GxBxW.shape[:2], k)
+    score, idx = _fold(
+      lambda carry, chunk: search_programs.best(
+        mesh, k, carry, chunk, query_GxBxW
+      ),
+      _start(mesh, shape, (-np.inf, dtype), (PADDING, np.int32)),
       _chunks(mesh, gallery, dtype),
-      carry,
-      lambda carry, chunk: search_programs.best(mesh, k, carry, chunk, asked),
     )
-  # Of each query all that the devices found.
+  # Merge the results of the devices: (devices, G, B, k) -> (Q, devices * k).
   score, idx = (
     x.reshape(mesh.size, -1, k).swapaxes(0, 1).reshape(-1, mesh.size * k)[:Q]
     for x in (score, idx)
@@ -83,7 +84,11 @@ def search(
 
 
 def similarity(query: Items, gallery: Items) -> np.ndarray:
-  """All scores at once, (Q, M): for a few items."""
+  """All scores (Q, M) at once, on the host, for a few items.
+
+  Raises:
+    InputError: for widths that differ, or queries that are not finite.
+  """
   dtype = _check(query, gallery)
   dot_QxM = np.asarray(query.x_MxW, dtype) @ np.asarray(gallery.x_MxW, dtype).T
   if gallery.square_M is None:
@@ -98,41 +103,43 @@ def counts(
   positive_QxP: Any,
   devices: Sequence[Any] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """How many items are better than each positive, and how many as good.
+  """Counts the items above each positive, and those that tie with it.
 
   Args:
     query: Q items.
     gallery: M items; it is read twice, chunk by chunk.
-    positive_QxP: indices of items; below 0 there is none.
+    positive_QxP: indices of items, padded with numbers below 0.
     devices: as in `search`.
 
   Returns:
-    int32 (Q, P) each: items with a higher score, and with the same, itself
-    included. They mean nothing where there is no positive.
+    The number of items with a higher score, and with the same score (the
+    positive included), int32 (Q, P) each; arbitrary at padding.
 
   Raises:
-    InputError: as `search`.
+    InputError: as `search` does.
   """
   dtype, mesh = _check(query, gallery), _mesh(devices)
   positive_QxP = np.asarray(positive_QxP, np.int32)
   with jax.enable_x64(dtype == np.float64):
-    asked = _blocks(mesh, np.asarray(query.x_MxW, dtype))
-    wanted = _blocks(mesh, positive_QxP)
-    zero = (0, np.int32)
-    start = _start(mesh, wanted.shape, zero, zero, (-np.inf, dtype))
+    query_GxBxW = _blocks(mesh, np.asarray(query.x_MxW, dtype))
+    positive_GxBxP = _blocks(mesh, positive_QxP)
+    shape, zero = positive_GxBxP.shape, (0, np.int32)
+    start = _start(mesh, shape, zero, zero, (-np.inf, dtype))
 
-    def counted(bar_GxBxP):
-      return _through(
-        _chunks(mesh, gallery, dtype),
-        start,
+    def tally(threshold_GxBxP):
+      return _fold(
         lambda carry, chunk: search_programs.tally(
-          mesh, carry, chunk, asked, wanted, bar_GxBxP
+          mesh, carry, chunk, query_GxBxW, positive_GxBxP, threshold_GxBxP
         ),
+        start,
+        _chunks(mesh, gallery, dtype),
       )
 
-    # First the scores of the positives, by the program that counts.
-    own = counted(np.zeros(wanted.shape, dtype))[2].max(0)
-    better, tied = (x.sum(0) for x in counted(own)[:2])
+    # The first pass finds the scores of the positives, by the same program as
+    # the second: two programs could round differently, and miss ties.
+    _, _, own = tally(np.zeros(shape, dtype))
+    better, tied, _ = tally(own.max(0))
+  better, tied = better.sum(0), tied.sum(0)
   Q, P = positive_QxP.shape
   return better.reshape(-1, P)[:Q], tied.reshape(-1, P)[:Q]
 
@@ -142,22 +149,22 @@ def _mesh(devices) -> Mesh:
   return Mesh(np.asarray(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
-def _through(chunks, carry, program):
-  """What is carried through all chunks, on the host."""
+def _fold(program, carry, chunks):
+  """Folds a program (carry, chunk) -> carry over all chunks, to the host."""
   for chunk in chunks:
-    done, carry = carry, program(carry, chunk)
-    jax.block_until_ready(done)  # chunks must not pile up
+    last, carry = carry, program(carry, chunk)
+    jax.block_until_ready(last)  # chunks must not pile up in memory
   return jax.device_get(carry)
 
 
 def _start(mesh, shape, *leaves):
-  """Carries of all devices, each of one value and type."""
+  """An initial carry: for each (value, type) an array on every device."""
   carry = tuple(np.full((mesh.size, *shape), *leaf) for leaf in leaves)
   return jax.device_put(carry, NamedSharding(mesh, Spec(AXIS)))
 
 
 def _cosine(score_QxX, query, gallery):
-  """What `_scores` makes of cosines, back to cosines."""
+  """Cosines from the signed squares that `search_programs` computes."""
   if gallery.square_M is None:
     return score_QxX
   square_Qx1 = np.maximum(np.asarray(query.square_M), 1)[:, None]
@@ -166,12 +173,12 @@ def _cosine(score_QxX, query, gallery):
 
 
 def _chunks(mesh, gallery: Items, dtype) -> Iterator[Chunk]:
-  """Chunks of all devices, one behind the other, as many at a time."""
+  """The gallery, one chunk for each device at a time."""
   M, W = gallery.x_MxW.shape
   C = max(GROUP, min(ITEMS, _power(CHUNK // W + 1) // 2, _power(M)))
   rows, split = mesh.size * C, NamedSharding(mesh, Spec(AXIS))
 
-  def filled(x, value):
+  def pad(x, value):
     edge = [(0, rows - len(x)), *[(0, 0)] * (x.ndim - 1)]
     return np.pad(x, edge, constant_values=value) if edge[0][1] else x
 
@@ -184,18 +191,18 @@ def _chunks(mesh, gallery: Items, dtype) -> Iterator[Chunk]:
       )
     square = gallery.square_M
     if square is not None:
-      square = filled(np.asarray(square[part], dtype), 1)
-    index = filled(np.arange(part.start, part.stop, dtype=np.int32), NOBODY)
-    yield jax.device_put(Chunk(filled(x, 0), square, index), split)
+      square = pad(np.asarray(square[part], dtype), 1)
+    index = pad(np.arange(part.start, part.stop, dtype=np.int32), PADDING)
+    yield jax.device_put(Chunk(pad(x, 0), square, index), split)
 
 
 def _power(number: int) -> int:
-  """The least power of two that is not below it."""
+  """The smallest power of two that is at least `number`."""
   return 1 << (number - 1).bit_length()
 
 
 def _blocks(mesh, x_QxX):
-  """(Q, X) -> (G, B, X) on every device, the last block filled up."""
+  """(Q, X) -> (G, B, X) on every device, the last block padded with zeros."""
   B = min(BLOCK, _power(len(x_QxX)))
   x_QxX = np.pad(x_QxX, [(0, -len(x_QxX) % B), (0, 0)])
   blocks = x_QxX.reshape(-1, B, x_QxX.shape[1])
@@ -203,7 +210,7 @@ def _blocks(mesh, x_QxX):
 
 
 def _check(query: Items, gallery: Items):
-  """The type that scores have, once both fit."""
+  """Checks both, and returns the type of the scores."""
   for name, items in (("query", query), ("gallery", gallery)):
     shape = np.shape(items.x_MxW)
     if len(shape) != 2 or not all(shape):

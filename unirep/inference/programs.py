@@ -1,7 +1,7 @@
-"""The compiled programs of a frozen model, and the shapes they are called with.
+"""The compiled programs of a frozen model, and the shapes of their calls.
 
-Compiling takes longer than running: calls are padded to a few shapes (buckets),
-so that samples of any number and length share programs.
+Compiling takes longer than running. Calls are therefore padded to a few shapes
+(buckets), so that any number and length of samples share programs.
 
 Dimensions: B samples, T time, K codes, D code width.
 """
@@ -18,8 +18,8 @@ from unirep.configuration import build
 from unirep.methods.network import Network
 from unirep.quantizer.codebook import assign, distances
 
-ROWS = (1, 8, 64)  # samples of a call
-SMALL = 16  # up to here each number of time steps has a program of its own
+ROWS = (1, 8, 64)  # buckets of samples
+SMALL = 16  # up to this number of steps, each number is a bucket
 
 
 class Programs:
@@ -29,12 +29,12 @@ class Programs:
     network: the description of the network.
     params: its weights.
     code_KxD: the codebook.
-    masked: whether the model was trained to leave padding out. Otherwise
-      padding is a part of the sample.
-    encode: (params, codes, features, mask, *, clip) -> codes of steps, or with
-      `clip` of clips.
-    encode_both: (params, codes, features, mask, dropout keys or None) -> codes
-      of steps, codes of clips. What both have in common is computed once.
+    masked: whether the model was trained with masks of padding. Otherwise
+      padding counts as part of the sample.
+    encode: (params, codebook, features, mask, *, clip) -> codes of steps, or of
+      clips if `clip`.
+    encode_both: (params, codebook, features, mask, dropout keys or None) ->
+      codes of steps, codes of clips. Computations in common are done once.
   """
 
   def __init__(
@@ -50,9 +50,11 @@ class Programs:
 
     @jax.jit
     def encode_both(params, code_KxD, features, mask, keys_B):
-      args = params, code_KxD, features, mask, keys_B
-      clip = network.encode(*args, clip=True)
-      return network.encode(*args), {m: x[:, 0] for m, x in clip.items()}
+      clips = network.encode(
+        params, code_KxD, features, mask, keys_B, clip=True
+      )
+      steps = network.encode(params, code_KxD, features, mask, keys_B)
+      return steps, {m: x[:, 0] for m, x in clips.items()}
 
     @functools.partial(jax.jit, static_argnames="clip")
     def encode(params, code_KxD, features, mask, *, clip):
@@ -62,9 +64,9 @@ class Programs:
 
   @functools.cached_property
   def states(self) -> Callable[..., Any]:
-    """(params, codes, features, mask) -> (steps, clip) of each modality.
+    """(params, codebook, features, mask) -> modality -> [of steps, of clips].
 
-    Each of the two is (codes, vectors before quantization, distribution over
+    Each of the two is (codes, vectors before quantization, distributions over
     codes).
     """
     network = self.network
@@ -72,46 +74,52 @@ class Programs:
 
     @jax.jit
     def states(params, code_KxD, features, mask):
-      found = {}
+      results = {}
       for clip in (False, True):
         general = network.general(params, features, mask, clip=clip)
         for m, x_BxTxD in general.items():
           distance_BxTxK = distances(code_KxD, x_BxTxD)
           soft_BxTxK = distribution(distance_BxTxK, network.dim)
           idx_BxT = assign(code_KxD, x_BxTxD)
-          found.setdefault(m, []).append((idx_BxT, x_BxTxD, soft_BxTxK))
-      return found
+          results.setdefault(m, []).append((idx_BxT, x_BxTxD, soft_BxTxK))
+      return results
 
     return states
 
   @functools.cached_property
   def _decode(self) -> Callable[..., Any]:
     @functools.partial(jax.jit, static_argnums=1)
-    def decode(params, m, code_KxD, idx_BxT, rest):
-      rows = {n: jnp.repeat(y[None], len(idx_BxT), 0) for n, y in rest.items()}
-      return self.network.decode(params, m, code_KxD[idx_BxT], rows)
+    def decode(params, m, code_KxD, idx_BxT, mean):
+      specific = {
+        n: jnp.repeat(y[None], len(idx_BxT), 0) for n, y in mean.items()
+      }
+      return self.network.decode(params, m, code_KxD[idx_BxT], specific)
 
     return decode
 
   @functools.cached_property
-  def _left_out(self) -> Callable[..., Any]:
-    @functools.partial(jax.jit, static_argnums=1)
-    def left_out(params, m, x):
-      found = self.network.left_out(params, m, x, None)
-      # Over steps as well: the mean is the same at every time.
-      steps = {"fine": lambda y: jnp.broadcast_to(y.mean((0, 1)), y.shape[1:])}
-      return {n: steps.get(n, lambda y: y.mean(0))(y) for n, y in found.items()}
+  def _mean_specific(self) -> Callable[..., Any]:
+    """(params, modality, features) -> mean specific features, by their name."""
 
-    return left_out
+    @functools.partial(jax.jit, static_argnums=1)
+    def mean_specific(params, m, x):
+      mean = {}
+      for name, y in self.network.left_out(params, m, x, None).items():
+        mean[name] = y.mean(0)
+        if name == "fine":  # averaged over steps as well: equal at all steps
+          mean[name] = jnp.broadcast_to(y.mean((0, 1)), y.shape[1:])
+      return mean
+
+    return mean_specific
 
   def decode(
     self, m: str, idx_BxT: np.ndarray, like: np.ndarray, rows: int
   ) -> np.ndarray:
     """Features of codes, 0 where the code is -1; see `Tokenizer.decode`."""
-    rest = self._left_out(self.params, m, like[:rows])
+    mean = self._mean_specific(self.params, m, like[:rows])
     parts = [
       np.asarray(
-        self._decode(self.params, m, self.code_KxD, np.maximum(part, 0), rest)
+        self._decode(self.params, m, self.code_KxD, np.maximum(part, 0), mean)
       )
       for part in np.split(idx_BxT, range(rows, len(idx_BxT), rows))
     ]
@@ -122,17 +130,20 @@ class Programs:
   def in_buckets(
     self, m: str, x: np.ndarray, length_B: np.ndarray, program: Callable
   ) -> Any:
-    """The results of a program, called with the shapes of buckets.
+    """Results of a program on any number of samples, called in buckets.
 
     Args:
       m: the modality.
       x: its features (B, T, ...).
-      length_B: valid steps.
-      program: (params, codes, features, masks) -> modality -> a tree of arrays
-        (B, T, ...), or (B, 1, ...) of clips.
+      length_B: number of valid steps of each sample.
+      program: (params, codebook, features, masks) -> modality -> a tree of
+        arrays (B, T, ...), or (B, 1, ...) of clips.
+
+    Returns:
+      The tree of the modality, for all samples.
     """
     T = x.shape[1]
-    # Padding changes nothing only where the model was trained to leave it out.
+    # Without masks, padding to a bucket of steps would change the results.
     steps = bucket_steps(T) if self.masked else T
     parts, first = [], 0
     while first < len(x):
@@ -143,13 +154,20 @@ class Programs:
       mask = self.mask({m: rows}, {m: valid_B})
       # Weights are arguments: as constants they would slow compilation down.
       result = program(self.params, self.code_KxD, {m: rows}, mask)[m]
-      here = slice(len(x) - first), slice(T)
-      parts.append(jax.tree.map(lambda y, at=here: np.asarray(y)[at], result))
+      valid = min(count, len(x) - first)
+      parts.append(
+        jax.tree.map(lambda y, n=valid: np.asarray(y)[:n, :T], result)
+      )
       first += count
     return jax.tree.map(lambda *y: np.concatenate(y), *parts)
 
   def mask(self, features: Any, lengths: Any) -> dict[str, np.ndarray]:
-    """Modality -> (B, T) bool, where the model was trained with masks."""
+    """Masks of padding (B, T), by modality; none if the model takes none.
+
+    Args:
+      features: modality -> (B, T, ...).
+      lengths: modality -> (B,) valid steps.
+    """
     if not self.masked:
       return {}
     return {
@@ -160,17 +178,17 @@ class Programs:
 
 
 def bucket_rows(samples: int) -> int:
-  """Samples of the next call: the smallest bucket that holds them, or all."""
+  """Samples of the next call: the smallest bucket that fits, or the largest."""
   return next((n for n in ROWS if samples <= n), ROWS[-1])
 
 
 def bucket_steps(steps: int) -> int:
-  """Time steps of a call: `steps` where few, else the next power of two."""
+  """Time steps of a call: `steps` up to `SMALL`, then the next power of two."""
   return steps if steps <= SMALL else 1 << (steps - 1).bit_length()
 
 
 def fill(x: np.ndarray, count: int, steps: int) -> np.ndarray:
-  """(B, T, ...) -> (count, steps, ...): the last sample again, and zeros."""
+  """(B, T, ...) -> (count, steps, ...): repeats the last sample, adds zeros."""
   missing = count - len(x)
   if missing:
     x = np.concatenate([x, np.repeat(x[-1:], missing, 0)])

@@ -1,7 +1,7 @@
-"""Programs that score a chunk of a gallery on every device.
+"""Compiled programs of `nearest`: each device scores a chunk of the gallery.
 
-Dimensions: queries in G blocks of B, W width, P positives of a query; on each
-device C items, as H groups of S; L groups and X items that are looked at.
+Dimensions: queries in G blocks of B, W width, P positives of a query. On each
+device there are C items in H groups of S; L groups and X items are candidates.
 """
 
 import functools
@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as Spec
 
 AXIS = "data"
-GROUP = 32  # items of which only the best is looked at first
-NOBODY = 2**31 - 1  # index of an item that is not there
+GROUP = 32  # items in a group, of which the best one is compared first
+PADDING = 2**31 - 1  # index of items that fill up a chunk
 
 
 class Chunk(NamedTuple):
-  """Items on a device; those that fill it up have the index `NOBODY`."""
+  """Items on a device; those at the end may be padding, by their index."""
 
   x_CxW: Any
   square_C: Any
@@ -26,47 +26,50 @@ class Chunk(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def best(mesh, k, carry, chunk, query_GxBxW):
-  """The k best of what was found and of one more chunk a device.
+  """The k best items of those found so far and of one more chunk.
 
   Args:
-    mesh: of the devices.
-    k: how many.
+    mesh: mesh of the devices.
+    k: number of items to keep.
     carry: scores and indices found so far, (devices, G, B, k) each.
-    chunk: C items a device.
-    query_GxBxW: on every device.
+    chunk: C items on each device.
+    query_GxBxW: queries, the same on every device.
+
+  Returns:
+    The new carry.
   """
 
   @_on_each(mesh)
-  def own(carry, chunk, query_GxBxW):
+  def on_device(carry, chunk, query_GxBxW):
     C = len(chunk.index_C)
     S = GROUP if k <= C // GROUP else 1
-    # Members of a group, which are neighbours, get columns far apart: their
-    # maximum is one of whole rows, which is fast.
-    apart = jax.tree.map(
+    # A group is S consecutive items. Reordered to (S, H), so that the maximum
+    # of a group is one of whole rows, which is fast.
+    reordered = jax.tree.map(
       lambda x: x.reshape(-1, S, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape),
       chunk,
     )
 
-    def block(given):
-      (best_Bxk, idx_Bxk), query_BxW = given
-      score_BxSxH = _scores(query_BxW, apart).reshape(len(query_BxW), S, -1)
+    def of_block(inputs):
+      (best_Bxk, idx_Bxk), query_BxW = inputs
+      score_BxSxH = _scores(query_BxW, reordered).reshape(len(query_BxW), S, -1)
       score_BxX, place_BxX = _top(score_BxSxH, k)
-      # What came before has lower indices, and wins a tie.
+      # Items of earlier chunks have lower indices: they come first on ties.
       score_BxX = jnp.concatenate([best_Bxk, score_BxX], 1)
       idx_BxX = jnp.concatenate([idx_Bxk, chunk.index_C[place_BxX]], 1)
       best_Bxk, place_Bxk = jax.lax.top_k(score_BxX, k)
       return best_Bxk, jnp.take_along_axis(idx_BxX, place_Bxk, 1)
 
-    return jax.lax.map(block, (carry, query_GxBxW))
+    return jax.lax.map(of_block, (carry, query_GxBxW))
 
-  return own(carry, chunk, query_GxBxW)
+  return on_device(carry, chunk, query_GxBxW)
 
 
 def _top(score_BxSxH, k):
-  """The best of a chunk and their places in it, the lower first on a tie.
+  """The k best scores of a chunk, and places in it, the lower first on ties.
 
-  They are in the groups whose best is best. Of groups that tie the first ones
-  are taken, and what tied in the others comes later.
+  The k best items are in the k groups with the best maximum. Of groups that tie
+  the first are taken, since items of later groups have higher indices.
   """
   B, S, H = score_BxSxH.shape
   group_BxL = jnp.sort(jax.lax.top_k(score_BxSxH.max(1), min(k, H))[1], 1)
@@ -78,76 +81,85 @@ def _top(score_BxSxH, k):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def tally(mesh, carry, chunk, query_GxBxW, positive_GxBxP, bar_GxBxP):
-  """Counts of one more chunk a device, and scores of positives in there.
+def tally(mesh, carry, chunk, query_GxBxW, positive_GxBxP, threshold_GxBxP):
+  """Counts the items of one more chunk above and at a threshold.
+
+  Also takes the scores of the positives in the chunk. All arguments after
+  `chunk` are the same on every device.
 
   Args:
-    mesh: of the devices.
-    carry: items above a bar, items at it, and scores of the positives so far,
-      (devices, G, B, P) each.
-    chunk: C items a device.
-    query_GxBxW: on every device, like the rest.
-    positive_GxBxP: indices of items.
-    bar_GxBxP: scores.
+    mesh: mesh of the devices.
+    carry: number of items above the threshold, number at it, and scores of the
+      positives, so far; (devices, G, B, P) each.
+    chunk: C items on each device.
+    query_GxBxW: queries.
+    positive_GxBxP: indices of the positives.
+    threshold_GxBxP: scores to compare with.
+
+  Returns:
+    The new carry.
   """
 
   @_on_each(mesh)
-  def own(carry, chunk, query_GxBxW, positive_GxBxP, bar_GxBxP):
+  def on_device(carry, chunk, query_GxBxW, positive_GxBxP, threshold_GxBxP):
     last = len(chunk.index_C) - 1
 
-    def block(given):
-      (better_BxP, tied_BxP, own_BxP), query_BxW, positive_BxP, bar_BxP = given
+    def of_block(inputs):
+      (above_BxP, at_BxP, own_BxP), query_BxW, positive_BxP, bar_BxP = inputs
       score_BxC = _scores(query_BxW, chunk)
 
-      def against(bar_B):
+      def compare(bar_B):
         bar_Bx1 = bar_B[:, None]
         return (
           (score_BxC > bar_Bx1).sum(1, dtype=jnp.int32),
           (score_BxC == bar_Bx1).sum(1, dtype=jnp.int32),
         )
 
-      more_PxB, same_PxB = jax.lax.map(against, bar_BxP.T)
+      more_PxB, same_PxB = jax.lax.map(compare, bar_BxP.T)
       place_BxP = jnp.clip(positive_BxP - chunk.index_C[0], 0, last)
       here_BxP = chunk.index_C[place_BxP] == positive_BxP
-      found_BxP = jnp.take_along_axis(score_BxC, place_BxP, 1)
+      score_BxP = jnp.take_along_axis(score_BxC, place_BxP, 1)
       return (
-        better_BxP + more_PxB.T,
-        tied_BxP + same_PxB.T,
-        jnp.where(here_BxP, found_BxP, own_BxP),
+        above_BxP + more_PxB.T,
+        at_BxP + same_PxB.T,
+        jnp.where(here_BxP, score_BxP, own_BxP),
       )
 
-    return jax.lax.map(block, (carry, query_GxBxW, positive_GxBxP, bar_GxBxP))
+    return jax.lax.map(
+      of_block, (carry, query_GxBxW, positive_GxBxP, threshold_GxBxP)
+    )
 
-  return own(carry, chunk, query_GxBxW, positive_GxBxP, bar_GxBxP)
+  return on_device(carry, chunk, query_GxBxW, positive_GxBxP, threshold_GxBxP)
 
 
 def _on_each(mesh):
-  """Runs a program on each device: its carry and its chunk, and what all get.
+  """A decorator: runs (carry, chunk, *rest) -> carry on each device.
 
-  Carries have one more axis outside, of devices.
+  The carry and the chunk are split over devices, the rest is the same on all.
+  Outside, carries have a leading axis of devices.
   """
 
-  def spread(program):
-    def inside(carry, chunk, *rest):
+  def decorate(program):
+    def on_shard(carry, chunk, *rest):
       carry = program(jax.tree.map(lambda x: x[0], carry), chunk, *rest)
       return jax.tree.map(lambda x: x[None], carry)
 
-    def outside(carry, chunk, *rest):
+    def on_mesh(carry, chunk, *rest):
       specs = (Spec(AXIS), Spec(AXIS), *[Spec()] * len(rest))
       return jax.shard_map(
-        inside, mesh=mesh, in_specs=specs, out_specs=Spec(AXIS)
+        on_shard, mesh=mesh, in_specs=specs, out_specs=Spec(AXIS)
       )(carry, chunk, *rest)
 
-    return outside
+    return on_mesh
 
-  return spread
+  return decorate
 
 
 def _scores(query_BxW, chunk):
-  """(B, C); the least for items that are not there."""
+  """Scores (B, C), -inf for padding; signed squares instead of cosines."""
   score_BxC = jnp.matmul(query_BxW, chunk.x_CxW.T, precision="highest")
   if chunk.square_C is not None:
-    # Its square, with its sign: a quotient of integers ties where it is equal.
+    # The square is a quotient of integers: equal cosines tie exactly.
     score_BxC = score_BxC * jnp.abs(score_BxC) / jnp.maximum(chunk.square_C, 1)
   score_BxC = jnp.where(score_BxC == 0, 0, score_BxC)  # -0 sorts below 0
-  return jnp.where(chunk.index_C == NOBODY, -jnp.inf, score_BxC)
+  return jnp.where(chunk.index_C == PADDING, -jnp.inf, score_BxC)

@@ -1,8 +1,7 @@
-"""How alike samples are, by what a frozen model makes of them.
+"""Representations of samples for search: vectors whose products are scores.
 
-Vectors of length 1 are put on a grid and become whole numbers: their products
-are exact in float64, in whichever order they are added up, and samples that say
-the same tie, see `unirep.inference.nearest`.
+Unit vectors are rounded to a grid of integers. Their products are then exact in
+float64, in any order of addition, so that equal samples tie, see `nearest`.
 
 Dimensions: N samples, T time, K codes, D code width, W width of items.
 """
@@ -15,19 +14,21 @@ import numpy as np
 from unirep.inference.nearest import Items
 from unirep.runtime.errors import InputError, pick
 
-GRID = 2.0**20  # of coordinates: cosines are off by 1e-6 at most
+GRID = 2.0**20  # integers per unit: cosines are off by 1e-6 at most
 
 
 class States(NamedTuple):
-  """What the model makes of N samples of a modality, quantized and before.
+  """Codes of N samples of a modality, and their vectors before quantization.
 
   Attributes:
-    idx_NxT: codes of steps, -1 at padding and for samples that lack it.
-    clip_N: codes of clips, -1 likewise.
-    general_NxTxD: what was quantized of steps, 0 likewise.
-    whole_NxD: what was quantized of clips, 0 likewise.
-    soft_NxK: distributions over codes, averaged over steps, 0 likewise.
-    steps: whether there is a code a step; else T is 1.
+    idx_NxT: codes of steps, -1 at padding and where the modality is missing.
+    clip_N: codes of clips, -1 where the modality is missing.
+    general_NxTxD: vectors of steps before quantization, 0 where `idx_NxT` is
+      -1.
+    whole_NxD: vectors of clips before quantization, 0 where `clip_N` is -1.
+    soft_NxK: distributions over codes, averaged over valid steps, 0 where the
+      modality is missing.
+    steps: whether the modality has a code for each step; otherwise T is 1.
   """
 
   idx_NxT: np.ndarray
@@ -39,12 +40,13 @@ class States(NamedTuple):
 
 
 class Representation(NamedTuple):
-  """A way to look at states.
+  """A way to compare samples.
 
   Attributes:
-    items: (states, codes (K, D), whether steps are compared one by one) ->
-      Items. What TOC drops is zero, in codes and in states.
-    masked: whether dimensions matter, so that TOC has a say.
+    items: (states, codebook (K, D), aligned) -> Items. `aligned` says that both
+      sides have steps, to be compared step by step. Dimensions that TOC drops
+      are zero in the codebook and in the states.
+    masked: whether it depends on dimensions of the codes, so that TOC applies.
   """
 
   items: Callable[[States, Any, bool], Items]
@@ -52,7 +54,7 @@ class Representation(NamedTuple):
 
 
 def part(states: States, where_N: Any) -> States:
-  """Some of the samples."""
+  """The samples at `where_N`, which is a mask, indices or a slice."""
   arrays = states._asdict()
   del arrays["steps"]
   return states._replace(**{name: x[where_N] for name, x in arrays.items()})
@@ -72,22 +74,23 @@ def items(
   representation: str = "vector",
   keep_D: Any = None,
 ) -> tuple[Items, Items]:
-  """What `nearest` compares, of queries and of a gallery.
+  """The items of queries and of a gallery, for `nearest`.
 
   Args:
-    query: of one modality.
-    gallery: of the same or another one.
+    query: states of one modality.
+    gallery: states of the same or another modality.
     code_KxD: the codebook.
-    representation: one of `REPRESENTATIONS`.
+    representation: a key of `REPRESENTATIONS`.
     keep_D: True for dimensions that count; None for all.
 
   Raises:
-    InputError: for an unknown representation, or a mask that it has no use for.
+    InputError: for an unknown representation, or a mask if it has no
+      dimensions.
   """
-  of = pick(REPRESENTATIONS, "representation", representation)
+  entry = pick(REPRESENTATIONS, "representation", representation)
   both = query, gallery
   if keep_D is not None:
-    if not of.masked:
+    if not entry.masked:
       raise InputError(f"keep: {representation} has no dimensions to choose")
     code_KxD = np.where(keep_D, code_KxD, 0)
     both = (
@@ -98,32 +101,34 @@ def items(
       for states in both
     )
   aligned = query.steps and gallery.steps
-  made = [of.items(states, code_KxD, aligned) for states in both]
-  width = max(each.x_MxW.shape[1] for each in made)  # of the longer steps
   query_items, gallery_items = (
-    each._replace(
-      x_MxW=np.pad(each.x_MxW, [(0, 0), (0, width - each.x_MxW.shape[1])])
-    )
-    for each in made
+    entry.items(states, code_KxD, aligned) for states in both
   )
-  return query_items, gallery_items
+  # With steps compared one by one, the side with fewer gets zeros.
+  width = max(query_items.x_MxW.shape[1], gallery_items.x_MxW.shape[1])
+  return _pad(query_items, width), _pad(gallery_items, width)
+
+
+def _pad(items: Items, width: int) -> Items:
+  edge = [(0, 0), (0, width - items.x_MxW.shape[1])]
+  return items._replace(x_MxW=np.pad(items.x_MxW, edge))
 
 
 def code(states: States, code_KxD: Any, aligned: bool) -> Items:
-  """1 where clips have the same code, else 0."""
+  """Score: 1 if the clips have the same code, else 0."""
   del aligned
   x_NxK = np.equal.outer(states.clip_N, np.arange(len(code_KxD)))
   return Items(x_NxK.astype(np.float32), np.ones(len(x_NxK)))
 
 
 def vector(states: States, code_KxD: Any, aligned: bool) -> Items:
-  """The cosine of clips' codes."""
+  """Score: the cosine of the clips' codes."""
   del aligned
   return _alone(_looked_up(_unit(code_KxD), states.clip_N))
 
 
 def bag(states: States, code_KxD: Any, aligned: bool) -> Items:
-  """The cosine of how often each code occurs, exactly."""
+  """Score: the cosine of bags of codes, the counts of each code."""
   del aligned
   N, K = len(states.idx_NxT), len(code_KxD)
   row, column = np.nonzero(states.idx_NxT >= 0)
@@ -133,19 +138,19 @@ def bag(states: States, code_KxD: Any, aligned: bool) -> Items:
 
 
 def steps(states: States, code_KxD: Any, aligned: bool) -> Items:
-  """The mean over steps of the cosine of codes."""
+  """Score: the cosine of the steps' codes, averaged over steps."""
   x_NxTxD = _looked_up(_unit(code_KxD), states.idx_NxT)
   return _over_steps(x_NxTxD, states, aligned)
 
 
 def soft(states: States, code_KxD: Any, aligned: bool) -> Items:
-  """The overlap of distributions: the sum over codes of sqrt(p q)."""
+  """Score: the Bhattacharyya coefficient, the sum over codes of sqrt(p q)."""
   del code_KxD, aligned
   return _alone(_unit(np.sqrt(states.soft_NxK)))
 
 
 def general(states: States, code_KxD: Any, aligned: bool) -> Items:
-  """As `steps`, before quantization; as `clip` where one side has no steps."""
+  """As `steps`, before quantization; as `clip` if one side has no steps."""
   if not aligned:
     return clip(states, code_KxD, aligned)
   return _over_steps(_unit(states.general_NxTxD), states, aligned)
@@ -169,14 +174,14 @@ REPRESENTATIONS: Mapping[str, Representation] = {
 
 
 def _unit(x):
-  """Vectors (..., D) of length 1 in steps of the grid; zeros stay zeros."""
+  """Vectors (..., D) scaled to length `GRID` and rounded; zeros stay zeros."""
   x = np.asarray(x, np.float64)
   size = np.sqrt((x**2).sum(-1, keepdims=True))
   return np.rint(GRID * x / np.where(size > 0, size, 1))
 
 
 def _looked_up(unit_KxD, idx):
-  """Their rows (..., D), zeros for -1."""
+  """Rows (..., D) of the codebook, zeros for -1."""
   return np.concatenate([unit_KxD, np.zeros_like(unit_KxD[:1])])[idx]
 
 
@@ -185,7 +190,7 @@ def _alone(x_NxW) -> Items:
 
 
 def _over_steps(x_NxTxD, states, aligned) -> Items:
-  """Steps against steps; or all of them against what says one thing."""
+  """Items of steps: side by side if aligned, else their sum."""
   valid_N = np.maximum((states.idx_NxT >= 0).sum(1), 1)
   if aligned:
     return Items(x_NxTxD.reshape(len(x_NxTxD), -1), valid_N * GRID**2)

@@ -1,16 +1,15 @@
-"""The frozen model: features in, codes and vectors out.
+"""The frozen model: from features to codes and vectors.
 
     model = unirep.load("runs/digits")
     codes = model.encode(audio=audio, video=video)
 
-NumPy in and NumPy out. Dimensions: B samples, T time, F feature width, K codes,
-D code width.
+It takes and returns NumPy arrays. Dimensions: B samples, T time, F feature
+width, K codes, D code width.
 """
 
 import functools
 import hashlib
 import json
-import operator
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,20 +32,20 @@ from unirep.quantizer.codebook import awake
 from unirep.runtime.errors import InputError
 from unirep.train import reading
 
-ROWS = 64  # samples of a call to encode a source: one shape to compile
+ROWS = 64  # samples of a batch when a source is encoded
 
 
 class Tokenizer:
-  """A frozen model, see `load`.
+  """A frozen model, which turns features into codes; see `load`.
 
   Attributes:
-    modalities: their names.
+    modalities: names of its modalities.
     codebook: (K, D), the codes.
-    awake: (K,) bool, which of them can be chosen.
+    awake: (K,) bool, False for codes that are asleep and never assigned.
     settings: the configuration of the run that trained it.
     network: the description of its network.
     params: the weights.
-    programs: the compiled programs of these.
+    programs: its compiled programs.
   """
 
   def __init__(
@@ -64,16 +63,16 @@ class Tokenizer:
     self.network, self.params = network, params
     self.programs = Programs(network, params, self.codebook, settings)
     self._rows = rows
-    self._may_lack = presence.expected(settings["data"])
+    self._may_miss = presence.expected(settings["data"])
 
   def __reduce__(self):
-    """Pickles the parts; programs are compiled again where they arrive."""
+    """Pickles the parts; programs are compiled again after unpickling."""
     parts = self.network, self.params, self.codebook, self.settings
     return type(self), jax.device_get((*parts, self._rows))
 
   @functools.cached_property
   def digest(self) -> str:
-    """Of all that codes depend on: settings, weights, codes; 16 digits."""
+    """A digest of settings, weights and codebook, 16 hexadecimal digits."""
     text = json.dumps(self.settings, sort_keys=True, default=str)
     digest = hashlib.sha256(text.encode())
     for keys, x in jax.tree_util.tree_leaves_with_path(self.params):
@@ -89,20 +88,21 @@ class Tokenizer:
     lengths: Mapping[str, Sequence[int]] | None = None,
     **named: Any,
   ) -> dict[str, Any]:
-    """Codes of any of the modalities.
+    """Codes of the steps of any of the modalities.
 
     Args:
       features: modality -> an array (B, T, F), or (B, T, H, W, F) of a grid, or
-        a list of B arrays that differ in T. Any B. An axis less means T = 1, as
-        in training.
-      lengths: modality -> valid steps of each sample, where arrays are padded.
-      **named: features as keywords, instead or beside.
+        a list of B arrays that may differ in T. B may differ between
+        modalities. Without the axis of time, T is 1, as in training.
+      lengths: modality -> number of valid steps of each sample, for padded
+        arrays.
+      **named: more features, as keywords.
 
     Returns:
       Modality -> int32 codes (B, T), or a list of B arrays (T,) for a list. A
-      modality that is not fine-aligned, like text, has one code a sample: T is
-      1 then. Codes of padding are -1, and so are those of samples that are all
-      NaN if the model was trained with `data.missing`.
+      modality that is not fine-aligned, like text, has one code for each
+      sample: T is 1. Codes of padding are -1. If the model was trained with
+      `data.missing`, samples that are all NaN are missing, and their codes -1.
 
     Raises:
       InputError: for an unknown modality, a wrong rank or width, NaN, or no
@@ -117,16 +117,16 @@ class Tokenizer:
     lengths: Mapping[str, Sequence[int]] | None = None,
     **named: Any,
   ) -> dict[str, np.ndarray]:
-    """One code a sample, in every modality: to compare or to look up samples.
+    """Codes of whole clips, one for each sample and modality.
 
     Args:
-      features: as in `encode`, like the others.
-      lengths: likewise.
-      **named: likewise.
+      features: as in `encode`.
+      lengths: as in `encode`.
+      **named: as in `encode`.
 
     Returns:
-      Modality -> int32 codes (B,), also for a list. For a modality that is not
-      fine-aligned they are those of `encode`.
+      Modality -> int32 codes (B,), for arrays and lists. For a modality that is
+      not fine-aligned they are the codes that `encode` returns.
 
     Raises:
       InputError: as `encode` does.
@@ -139,13 +139,12 @@ class Tokenizer:
     """Codes of raw media, by the extractors that the model was trained on.
 
     Args:
-      paths: files; or, of files that belong together, mappings from a modality
-        (or "video", "image") to a file.
+      paths: samples: a file each, or a mapping from a modality (or "video",
+        "image") to a file if a sample has several files.
 
     Returns:
-      For each a mapping from modality to int32 codes (T,) of its segments, all
-      of them however long it is, and (1,) of a caption. A modality that the
-      file does not hold is left out.
+      For each sample modality -> int32 codes: (T,) of all of its segments, or
+      (1,) of a caption. Modalities that a sample lacks are left out.
 
     Raises:
       InputError: for a file that is broken or has nothing for the model.
@@ -157,18 +156,20 @@ class Tokenizer:
   ) -> np.ndarray:
     """Features that the decoders of pretraining restore from codes.
 
-    Specific features, which codes leave out, are the mean of those of other
-    samples: the result is an average, not a draw. `unirep.tasks.generation`
-    draws.
+    A decoder also takes specific features, which codes don't hold. They are
+    set to the mean over given samples, so that the result is an average.
+    (`unirep.tasks.generation` draws samples.)
 
     Args:
       codes: (B, T) of any modality, -1 for none.
-      modality: whose features to make.
-      like: features of it, (N, T, ...) of as many steps, all valid.
-      rows: how many of them the mean is over, and codes of one call.
+      modality: modality of the features.
+      like: features of that modality, (N, T, ...) with the same T, all valid;
+        the specific features are the mean of theirs.
+      rows: number of samples of `like` to average, and of codes to decode at a
+        time.
 
     Returns:
-      Features (B, T, ...); 0 where no code is.
+      Features (B, T, ...), 0 where the code is -1.
 
     Raises:
       InputError: for an unknown modality, codes out of range, or another
@@ -192,15 +193,14 @@ class Tokenizer:
   def similarity(
     self, a: Any, b: Any, representation: str = "vector", keep: Any = None
   ) -> np.ndarray:
-    """How alike samples are, (A, B): 1 for equal ones.
+    """Similarities (A, B) of samples, 1 for equal ones.
 
     Args:
-      a: {modality: features} of one modality, as in `encode`; or their
-        `states`.
-      b: likewise, of the same modality or another one.
-      representation: of `similarity.REPRESENTATIONS`: code, vector, bag,
-        steps, soft, general or clip.
-      keep: a mask (D,) or indices of dimensions: the rest does not count.
+      a: {modality: features} of one modality, as in `encode`, or its `states`.
+      b: the same, of that modality or another one.
+      representation: how to compare, see `similarity.REPRESENTATIONS`: code,
+        vector, bag, steps, soft, general or clip.
+      keep: a mask (D,) or indices of the dimensions that count; None for all.
 
     Raises:
       InputError: as `encode` does, or for an unknown representation.
@@ -215,18 +215,19 @@ class Tokenizer:
     representation: str = "vector",
     keep: Any = None,
   ) -> tuple[np.ndarray, np.ndarray]:
-    """The k samples of a gallery that are most like each query.
+    """The k samples of a gallery that are most similar to each query.
 
     Args:
       query: as `a` in `similarity`.
-      gallery: likewise. To search it more than once, give its `states`.
-      k: how many to find.
+      gallery: as `b` in `similarity`. To search a gallery more than once, pass
+        its `states`.
+      k: number of samples to find.
       representation: as in `similarity`.
-      keep: likewise.
+      keep: as in `similarity`.
 
     Returns:
-      Similarities (Q, k), best first, and indices (Q, k). Of equally similar
-      samples, which are common with codes, the first ones are found.
+      Similarities (Q, k), best first, and indices (Q, k). Ties are common with
+      codes; the sample with the lower index comes first.
 
     Raises:
       InputError: as `similarity`, or if the gallery has fewer than k samples.
@@ -252,7 +253,11 @@ class Tokenizer:
     return states
 
   def check(self, features: Mapping[str, Any]) -> dict[str, Any]:
-    """The features as float32; raises InputError where `encode` would."""
+    """The features as float32, see `inputs.checked`.
+
+    Raises:
+      InputError: as `encode` does.
+    """
     unknown = [m for m in features if m not in self.modalities]
     if unknown or not features:
       problem = f"no modality {unknown[0]!r}" if unknown else "no features"
@@ -273,13 +278,20 @@ class Tokenizer:
     keep: Any = None,
     **named: Any,
   ) -> dict[str, Any]:
-    """Quantized vectors, (B, T, D) where `encode` has (B, T).
+    """Quantized vectors of steps: the code of each assignment.
 
     Args:
-      features: as in `encode`, like the others. Vectors of padding are zero.
-      lengths: likewise.
-      keep: a mask (D,) or indices of dimensions: the rest is dropped.
-      **named: likewise.
+      features: as in `encode`.
+      lengths: as in `encode`.
+      keep: a mask (D,) or indices of the dimensions to return; None for all.
+      **named: as in `encode`.
+
+    Returns:
+      Modality -> (B, T, D), or a list of (T, D), as `encode` returns codes;
+      zeros where the code is -1.
+
+    Raises:
+      InputError: as `encode` does.
     """
     code_KxD = self.codebook
     if keep is not None:
@@ -294,16 +306,21 @@ class Tokenizer:
     """Writes the model as programs that run without this package.
 
     Args:
-      folder: made if needed; see `unirep.inference.export` for what is in it.
+      folder: created if needed; `unirep.inference.export` lists its files.
 
     Returns:
-      What its `model.json` says.
+      The contents of its `model.json`.
 
     Raises:
-      InputError: where a package that it needs is missing.
+      InputError: if the folder can't be created or a package is missing.
     """
-    given = self.network, self.params, self.codebook, self.settings
-    return export.write(pathlib.Path(folder), *given)
+    return export.write(
+      pathlib.Path(folder),
+      self.network,
+      self.params,
+      self.codebook,
+      self.settings,
+    )
 
   def states(
     self,
@@ -312,15 +329,18 @@ class Tokenizer:
     lengths: Mapping[str, Sequence[int]] | None = None,
     **named: Any,
   ) -> dict[str, States]:
-    """All that the model makes of samples, to be kept for `search`.
+    """Codes and vectors of samples, to keep for `search` and `similarity`.
 
     Args:
-      features: as in `encode`, like the others.
-      lengths: likewise.
-      **named: likewise.
+      features: as in `encode`.
+      lengths: as in `encode`.
+      **named: as in `encode`.
+
+    Raises:
+      InputError: as `encode` does.
     """
-    given = self._checked({**(features or {}), **named}, lengths)
-    return {m: self._states(m, x) for m, x in given.items()}
+    padded = self._padded({**(features or {}), **named}, lengths)
+    return {m: self._states(m, x) for m, x in padded.items()}
 
   def codes(
     self,
@@ -330,16 +350,16 @@ class Tokenizer:
     passes: int = 1,
     first: int = 0,
   ) -> Codes:
-    """Codes of every sample of a source, in order, with its labels.
+    """Codes and labels of all samples of a source, in its order.
 
-    All devices of this process take part.
+    Batches are split over all devices of this process.
 
     Args:
       source: N samples.
-      dropout: a PRNG key; without it there is no dropout.
-      passes: how often each sample is encoded, with other dropout.
-      first: the number of the first sample, where `source` is a part of
-        another: dropout is drawn by number.
+      dropout: PRNG key of dropout; None for no dropout.
+      passes: how often to encode each sample, each time with other dropout.
+      first: number of the first sample if `source` is a part of a larger one;
+        the dropout of a sample depends on its number.
 
     Returns:
       Codes of passes * N samples, pass after pass.
@@ -347,84 +367,86 @@ class Tokenizer:
     results: list[list[Codes]] = [[] for _ in range(passes)]
     devices = jax.local_devices()[: max(-(-len(source) // self._rows), 1)]
     model = self.params, self.codebook
-    spread: Any = None
+    sharding: Any = None
     if len(devices) > 1:
       mesh = Mesh(devices, ("data",), axis_types=(AxisType.Auto,))
-      spread = NamedSharding(mesh, PartitionSpec("data"))
+      sharding = NamedSharding(mesh, PartitionSpec("data"))
       model = jax.device_put(model, NamedSharding(mesh, PartitionSpec()))
     rows = self._rows * len(devices)
     for batch, valid in pipeline.in_order(source, rows):
       features, present = batch["features"], batch.get(PRESENT, {})
-      known = {m: x for m, x in features.items() if m in self.modalities}
-      mask = self.programs.mask(features, batch["lengths"])
+      features = {m: x for m, x in features.items() if m in self.modalities}
+      mask = self.programs.mask(batch["features"], batch["lengths"])
       steps = {m: mask[m][:valid] for m in {*mask} & {*self.network.fine}}
       present = {m: here_B[:valid] for m, here_B in present.items()}
       labels = {n: x[:valid] for n, x in batch["labels"].items()}
-      # All passes look at what goes to the devices once.
-      known, mask = jax.device_put((known, mask), spread)
+      # Copied to the devices once, for all passes.
+      features, mask = jax.device_put((features, mask), sharding)
       for i, result in enumerate(results):
         keys_B = None
         if dropout is not None:
           row_B = first + jnp.arange(rows)
           key = jax.random.fold_in(dropout, i)
           keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, row_B)
-          keys_B = jax.device_put(keys_B, spread)
+          keys_B = jax.device_put(keys_B, sharding)
         # Weights are arguments: as constants they would slow compilation down.
-        found = jax.device_get(
-          self.programs.encode_both(*model, known, mask, keys_B)
+        idx, clip = jax.tree.map(
+          lambda x, n=valid: x[:n],
+          jax.device_get(
+            self.programs.encode_both(*model, features, mask, keys_B)
+          ),
         )
-        idx, clip = jax.tree.map(operator.itemgetter(slice(valid)), found)
-        result.append(coded.only(Codes(idx, clip, labels), steps, present))
+        result.append(coded.masked(Codes(idx, clip, labels), steps, present))
       first += valid
     return coded.join([codes for result in results for codes in result])
 
   def _codes(self, features, lengths, *, clip: bool) -> dict[str, Any]:
     program = functools.partial(self.programs.encode, clip=clip)
-    found = {}
-    for m, given in self._checked(features, lengths).items():
-      idx_BxT = self.programs.in_buckets(m, given.x, given.length_B, program)
+    codes = {}
+    for m, padded in self._padded(features, lengths).items():
+      idx_BxT = self.programs.in_buckets(m, padded.x, padded.length_B, program)
       if m in self.network.fine and not clip:
-        idx_BxT[~given.valid_BxT] = -1
-      idx_BxT[given.lacks_B] = -1
-      found[m] = idx_BxT[:, 0] if clip else given.cut(idx_BxT)
-    return found
+        idx_BxT[~padded.valid_BxT] = -1
+      idx_BxT[padded.missing_B] = -1
+      codes[m] = idx_BxT[:, 0] if clip else padded.unpad(idx_BxT)
+    return codes
 
-  def _states(self, m: str, given: inputs.Given) -> States:
+  def _states(self, m: str, padded: inputs.Padded) -> States:
     steps, clips = self.programs.in_buckets(
-      m, given.x, given.length_B, self.programs.states
+      m, padded.x, padded.length_B, self.programs.states
     )
     idx_BxT, general_BxTxD, soft_BxTxK = steps
     clip_Bx1, whole_Bx1xD, _ = clips
     stepwise = m in self.network.fine
-    here_BxT = np.broadcast_to(~given.lacks_B[:, None], idx_BxT.shape)
+    here_BxT = np.broadcast_to(~padded.missing_B[:, None], idx_BxT.shape)
     if stepwise:
-      here_BxT = here_BxT & given.valid_BxT
+      here_BxT = here_BxT & padded.valid_BxT
     here_BxTx1 = here_BxT[..., None]
     steps_Bx1 = np.maximum(here_BxT.sum(1, keepdims=True), 1)
     return States(
       idx_NxT=np.where(here_BxT, idx_BxT, -1),
-      clip_N=np.where(given.lacks_B, -1, clip_Bx1[:, 0]),
+      clip_N=np.where(padded.missing_B, -1, clip_Bx1[:, 0]),
       general_NxTxD=np.where(here_BxTx1, general_BxTxD, 0),
-      whole_NxD=np.where(given.lacks_B[:, None], 0, whole_Bx1xD[:, 0]),
+      whole_NxD=np.where(padded.missing_B[:, None], 0, whole_Bx1xD[:, 0]),
       soft_NxK=np.where(here_BxTx1, soft_BxTxK, 0).sum(1) / steps_Bx1,
       steps=stepwise,
     )
 
-  def _checked(self, features, lengths) -> dict[str, inputs.Given]:
-    """What was given, by modality, once it is known to fit."""
-    features, lacks = inputs.lacking(features, self._may_lack)
+  def _padded(self, features, lengths) -> dict[str, inputs.Padded]:
+    """Checks the features of a call and pads them, by modality."""
+    features, missing = inputs.fill_missing(features, self._may_miss)
     lengths, features = lengths or {}, self.check(features)
     for m in lengths:
       if m not in features:
         raise InputError(f"lengths[{m!r}] has no features of that name")
     return {
-      m: inputs.given(m, x, lengths.get(m), lacks[m])
+      m: inputs.padded(m, x, lengths.get(m), missing[m])
       for m, x in features.items()
     }
 
 
 def load(path: str | pathlib.Path) -> Tokenizer:
-  """Loads a trained model.
+  """Loads a frozen model.
 
   Args:
     path: the work directory of a pretraining run, or one of its checkpoints.

@@ -19,7 +19,7 @@ from unirep.jobs import checks, generators, masks
 from unirep.jobs import results as job_results
 from unirep.jobs import workdir as workdirs
 from unirep.jobs.generators import Options, Split
-from unirep.reports import gallery, tables
+from unirep.reports import generated, tables
 from unirep.runtime.errors import InputError
 from unirep.tasks.generation import flow, table
 
@@ -246,8 +246,8 @@ def _show(job: Job, workdir, test: Split, shown) -> None:
     m: _at(test.label, row_R, learned.judge.network.classes)
     for m, learned, _ in shown
   }
-  gallery.draw(workdir / "samples.png", test.source, shown, row_R, at)
-  gallery.sounds(workdir / "sounds", shown, row_R)
+  generated.draw(workdir / "samples.png", test.source, shown, row_R, at)
+  generated.sounds(workdir / "sounds", shown, row_R)
 
 
 def chosen(label: np.ndarray, count: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from unirep.tasks.generation.table import (
   MEAN,
   REAL,
   SHUFFLED,
-  Things,
+  Units,
 )
 
 RIDGE_SAMPLES = 500  # of training, that the baseline is fit on
@@ -84,7 +84,7 @@ class Learned(NamedTuple):
   x: np.ndarray
   flow: Flow
   judge: Judge
-  known: Things
+  known: Units
   mean: np.ndarray
   decoder: baseline.Decoder
 
@@ -135,12 +135,12 @@ def learn(
   train, test = parts
   count = classes(options, train.label, test.label)
   x = raw.stack(raw.of(train.source, target, ""), len(train.source))
-  real = table.things(x, train.label, count)
+  real = table.units(x, train.label, count)
   trained = flow.train(
     jax.random.fold_in(key, 0),
     x,
     train.codes.idx[target],
-    flow.told(model.codebook, keep_D),
+    flow.conditions(model.codebook, keep_D),
     options.flow,
     say,
   )
@@ -216,7 +216,7 @@ def stepwise(idx_NxT: np.ndarray, steps: int) -> np.ndarray:
 
 def things(
   made: Mapping[Any, np.ndarray], label: np.ndarray, judged: Judge
-) -> dict[Any, table.Things]:
+) -> dict[Any, table.Units]:
   """The inputs of the judge, for each way to make samples."""
   classes = judged.network.classes
-  return {key: table.things(x, label, classes) for key, x in made.items()}
+  return {key: table.units(x, label, classes) for key, x in made.items()}

@@ -22,7 +22,7 @@ from unirep.jobs import workdir as workdirs
 from unirep.reports import tables
 from unirep.runtime.errors import InputError
 from unirep.tasks.retrieval import table
-from unirep.tasks.retrieval.table import Asked
+from unirep.tasks.retrieval.table import Samples
 
 BATCH = 64  # samples read at a time: the tokenizer's largest call
 
@@ -206,7 +206,7 @@ def _compared(
   return names
 
 
-def _asked(model: Model, relevance: str) -> dict[str, Asked]:
+def _asked(model: Model, relevance: str) -> dict[str, Samples]:
   """Every modality's samples with their labels."""
   names, label = model.modalities, []
   states: dict[str, list] = {m: [] for m in names}
@@ -233,7 +233,7 @@ def _asked(model: Model, relevance: str) -> dict[str, Asked]:
     if relevance == "id":  # a photo beside each of its captions is one photo
       kept_N &= _new(label_N, digests[m])
     kept = similarity.part(similarity.join(states[m]), kept_N)
-    asked[m] = Asked(kept, label_N[kept_N])
+    asked[m] = Samples(kept, label_N[kept_N])
   return asked
 
 

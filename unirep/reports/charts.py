@@ -1,9 +1,7 @@
-"""One style of figures, curves, and who uses which code.
+"""The style of figures, and charts: curves, codes by modality and by class.
 
-Figures are as wide as a column or a page, and all of them survive a printer
-without colors: what differs in color differs in lightness, dashes or marker
-too. The drawings of codes show the same thing in one look: a code that
-modalities share is dark in all of them.
+Figures are as wide as a column or a page, and can be printed without colors:
+curves of different colors also differ in lightness, dashes or markers.
 
 Dimensions: M modalities, K codes, C classes, U codes that are drawn.
 """
@@ -22,49 +20,70 @@ from unirep.runtime import atomic
 
 COLUMN, PAGE = 3.4, 7.0  # widths of figures, in inches
 STYLE = {
-  **{"font.size": 7, "axes.titlesize": 8, "figure.titlesize": 8},
-  **{"axes.linewidth": 0.6, "axes.spines.top": False},
-  **{"axes.spines.right": False, "lines.linewidth": 1, "lines.markersize": 3},
-  **{"legend.frameon": False, "legend.fontsize": 7, "legend.handlelength": 3},
-  **{"xtick.major.width": 0.6, "ytick.major.width": 0.6},
-  **{"image.cmap": "gray_r", "savefig.dpi": 300},
-  "pdf.fonttype": 42,  # letters stay letters
+  "font.size": 7,
+  "axes.titlesize": 8,
+  "figure.titlesize": 8,
+  "axes.linewidth": 0.6,
+  "axes.spines.top": False,
+  "axes.spines.right": False,
+  "lines.linewidth": 1,
+  "lines.markersize": 3,
+  "legend.frameon": False,
+  "legend.fontsize": 7,
+  "legend.handlelength": 3,
+  "xtick.major.width": 0.6,
+  "ytick.major.width": 0.6,
+  "image.cmap": "gray_r",
+  "savefig.dpi": 300,
+  "pdf.fonttype": 42,  # text stays text, which other programs can edit
 }
-styled = style.context(STYLE, after_reset=True)  # of a function that draws
+styled = style.context(STYLE, after_reset=True)  # decorates functions that draw
 MOST = 128  # columns: more would be thinner than a pixel of a small panel
-RARE = 0.1  # a modality with less of a code's use does not count as a user
+RARE = 0.1  # a modality with a smaller share of a code's use is not its user
 FRAME = "0.6"
-LETTER, LINE, HANDLE = 0.056, 0.15, 0.55  # of a legend, in inches
-# From dark to light. The numbers of looks have no common factor: twenty curves
-# before two look alike, with colors or without.
+LETTER, LINE, HANDLE = (
+  0.056,
+  0.15,
+  0.55,
+)  # widths and heights in legends, inches
+# From dark to light. The numbers of colors, dashes and markers have no common
+# factor, so that twenty curves differ, with colors or without.
 COLORS = ("#000000", "#1f3d8a", "#b5341c", "#3f9e74", "#dc9a2e")
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-# What a bound looks like, that is no result.
+# The style of ceilings, which are no results.
 APART = {"color": "0.4", "ls": "--", "lw": 0.7, "mfc": "white"}
 
 
 @styled
 def save(figure: Figure, path: pathlib.Path) -> None:
-  """Writes a figure as `path`, a PNG, and as a PDF beside it."""
+  """Writes a figure to `path`, a PNG, and as a PDF beside it."""
   for suffix in (".png", ".pdf"):
     with atomic.whole(path.with_suffix(suffix)) as part:
       figure.savefig(part, format=suffix[1:])
-    figure.set_layout_engine("none")  # it lies as it should: find out once
+    figure.set_layout_engine("none")  # laid out by the first; it takes long
 
 
 def figure(width: float, height: float) -> Figure:
-  """An empty one, in inches."""
-  made = Figure(figsize=(width, height), layout="constrained")
-  made.set_layout_engine("constrained", h_pad=0.05, w_pad=0.05)
-  return made
+  """An empty figure of a size in inches."""
+  empty = Figure(figsize=(width, height), layout="constrained")
+  empty.set_layout_engine("constrained", h_pad=0.05, w_pad=0.05)
+  return empty
 
 
 @styled
 def stacked(
   parts: Sequence[tuple[float, Callable[[Any], None]]], path: pathlib.Path
 ) -> Figure:
-  """Draws and writes a page of parts: (height in inches, what fills it)."""
+  """Draws parts below each other on a page, and writes it.
+
+  Args:
+    parts: for each its height in inches, and a function that draws on a figure.
+    path: a PNG; a PDF is written beside it.
+
+  Returns:
+    The figure.
+  """
   heights = [height for height, _ in parts]
   page = figure(PAGE, sum(heights))
   panels: Any = page.subfigures(
@@ -77,7 +96,7 @@ def stacked(
 
 
 def look(index: int) -> dict[str, Any]:
-  """Color, dashes and marker of a curve, by its place among others."""
+  """Color, dashes and marker of the curve with this index."""
   color = COLORS[index % len(COLORS)]
   dashes = DASHES[index % len(DASHES)]
   return {"color": color, "ls": dashes, "marker": MARKERS[index % len(MARKERS)]}
@@ -86,7 +105,13 @@ def look(index: int) -> dict[str, Any]:
 def curves(
   axis: Any, steps: Sequence[float], values: Mapping[str, Sequence[float]]
 ) -> None:
-  """Draws named curves over steps, with some markers each."""
+  """Draws curves over steps, with about six markers each.
+
+  Args:
+    axis: axes to draw on.
+    steps: x values.
+    values: name -> y values.
+  """
   every = max(1, math.ceil(len(steps) / 6))
   for i, (name, curve) in enumerate(values.items()):
     marked = {"markevery": (i % every, every), "clip_on": False}
@@ -101,42 +126,43 @@ def legend(
   width: float,
   place: str = "outside lower center",
 ) -> None:
-  """Names once what any of the axes show, in this order.
+  """Draws one legend of the curves of several axes.
 
   Args:
-    figure: where it stands.
-    axes: what has the curves.
-    names: theirs; those without a curve are left out.
-    width: in inches, what it may take.
-    place: as matplotlib calls it; "outside": beside the axes of the figure.
+    figure: the figure to draw on.
+    axes: axes with the curves.
+    names: names of curves in the order of the legend; a name without a curve is
+      left out.
+    width: width of the legend in inches, at most.
+    place: `loc` of matplotlib; "outside ..." is beside the axes of the figure.
   """
-  found: dict[str, Any] = {}
+  handles: dict[str, Any] = {}
   for axis in axes:
     for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
-      found.setdefault(name, handle)
-  names = [name for name in names if name in found]
+      handles.setdefault(name, handle)
+  names = [name for name in names if name in handles]
   if names:
-    shown = [wrapped(name, width - HANDLE) for name in names]
+    labels = [wrapped(name, width - HANDLE) for name in names]
     figure.legend(
-      [found[name] for name in names],
-      shown,
+      [handles[name] for name in names],
+      labels,
       loc=place,
-      ncols=_columns(shown, width),
+      ncols=_columns(labels, width),
       columnspacing=1,
     )
 
 
 def legend_height(names: Iterable[str], width: float) -> float:
-  """What `legend` takes, in inches."""
-  shown = [wrapped(name, width - HANDLE) for name in names]
-  if not shown:
+  """The height of a `legend` of all names, in inches."""
+  labels = [wrapped(name, width - HANDLE) for name in names]
+  if not labels:
     return 0.0
-  lines = max(name.count("\n") + 1 for name in shown)
-  return LINE * (1 + lines * math.ceil(len(shown) / _columns(shown, width)))
+  lines = max(label.count("\n") + 1 for label in labels)
+  return LINE * (1 + lines * math.ceil(len(labels) / _columns(labels, width)))
 
 
 def wrapped(name: str, width: float) -> str:
-  """A name in lines of at most a width in inches."""
+  """The name, broken into lines of a width in inches."""
   words = name.replace("_", " ")
   return textwrap.fill(words, max(4, int(width / LETTER)))
 
@@ -149,19 +175,20 @@ def _columns(names, width):
 def code_by_modality(
   axis: Any, usage: Mapping[str, np.ndarray], most: int = MOST
 ) -> Any:
-  """Draws a row a modality and a column a code.
+  """Draws the use of codes: a row for each modality, a column for each code.
 
-  Codes that all modalities use come first, then those of fewer, apart by thin
-  lines, each group by use. Gray is the share of the modality's steps, on a
-  square-root scale: rare codes stay visible.
+  Codes are grouped by the modalities that use them, those of all modalities
+  first, and sorted by use within a group; thin lines separate the groups. Gray
+  is the share of the modality's steps, on a square-root scale, on which rare
+  codes stay visible.
 
   Args:
-    axis: what to draw on.
-    usage: modality -> (K,) how often it uses each code.
-    most: codes to draw at most.
+    axis: axes to draw on.
+    usage: modality -> (K,) how often each code is assigned.
+    most: number of codes to draw, at most.
 
   Returns:
-    The image, for a scale.
+    The image, for a color bar.
   """
   share_MxK = np.stack([_share(x) for x in usage.values()])
   order_U = _most_used(share_MxK, most)
@@ -183,22 +210,22 @@ def code_by_modality(
 def code_by_class(
   axes: Sequence[Any], counts: Mapping[str, np.ndarray], most: int = MOST
 ) -> Any:
-  """Draws a panel a modality: its codes over the classes, in one order.
+  """Draws the use of codes in each class: a panel for each modality.
 
-  The order is that of `code_by_modality`, but for groups being sorted by the
-  codes' most frequent class before use; lines are where the number of users
-  changes. Where codes are
-  shared, all panels show the same staircase; where they are not, each shows a
-  short one of its own, and nothing where the others have theirs. Gray is the
-  share of the steps of a class, on a square-root scale common to all panels.
+  All panels have the same columns. Codes are grouped as in `code_by_modality`,
+  and sorted by their most frequent class, then by use; lines show where the
+  number of modalities that use a code changes. Shared codes make the same
+  staircase in all panels. Codes of a single modality make a staircase in its
+  panel alone. Gray is the share of the steps of a class, on a square-root scale
+  common to all panels.
 
   Args:
-    axes: one for each modality.
-    counts: modality -> (K, C) how often it uses each code in each class.
-    most: codes to draw at most.
+    axes: axes to draw on, for each modality.
+    counts: modality -> (K, C) how often each code is assigned in each class.
+    most: number of codes to draw, at most.
 
   Returns:
-    The image of the last, for a scale.
+    The last panel's image, for a color bar.
   """
   share = {m: _by_class(x) for m, x in counts.items()}
   share_MxKxC = np.stack(list(share.values()))
@@ -218,7 +245,7 @@ def code_by_class(
 
 
 def _heat(axis, share, top, edges):
-  """A gray image with lines at edges; its columns are sorted, not numbered."""
+  """Draws a gray image with vertical lines at `edges`."""
   if not share.shape[1]:
     share = np.zeros((len(share), 1))  # blank: an image needs a column
   norm = colors.PowerNorm(0.5, vmin=0, vmax=top or 1)
@@ -232,25 +259,26 @@ def _heat(axis, share, top, edges):
 
 
 def _name_users(axis, drawn_MxU):
-  """How many modalities use the codes, below those of equal number."""
+  """Writes the number of modalities that use them below the codes."""
   users_U = _users(drawn_MxU).sum(0)
-  marks, many = {}, len(drawn_MxU)
+  labels, modalities = {}, len(drawn_MxU)
   for count in dict.fromkeys(users_U.tolist()):
     place_U = np.nonzero(users_U == count)[0]
-    if len(place_U) * 20 >= len(users_U):  # room for a word
-      marks[float(place_U.mean())] = f"by {'all' if count == many else count}"
-  if many > 1 and marks:
-    axis.set_xticks([*marks], [*marks.values()])
+    if len(place_U) * 20 >= len(users_U):  # wide enough for a word
+      number = "all" if count == modalities else count
+      labels[float(place_U.mean())] = f"by {number}"
+  if modalities > 1 and labels:
+    axis.set_xticks([*labels], [*labels.values()])
     axis.tick_params(axis="x", length=0)
 
 
 def _users(share_MxU):
-  """Which modalities have more than a rare part of a code's use, (M, U)."""
+  """Whether each modality uses each code, (M, U) bool; see `RARE`."""
   return share_MxU >= RARE * share_MxU.sum(0)
 
 
 def _code(share_MxK, order_U):
-  """What the columns are, and how much of all use, if it is not all of it."""
+  """The label of the columns, with their share of use if some are left out."""
   if len(order_U) == (share_MxK > 0).any(0).sum():
     return "code"
   part = share_MxK[:, order_U].sum() / share_MxK.sum()
@@ -263,16 +291,17 @@ def _share(count_K):
 
 
 def _by_class(count_KxC):
-  """The share of the steps of a class that each code has, (K, C)."""
+  """The share of each code in the steps of each class, (K, C)."""
   count_KxC = np.asarray(count_KxC, float)
   return count_KxC / np.maximum(count_KxC.sum(0), 1)
 
 
 def _most_used(share_MxK, most):
-  """The codes to draw, most used first.
+  """Indices of the codes to draw, most used first.
 
-  By the modality that uses a code most: by total use, codes of one modality
-  would drop out before those of all, and the drawing would flatter.
+  Codes are compared by the modality that uses them most. By total use, codes of
+  a single modality would be left out before shared ones, and the chart would
+  look better than the codebook is.
   """
   use_K = share_MxK.max(0)
   order_K = np.lexsort((-share_MxK.sum(0), -use_K))
@@ -280,9 +309,9 @@ def _most_used(share_MxK, most):
 
 
 def _by_users(share_MxK, order_U, class_U=None, apart=True):
-  """The codes by users, then class, then use; and where users change.
+  """Codes sorted by their users, class and use, and the edges of groups.
 
-  Or, not `apart`, where only their number does.
+  With `apart` a group has the same users, else the same number of users.
   """
   drawn_MxU = share_MxK[:, order_U]
   users_MxU = _users(drawn_MxU)

@@ -1,4 +1,7 @@
-"""Pictures of finished runs."""
+"""Figures of finished runs: training, scores of tasks, and importance.
+
+Dimensions: K codes, C classes, D code width.
+"""
 
 import math
 import pathlib
@@ -11,16 +14,20 @@ from matplotlib.figure import Figure
 
 from unirep.reports import charts, tables
 
-CURVES = (
-  *("loss", "cpc", "infonce", "matching", "cmcm", "club"),
+LOSSES = (
+  "loss",
+  "cpc",
+  "infonce",
+  "matching",
+  "cmcm",
+  "club",
   "fine_reconstruction",
 )
-AGREEMENT = "agreement/"  # of metrics, then the level and the pair
+AGREEMENT = "agreement/"  # prefix of metrics "agreement/<granularity>/<pair>"
 CURVE = 1.9  # height of curves, in inches
 ACROSS = 5  # panels side by side on a page
 MOST = 100  # percent: no interval and no axis goes beyond
 TRAINED, CEILING = "trained on {}", "ceiling: trained on the target"
-GUESSES = {"chance": "chance", "baseline": "clip's class everywhere"}
 
 
 @charts.styled
@@ -30,16 +37,16 @@ def picture(
   usage: Mapping[str, np.ndarray],
   by_class: Mapping[str, np.ndarray],
 ) -> Figure:
-  """Draws the curves of training, and which modalities and classes use codes.
+  """Draws the curves of training, and the codes by modality and by class.
 
   Args:
-    path: where the PNG goes, and beside it a PDF.
+    path: a PNG; a PDF is written beside it.
     lines: logged metrics, see `train.log.read`.
     usage: modality -> (K,) how often each code is assigned to its steps.
     by_class: modality -> (K, C) the same by class, or empty.
 
   Returns:
-    What was written.
+    The figure.
   """
   parts = []
   if lines:
@@ -52,7 +59,7 @@ def picture(
 
 
 def _room(lines):
-  """The height of all names of curves, in inches."""
+  """The height of the legends of curves, in inches."""
   left, right = _widths(lines)
   return max(
     charts.legend_height(_losses(lines), left),
@@ -61,22 +68,26 @@ def _room(lines):
 
 
 def _widths(lines):
-  """Inches of the names of losses, and of those of pairs, if there are any."""
+  """Widths of the legends of losses and of pairs, in inches."""
   return (charts.PAGE * x for x in ((0.5, 0.5) if _pairs(lines) else (1, 0)))
 
 
 def _curves(figure, lines):
-  """Losses and, where it was logged, agreement by level; names below."""
-  losses, agreed, pairs = _losses(lines), _agreed(lines), _pairs(lines)
+  """Losses and, if logged, agreement by granularity; legends below."""
+  losses, pairs = _losses(lines), _pairs(lines)
+  agreements = _agreements(lines)
   upper, lower = figure.subfigures(2, 1, height_ratios=(CURVE, _room(lines)))
-  axis, *axes = upper.subplots(1, 1 + len(agreed), squeeze=False)[0]
+  axis, *axes = upper.subplots(1, 1 + len(agreements), squeeze=False)[0]
   steps = [line["step"] for line in lines]
   charts.curves(axis, steps, losses)
   axis.set(xlabel="step", title="Unweighted losses")
   axis.set_yscale("symlog", linthresh=0.1)
-  for other, (level, shares) in zip(axes, agreed.items(), strict=True):
+  for other, (granularity, shares) in zip(
+    axes, agreements.items(), strict=True
+  ):
     charts.curves(other, steps, shares)
-    other.set(xlabel="step", ylim=(0, MOST), title=f"Same code, {level}s, %")
+    title = f"Agreement of {granularity}s, %"
+    other.set(xlabel="step", ylim=(0, MOST), title=title)
   left, right = lower.subfigures(1, 2)
   width, rest = _widths(lines)
   charts.legend(left if pairs else lower, [axis], losses, width, "upper center")
@@ -84,37 +95,37 @@ def _curves(figure, lines):
 
 
 def _losses(lines):
-  """Loss -> its parts' sum over steps."""
+  """Loss -> its values over steps, each the sum of its parts."""
   return {
     name.replace("_", " "): [
       sum(value for key, value in line.items() if _of(name, key))
       for line in lines
     ]
-    for name in CURVES
+    for name in LOSSES
     if any(_of(name, key) for key in lines[-1])
   }
 
 
-def _agreed(lines):
-  """Level -> pair -> percent over steps; all levels have the same pairs."""
-  found = [key for key in lines[-1] if key.startswith(AGREEMENT)]
-  levels = dict.fromkeys(key.split("/")[1] for key in found)
+def _agreements(lines):
+  """Granularity -> pair -> percent over steps."""
+  keys = [key for key in lines[-1] if key.startswith(AGREEMENT)]
+  granularities = dict.fromkeys(key.split("/")[1] for key in keys)
   return {
-    level: {
+    granularity: {
       pair: [
-        MOST * line.get(f"{AGREEMENT}{level}/{pair}", math.nan)
+        MOST * line.get(f"{AGREEMENT}{granularity}/{pair}", math.nan)
         for line in lines
       ]
-      for pair in _pairs(lines)  # a pair looks the same in all panels
+      for pair in _pairs(lines)  # in all panels: a pair looks the same in each
     }
-    for level in levels
+    for granularity in granularities
   }
 
 
 def _pairs(lines):
-  """Pairs whose agreement was logged at any level."""
-  found = [key for key in lines[-1] if key.startswith(AGREEMENT)]
-  return [*dict.fromkeys(key.split("/", 2)[2] for key in found)]
+  """Pairs whose agreement was logged at any granularity."""
+  keys = [key for key in lines[-1] if key.startswith(AGREEMENT)]
+  return [*dict.fromkeys(key.split("/", 2)[2] for key in keys)]
 
 
 def _of(name, key):
@@ -136,7 +147,7 @@ def _classes(figure, by_class):
 
 
 def _grid(figure, rows, count):
-  """The first `count` axes of some rows; the others are left out."""
+  """`count` axes in some rows."""
   columns = math.ceil(count / rows)
   axes = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
   for axis in axes[count:]:
@@ -154,37 +165,36 @@ def _scale(figure, image, axes, label):
 
 @charts.styled
 def results(path: pathlib.Path, results: Mapping[str, Any]) -> Figure:
-  """Draws each task's score over the number of kept dimensions.
+  """Draws the score of each task over the number of dimensions that TOC keeps.
 
-  A row of panels a task, a panel a modality that is tested on, a curve a
-  modality that was trained on. Ceilings, trained on the target itself, are thin
-  with open markers; bands are 95 % intervals over seeds. Where TOC has no say
-  there are points.
+  Tasks are rows of panels, targets are panels, and sources are curves. Ceilings
+  are thin, with open markers; bands are 95 % intervals over seeds. Where TOC
+  does not apply, scores are points.
 
   Args:
-    path: where the PNG goes, and beside it a PDF.
-    results: as `evaluate` writes them.
+    path: a PNG; a PDF is written beside it.
+    results: as `jobs.evaluate` writes them.
 
   Returns:
-    What was written.
+    The figure.
   """
   tasks = tables.by_task(results["rows"])
   rows = [row for table in tasks.values() for x in table.values() for row in x]
   targets = [*dict.fromkeys(row["target"] for row in rows)]
   sources = [*dict.fromkeys(row["source"] for row in rows)]
-  deep = math.ceil(len(targets) / ACROSS)
+  lines = math.ceil(len(targets) / ACROSS)  # of panels, for each task
   width = charts.COLUMN if len(targets) < 3 else charts.PAGE
   names = [TRAINED.format(m) for m in sources]
-  names += [CEILING, *GUESSES.values()]
+  names += [CEILING, *tables.GUESSES.values()]
   below = charts.legend_height(names, width)
-  figure = charts.figure(width, 1.7 * deep * len(tasks) + below)
+  figure = charts.figure(width, 1.7 * lines * len(tasks) + below)
   parts: Any = figure.subfigures(len(tasks), 1, squeeze=False)[:, 0]
   drawn = []
   for part, (name, table) in zip(parts, tasks.items(), strict=True):
-    axes = _grid(part, deep, len(targets))
+    axes = _grid(part, lines, len(targets))
     for axis, target in zip(axes, targets, strict=True):
-      found = [x for x in table.values() if x[0]["target"] == target]
-      _panel(axis, found, sources)
+      by_source = [x for x in table.values() if x[0]["target"] == target]
+      _panel(axis, by_source, sources)
       axis.set(ylim=(0, MOST), title=charts.wrapped(f"tested on {target}", 1.2))
     first = next(iter(table.values()))[0]
     axes[0].set_ylabel(f"{name}\n{first['metric']}, %")
@@ -194,29 +204,35 @@ def results(path: pathlib.Path, results: Mapping[str, Any]) -> Figure:
   return figure
 
 
-def _panel(axis, found, sources):
-  """Scores of one task on one target; lists of rows, a list a source."""
-  for rows in found:
+def _panel(axis, by_source, sources):
+  """Scores of one task on one target, from a list of rows for each source."""
+  for rows in by_source:
     place = sources.index(rows[0]["source"])
     ceiling = rows[0]["source"] == rows[0]["target"]
     x = [place if row["keep"] is None else row["keep"] for row in rows]
-    mean, low, high = (  # no band beyond what a share can be
+    mean, low, high = (  # intervals of shares end at 0 and 100 %
       np.clip([MOST * row[k] for row in rows], 0, MOST)
       for k in ("value", "low", "high")
     )
-    style = charts.look(place) | ({**charts.APART} if ceiling else {})
+    style = charts.look(place)
+    if ceiling:
+      style |= charts.APART
     name = CEILING if ceiling else TRAINED.format(rows[0]["source"])
     axis.plot(x, mean, label=name, clip_on=False, zorder=3, **style)
     if rows[0]["keep"] is None:
       axis.vlines(x, low, high, color=style["color"], lw=0.8)
     else:
       axis.fill_between(x, low, high, color=style["color"], alpha=0.15, lw=0)
-  rows = [row for source in found for row in source]
-  for (key, name), dashes in zip(GUESSES.items(), (":", "-."), strict=True):
-    known = [row[key] for row in rows if row[key] is not None]
-    if known:
+  rows = [row for of_source in by_source for row in of_source]
+  for key, dashes in (("chance", ":"), ("baseline", "-.")):
+    values = [row[key] for row in rows if row[key] is not None]
+    if values:
       axis.axhline(
-        MOST * max(known), color="0.4", ls=dashes, lw=0.8, label=name
+        MOST * max(values),
+        color="0.4",
+        ls=dashes,
+        lw=0.8,
+        label=tables.GUESSES[key],
       )
   if any(row["keep"] is None for row in rows):
     axis.set_xticks(range(len(sources)), sources)
@@ -230,10 +246,16 @@ def _panel(axis, found, sources):
 def importance_curve(
   path: pathlib.Path, importance_D: np.ndarray, keep: Sequence[int], chosen: int
 ) -> Figure:
-  """Draws importance, best dimension first, and where it would be cut.
+  """Draws TOC's importance of dimensions in falling order, and its cuts.
+
+  Args:
+    path: a PNG; a PDF is written beside it.
+    importance_D: importance of each dimension.
+    keep: numbers of dimensions to mark by thin lines.
+    chosen: the number that TOC chooses without labels.
 
   Returns:
-    What was written.
+    The figure.
   """
   figure = charts.figure(charts.COLUMN, 2.2)
   axis = figure.subplots()

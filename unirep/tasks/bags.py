@@ -1,11 +1,12 @@
-"""Bags of codes: what the indices of codes alone carry across modalities.
+"""Bags of codes: index-only probes and index-only retrieval.
 
-A bag tells how often a sample holds each code. Nothing here sees the vectors
-of the codebook: two codes are the same or they have nothing in common, so that
-what crosses modalities does so by shared indices, not by codes that lie close.
+A bag counts how often each code occurs in a sample. Nothing here sees the
+vectors of the codebook: two codes are equal or have nothing in common. A score
+across modalities is therefore owed to shared indices, not to codes that lie
+close to each other.
 
 Dimensions: N samples, T time, K codes, B samples at a time. A code below 0 is
-padding; a sample that has no other lacks the modality, and is left out there.
+padding; a sample that has only padding lacks the modality.
 """
 
 import itertools
@@ -22,11 +23,11 @@ CHUNK = 256  # queries at a time: 8 MB of similarities to 4000 samples
 
 
 def counts(idx_NxT: Any, size: int) -> sparse.csr_array:
-  """How often each sample holds each code: sparse (N, K) of integers.
+  """How often each code occurs in each sample: sparse (N, K), integers.
 
   Args:
     idx_NxT: codes.
-    size: of the codebook, K.
+    size: K.
   """
   idx_NxT = np.asarray(idx_NxT)
   row, column = np.nonzero(idx_NxT >= 0)
@@ -37,13 +38,13 @@ def counts(idx_NxT: Any, size: int) -> sparse.csr_array:
 
 
 def bags(idx_NxT: Any, size: int) -> sparse.csr_array:
-  """The share of a sample's steps that each code has: sparse (N, K) float32.
+  """The share of each sample's steps with each code: sparse (N, K), float32.
 
   A sample without steps has a row of zeros.
 
   Args:
     idx_NxT: codes.
-    size: of the codebook, K.
+    size: K.
   """
   share_NxK: Any = counts(idx_NxT, size).astype(np.float32)
   kinds_N = np.diff(share_NxK.indptr)  # entries a row
@@ -61,41 +62,43 @@ def transfer(
   penalty: float = 0.1,
   tolerance: float = 1e-4,
 ) -> dict[str, dict[str, float]]:
-  """Linear probes on bags alone: fit on one modality, tested on another.
+  """Index-only probes: fit on bags of one modality, tested on another.
 
-  The probe is multinomial logistic regression, fit once a modality and without
-  randomness. Its inputs are square roots of shares: every row then has length
-  1, whether a sample has one step or ten, so that the penalty weighs alike in
-  all modalities; and what repeats within a sample counts for less.
+  The probe is multinomial logistic regression, fit once for each modality,
+  without randomness. Its inputs are square roots of shares. Every row then has
+  length 1 for any number of steps, so that the penalty has the same weight in
+  all modalities, and repetitions within a sample count for less.
 
   Args:
     train: modality -> (N, T) codes.
     train_label_N: classes; those below 0 are unknown and left out.
     test: modality -> (N, T) codes of other samples.
-    test_label_N: their classes. One that `train` lacks is never predicted.
-    size: of the codebook, K.
-    penalty: weight of the probe's squared norm against the sum of its losses.
-      A tenth of it fits noisy codes by heart, and clean ones no better.
-    tolerance: of the solver, the largest entry of the gradient. With many codes
-      and classes entries start near 1e-3: more would stop too soon.
+    test_label_N: their classes. Classes that `train` lacks are never predicted.
+    size: K.
+    penalty: weight of the probe's squared norm relative to the sum of losses. A
+      tenth of the default overfits noisy codes and is no better on clean ones.
+    tolerance: the solver stops when no entry of the gradient is larger. With
+      many codes and classes entries start near 1e-3, so that a larger tolerance
+      would stop too soon.
 
   Returns:
     "source->target" -> `accuracy` on the target, `ceiling` (fit and tested on
     the target itself) and `chance` (the most frequent class), as
-    `classification.transfer` does; nothing where no sample has a class.
+    `classification.transfer` returns them. Modalities without a sample of a
+    known class are left out.
   """
   names = [m for m in train if m in test]
-  known = {m: _known(train[m], train_label_N, size) for m in names}
-  asked = {m: _known(test[m], test_label_N, size) for m in names}
-  names = [m for m in names if len(known[m][1]) and len(asked[m][1])]
+  fit_on = {m: _inputs(train[m], train_label_N, size) for m in names}
+  test_on = {m: _inputs(test[m], test_label_N, size) for m in names}
+  names = [m for m in names if len(fit_on[m][1]) and len(test_on[m][1])]
   score, chance = {}, {}
   for m in names:
-    probe = _fit(*known[m], C=1 / penalty, tol=tolerance)
+    predict = _fit(*fit_on[m], C=1 / penalty, tol=tolerance)
     for n in names:
-      input_NxK, answer_N = asked[n]
-      score[m, n] = float((probe(input_NxK) == answer_N).mean())
-      count_C = np.unique(answer_N, return_counts=True)[1]
-      chance[n] = float(count_C.max() / len(answer_N))
+      bag_NxK, class_N = test_on[n]
+      score[m, n] = float((predict(bag_NxK) == class_N).mean())
+      count_C = np.unique(class_N, return_counts=True)[1]
+      chance[n] = float(count_C.max() / len(class_N))
   return {
     f"{m}->{n}": {
       "accuracy": score[m, n],
@@ -106,8 +109,8 @@ def transfer(
   }
 
 
-def _known(idx_NxT, label_N, size):
-  """Bags as rows of length 1, of samples that have one and a class."""
+def _inputs(idx_NxT, label_N, size):
+  """Bags as rows of length 1, and classes, of the samples that have both."""
   label_N = np.asarray(label_N)
   known_N = np.flatnonzero((label_N >= 0) & has(idx_NxT))
   share_NxK: Any = bags(idx_NxT, size)
@@ -115,41 +118,41 @@ def _known(idx_NxT, label_N, size):
 
 
 def _fit(input_NxK, label_N, **options):
-  """A function from bags to classes."""
-  if len(np.unique(label_N)) == 1:  # scikit-learn wants two
+  """The function of a fitted probe, from bags to classes."""
+  if len(np.unique(label_N)) == 1:  # scikit-learn needs two classes
     return lambda x: np.full(x.shape[0], label_N[0])
-  # A second, which most starts need not wait for.
+  # Imported here, since the import takes a second.
   from sklearn import exceptions, linear_model
 
   with warnings.catch_warnings():
     warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
-    return (
-      linear_model.LogisticRegression(**options).fit(input_NxK, label_N).predict
-    )
+    model = linear_model.LogisticRegression(**options).fit(input_NxK, label_N)
+  return model.predict
 
 
 def recall(
   query_NxT: Any, gallery_NxT: Any, size: int, ks: Sequence[int] = (1, 5)
 ) -> dict[str, float]:
-  """Retrieval of the same sample in another modality, by codes alone.
+  """Index-only retrieval of the same sample in another modality.
 
-  Bags are compared by their cosine: it needs no common number of steps, is a
-  product of sparse matrices, and ties exactly. For one query, the order is that
-  of dot^2 / |gallery|^2, a quotient of integers, which floating point rounds
-  alike whenever it is the same number.
+  Bags are compared by their cosine, which does not need equal numbers of steps,
+  and is a product of sparse matrices. For one query the items are in the order
+  of dot^2 / |item|^2, a quotient of integers: equal scores are equal in
+  floating point too.
 
-  Ties are many where codes are discrete. They count by expectation over random
-  orders: with b samples better than the right one and t as good, itself
-  included, recall@k is (k - b) / t within 0 and 1.
+  Bags tie often. Recall@k is the expectation over orders of tied items: with b
+  items above the hit and t items that tie with it, itself included, it is
+  (k - b) / t, clipped to [0, 1].
 
   Args:
-    query_NxT: codes; each sample looks for itself.
-    gallery_NxT: codes of the same samples in the modality that is searched.
-    size: of the codebook, K.
-    ks: how many samples may be retrieved.
+    query_NxT: codes of the queries.
+    gallery_NxT: codes of the same samples, in the same order, in the modality
+      that is searched.
+    size: K.
+    ks: values of k.
 
   Returns:
-    "r@k" and "chance@k" for each k, as shares; nothing without samples.
+    "r@k" and "chance@k" for each k, as shares; empty without samples.
 
   Raises:
     ValueError: if the numbers of samples differ.

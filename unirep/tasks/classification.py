@@ -1,7 +1,9 @@
-"""Event classification: which event a clip shows (AVE and its like).
+"""Event classification: the class of a clip, as in AVE.
 
 Trained and tested on one data set (`problem`), trained on one and tested on
-another (`across`), or on each word of a sentence (`slots`).
+another (`across`), or for each word of a sentence (`slots`).
+
+Dimensions: N samples, K codes, D code width, C classes.
 """
 
 from typing import Any
@@ -14,37 +16,44 @@ from unirep.tasks.probing import criteria, probe, scores, suite
 from unirep.tasks.probing.probe import Task
 from unirep.tasks.probing.suite import Problem, part
 
-SLOT = "slot/"  # labels of words at one place of a sentence
+SLOT = "slot/"  # prefix of labels of the word at one place of a sentence
 
 
 def problem(train: Codes, validation: Codes, test: Codes) -> Problem:
-  """Which class a clip has, from codes with the label "class" (N,).
+  """The class of a clip, from codes with the label "class" (N,).
 
-  Samples whose class is unknown, below 0, are left out. Chance is the most
-  frequent class of the test samples that have the modality.
+  Samples of unknown class, below 0, are left out. Chance is the share of the
+  most frequent class among the test samples that have the modality.
+
+  Raises:
+    InputError: if there is no such label, or it is not (N,).
   """
-  train, validation, test = map(known, (train, validation, test))
+  train, validation, test = map(of_known_class, (train, validation, test))
   label_N = suite.label(test, "class")
-  seen = [
+  highest = max(
     suite.label(codes, "class").max(initial=0)
     for codes in (train, validation, test)
-  ]
-  answers = {m: label_N[has(x)] for m, x in test.idx.items()}
+  )
+  by_modality = {m: label_N[has(x)] for m, x in test.idx.items()}
   return Problem(
-    task=task(int(max(seen)) + 1),
+    task=task(int(highest) + 1),
     label=lambda codes, modality: codes.labels["class"],
     train=train,
     validation=validation,
     test=test,
     chance={
       m: float(np.bincount(x).max(initial=0) / max(x.size, 1))
-      for m, x in answers.items()
+      for m, x in by_modality.items()
     },
   )
 
 
-def known(codes: Codes) -> Codes:
-  """The samples whose class somebody knows."""
+def of_known_class(codes: Codes) -> Codes:
+  """The samples whose label "class" (N,) is 0 or more.
+
+  Raises:
+    InputError: if there is no such label, or it is not (N,).
+  """
   label_N = suite.label(codes, "class")
   if np.ndim(label_N) != 1:
     raise InputError(f"label/class must be (N,), got {np.shape(label_N)}")
@@ -61,35 +70,35 @@ def transfer(
   learning_rate: float,
   **options: Any,
 ) -> dict[str, dict[str, float]]:
-  """Every ordered pair of modalities: train on the first, test on the second.
+  """Probes for every ordered pair of modalities, source and target.
 
   Args:
     code_KxD: the codebook.
-    train: codes with the label "class".
-    test: held-out codes with that label.
-    seed: of the probes.
-    seeds: probes of each modality; scores are means over them.
+    train: samples with the label "class".
+    test: held-out samples with that label.
+    seed: seed of the probes.
+    seeds: number of probes of each source; scores are means over them.
     learning_rate: of Adam.
     **options: steps and batch_size of `probe.fit`.
 
   Returns:
-    "source->target" -> `accuracy` on the target, `ceiling` (a probe trained and
-    tested on the target itself) and `chance` (the most frequent class); of
-    modalities that samples of a known class have.
+    "source->target" -> `accuracy` on the target, `ceiling` (trained and tested
+    on the target itself) and `chance` (the most frequent class). Modalities
+    without a sample of a known class are left out.
   """
-  train, test = known(train), known(test)
+  train, test = of_known_class(train), of_known_class(test)
   names = [
     m for m in train.idx if has(train.idx[m]).any() and has(test.idx[m]).any()
   ]
   if not names:
     return {}
-  # There is one evaluation, at the end, so the validation chooses nothing: it
-  # holds the first sample of each modality.
+  # With a single evaluation, validation samples choose nothing: the first
+  # sample of each modality will do.
   first = sorted({int(has(train.idx[m]).argmax()) for m in names})
-  asked = problem(train, suite.part(train, first), test)
+  clips = problem(train, suite.part(train, first), test)
   options |= {"optimizer": probe.optimizer(learning_rate), "evaluations": 1}
   results = suite.measure(
-    asked,
+    clips,
     code_KxD,
     np.ones((1, code_KxD.shape[1]), bool),
     seed=seed,
@@ -104,7 +113,7 @@ def transfer(
     f"{m}->{n}": {
       "accuracy": score[m, n],
       "ceiling": score[n, n],
-      "chance": asked.chance[n],
+      "chance": clips.chance[n],
     }
     for m, n in score
     if m != n
@@ -112,7 +121,13 @@ def transfer(
 
 
 def task(classes: int) -> Task:
-  """The clip probe with cross-entropy, scored by accuracy."""
+  """The clip probe, trained by cross-entropy, scored by accuracy.
+
+  The score `class_accuracy` is the mean over classes of their accuracies.
+
+  Args:
+    classes: C.
+  """
   return Task(
     head=probe.clip,
     loss=_loss,
@@ -138,33 +153,34 @@ def _score(logits_NxC, label_N):
 
 
 def across(train: Codes, validation: Codes, test: Codes) -> dict[str, Problem]:
-  """Trained on one data set, tested on another.
+  """Problems of probes trained on one data set and tested on another.
 
-  One problem is on the nominal classes; where the two sets differ in classes,
-  a second one is on those that both have.
+  The problem "" has all classes. If the two data sets differ in classes, the
+  problem "_shared" has those of both.
 
   Args:
-    train: of the first data set.
-    validation: of the first data set.
-    test: of the second one.
+    train: samples of the first data set.
+    validation: samples of the first data set.
+    test: samples of the second data set.
   """
-  codes = [known(x) for x in (train, validation, test)]
-  found = {"": _nominal(*codes)}
+  codes = [of_known_class(x) for x in (train, validation, test)]
+  problems = {
+    "": problem(*codes)._replace(
+      note="trained on one data set, tested on another"
+    )
+  }
   first, second = ({*c.labels["class"].tolist()} for c in codes[::2])
-  return found if first == second else found | {"_shared": shared(*codes)}
-
-
-def _nominal(train: Codes, validation: Codes, test: Codes) -> Problem:
-  return problem(train, validation, test)._replace(
-    note="trained on one data set, tested on another"
-  )
+  if first != second:
+    problems["_shared"] = shared(*codes)
+  return problems
 
 
 def shared(train: Codes, validation: Codes, test: Codes) -> Problem:
-  """As `across`, on the classes that both data sets have, and no others.
+  """The problem of `across` on the classes that both data sets have.
 
-  A class that one side lacks can't be learned, or is never asked for; the
-  nominal number then says as much about the lists as about the codes.
+  A class without training samples can't be learned, and one without test
+  samples only competes: the score on all classes depends on the two lists of
+  classes as much as on the codes.
   """
   both = np.intersect1d(train.labels["class"], test.labels["class"])
   parts = [_keep(codes, both) for codes in (train, validation, test)]
@@ -175,17 +191,17 @@ def shared(train: Codes, validation: Codes, test: Codes) -> Problem:
 
 
 def _keep(codes: Codes, classes: np.ndarray) -> Codes:
-  """The samples of `classes`, renumbered in their order."""
+  """The samples of some classes, numbered anew from 0 in their order."""
   codes = part(codes, np.isin(codes.labels["class"], classes))
   label_N = np.searchsorted(classes, codes.labels["class"]).astype(np.int32)
   return codes._replace(labels={**codes.labels, "class": label_N})
 
 
 def slots(train: Codes, validation: Codes, test: Codes) -> dict[str, Problem]:
-  """One problem for each of the labels "slot/<name>" (N,).
+  """A problem for each label "slot/<name>" (N,), the word at that place.
 
   Raises:
-    InputError: if there is none.
+    InputError: if there is no such label.
   """
   names = [n for n in test.labels if n.startswith(SLOT)]
   if not names:

@@ -1,6 +1,6 @@
-"""Event localization: which events each segment holds (AVVP and its like).
+"""Event localization: the events of each segment, as in AVVP.
 
-Dimensions: N samples, T segments, C classes, of which background is the last.
+Dimensions: N samples, T segments, C classes, the last of which is background.
 """
 
 import functools
@@ -18,11 +18,12 @@ from unirep.tasks.probing.suite import Problem
 
 
 class Segments(NamedTuple):
-  """The label of this task.
+  """Labels of segments.
 
   Attributes:
-    on_NxTxC: 0 or 1.
-    valid_NxT: False at padding, and where nobody knows; no loss, no score.
+    on_NxTxC: 1 where a segment has an event of the class, else 0.
+    valid_NxT: False at padding and at segments of unknown class, which count in
+      no loss and no score.
   """
 
   on_NxTxC: Any
@@ -30,48 +31,51 @@ class Segments(NamedTuple):
 
 
 def problem(train: Codes, validation: Codes, test: Codes) -> Problem:
-  """What each segment of a modality holds.
+  """The events of each segment of a modality.
 
-  The codes have labels "events/<modality>" (N, T, C), 0 or 1, or
-  "segments/<modality>" (N, T) where a segment holds one class at most; see
-  `labels`. Chance is the F1 of naming every class in every segment, and the
-  baseline that of naming the class of the clip, if one knew it, in every
-  segment.
+  Chance is the F1 of predicting every class in every segment. The baseline is
+  the F1 of predicting the true class of the clip in each of its segments.
+
+  Args:
+    train: samples with labels "events/<modality>" (N, T, C), 0 or 1, or
+      "segments/<modality>" (N, T), where a segment has one class at most.
+    validation: samples with such labels.
+    test: samples with such labels.
   """
   classes = count(train, validation, test)
   label = functools.partial(labels, classes=classes)
-  named = [
+  labeled = [
     m for m in test.idx if {f"events/{m}", f"segments/{m}"} & {*test.labels}
   ]
-  made = Problem(
+  unscored = Problem(
     task=task(classes),
     label=label,
     train=train,
     validation=validation,
     test=test,
-    chance=dict.fromkeys(named, 0.0),
+    chance=dict.fromkeys(labeled, 0.0),
   )
-  return _guessed(made, background=False)
+  return _with_guesses(unscored, background=False)
 
 
 def with_background(problem: Problem, batch: int) -> Problem:
-  """As released: background is a class like any other, in score and choice.
+  """The problem as the released scripts score it: background is a class.
 
-  Scores are those of an epoch in batches, see `scores.released_epoch`. What the
-  published tables call accuracy is `precision_with_background` at the
-  evaluation of the best F1.
+  The evaluation is chosen by F1 with background, and scores are averaged over
+  batches, see `scores.released_epoch`. The accuracy of the published tables is
+  `precision_with_background`.
 
   Args:
-    problem: what `problem` gave.
-    batch: samples a batch.
+    problem: result of `problem`.
+    batch: samples of a batch.
   """
   score = functools.partial(_released_score, batch=batch)
   task = problem.task._replace(primary="f1_with_background", score=score)
-  return _guessed(problem._replace(task=task), background=True)
+  return _with_guesses(problem._replace(task=task), background=True)
 
 
-def _guessed(problem, background):
-  """With the scores of the guesses."""
+def _with_guesses(problem, background):
+  """The problem with the F1 of its guesses, see `problem`."""
   chance, baseline = {}, {}
   for m in problem.chance:
     label = problem.label(problem.test, m)
@@ -88,7 +92,7 @@ def _guessed(problem, background):
 
 
 def _clip_class(codes, label):
-  """The class of each clip: named, or the one that most segments hold."""
+  """The class of each clip: its label, or the event of most segments."""
   if "class" in codes.labels:
     return codes.labels["class"]
   on_NxTxC = label.on_NxTxC * label.valid_NxT[..., None]
@@ -96,13 +100,17 @@ def _clip_class(codes, label):
 
 
 def labels(codes: Codes, modality: str, classes: int) -> Segments:
-  """What each segment of `modality` holds; nothing at padding.
+  """Labels of the segments of a modality.
 
   Args:
-    codes: with a label "events/<modality>" or "segments/<modality>".
-    modality: name.
-    classes: C, background included. It is on where integers name it, and where
-      they name none (below 0) nobody knows.
+    codes: samples with a label "events/<modality>" (N, T, C), 0 or 1, or
+      "segments/<modality>" (N, T), classes, below 0 where unknown.
+    modality: its name.
+    classes: C, background included.
+
+  Raises:
+    InputError: if there is no such label, or its shape is not that of the
+      codes.
   """
   value = suite.label(codes, f"events/{modality}", f"segments/{modality}")
   valid_NxT = np.asarray(codes.idx[modality]) >= 0
@@ -118,11 +126,11 @@ def labels(codes: Codes, modality: str, classes: int) -> Segments:
 
 
 def count(*parts: Codes) -> int:
-  """The number of classes of segments, of which background is the last.
+  """C, the number of classes of segments, background included.
 
-  Labels of events say it themselves. Where there are none, clips have classes,
-  and no segment holds a higher one, the data knows no background: room is made
-  for it, so that the last class is an event.
+  Labels "events/..." have a column for each class. Otherwise C is the number of
+  classes of segments, and at least that of clips plus one: clips are never
+  background, so that the last class must not be one of theirs.
   """
   events = segments = clips = 0
   for name, value in (x for codes in parts for x in codes.labels.items()):
@@ -136,9 +144,9 @@ def count(*parts: Codes) -> int:
 
 
 def task(classes: int) -> Task:
-  """The segment probe, scored by F1 of events without background.
+  """The segment probe, scored by F1 without background.
 
-  The loss is binary cross-entropy and ExpLogLoss, as published. Precision,
+  The loss is binary cross-entropy plus ExpLogLoss, as published. Precision,
   recall and F1 are micro averages over segments. Labels are `Segments`.
 
   Args:
@@ -157,9 +165,8 @@ def task(classes: int) -> Task:
 def _loss(params, logits_NxTxC, label):
   on_NxTxC, valid_NxT = label
   explog = criteria.explog(logits_NxTxC, on_NxTxC, params["alpha"], valid_NxT)
-  return (
-    criteria.binary_cross_entropy(logits_NxTxC, on_NxTxC, valid_NxT) + explog
-  )
+  binary = criteria.binary_cross_entropy(logits_NxTxC, on_NxTxC, valid_NxT)
+  return binary + explog
 
 
 def _score(logits_NxTxC, label):
@@ -168,20 +175,19 @@ def _score(logits_NxTxC, label):
   on_NxTxC = on_NxTxC.astype(bool) & valid_NxT[..., None]
   segments = scores.segment_counts(predicted_NxTxC, on_NxTxC)
   events = scores.event_counts(predicted_NxTxC, on_NxTxC)
-  plain: dict[str, Any] = {"background": False}
   return {
-    "f1": scores.f1(segments, **plain),
-    "precision": scores.precision(segments, **plain),
-    "recall": scores.recall(segments, **plain),
-    "macro_f1": scores.f1(segments, "macro", **plain),
-    "event_f1": scores.f1(events, **plain),
+    "f1": scores.f1(segments, background=False),
+    "precision": scores.precision(segments, background=False),
+    "recall": scores.recall(segments, background=False),
+    "macro_f1": scores.f1(segments, "macro", background=False),
+    "event_f1": scores.f1(events, background=False),
     "f1_with_background": scores.f1(segments),
     "precision_with_background": scores.precision(segments),
   }
 
 
 def _released_score(logits_NxTxC, label, *, batch):
-  """`_score`, with the numbers of batches averaged where background counts."""
+  """`_score`, where scores with background are averaged over batches."""
   N = logits_NxTxC.shape[0]
   rows = min(batch, N)
   batches = -(-N // rows)
@@ -202,11 +208,11 @@ def _released_score(logits_NxTxC, label, *, batch):
 
 
 def across(train: Codes, validation: Codes, test: Codes) -> Problem:
-  """As `problem`, with a test set of another kind.
+  """As `problem`, trained on one data set and tested on another.
 
   Args:
-    train: clips with one event; the class of each segment.
-    validation: of the same data set.
+    train: clips with one event, and the class of each segment.
+    validation: samples of the same data set.
     test: clips with several events, of the same classes in the same order.
   """
   return problem(train, validation, test)._replace(

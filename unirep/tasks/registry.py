@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 from unirep.inference.codes import Codes
 from unirep.tasks import classification, localization
-from unirep.tasks.probing import table
+from unirep.tasks.probing import suite
 from unirep.tasks.probing.suite import Problem
 from unirep.tasks.rows import Row, Setting
 
 
-def as_it_is(problem: Problem, batch: int) -> Problem:
-  """The released protocol changes nothing about the problem."""
-  del batch
+def unchanged(problem: Problem, batch_size: int) -> Problem:
+  """The problem itself, for tasks that the released protocol scores alike."""
+  del batch_size
   return problem
 
 
@@ -21,8 +21,8 @@ class Entry(NamedTuple):
   """A downstream task.
 
   Attributes:
-    rows: (setting) -> what it finds.
-    kinds: the kinds of data that it looks at, see `data.sources`.
+    rows: (setting) -> rows of results.
+    kinds: the kinds of data that it reads, see `data.sources`.
   """
 
   rows: Callable[[Setting], Iterable[Row]]
@@ -34,11 +34,11 @@ def probing(
   *,
   trained: str = "clips",
   tested: str = "clips",
-  released: Callable[[Problem, int], Problem] = as_it_is,
+  released: Callable[[Problem, int], Problem] = unchanged,
 ) -> Entry:
-  """A task that probes answer, see `table.rows`."""
+  """A task of probes; arguments as in `suite.rows`."""
   rows = functools.partial(
-    table.rows,
+    suite.rows,
     problems=problems,
     trained=trained,
     tested=tested,
@@ -48,7 +48,7 @@ def probing(
 
 
 def one(problem: Callable[..., Problem], **options: Any) -> Entry:
-  """A task that asks probes one thing."""
+  """A task of probes with a single problem, see `probing` for the options."""
   return probing(lambda *codes: {"": problem(*codes)}, **options)
 
 

@@ -1,4 +1,4 @@
-"""Rows: what every downstream task gives back, and what it is given.
+"""Settings and results of downstream tasks.
 
 Dimensions: K codes, D code width, M TOC masks, N samples.
 """
@@ -12,29 +12,32 @@ from unirep.inference.codes import Codes
 
 
 class Row(NamedTuple):
-  """One number of one direction; tables and pictures read these alone.
+  """One score of one direction: tables and figures are made of rows alone.
 
   Attributes:
-    task: its title.
-    source: modality that was learned from, or asked with.
-    target: modality that was tested on, or searched in.
-    representation: what of the codes was seen, such as "vector".
-    metric: name of the number, a share of 1.
-    leads: whether it is the one that a table of the task shows.
-    keep: dimensions that TOC kept, or None where it has no say.
-    value: mean over seeds.
-    std: of the seeds; NaN for one.
-    low: lower end of the mean's 95 % interval; NaN for one seed.
-    high: its upper end.
-    seeds: how many.
-    chance: of the best guess that looks at nothing, where it is known.
-    baseline: of a better guess, named in the note, if there is one.
-    ceiling: the same number with the target as its own source.
-    difference: from the row with all dimensions, seed by seed: mean, std, low,
-      high, seeds and a verdict.
-    note: what a reader of the number must know, or "".
-    queries: how many were asked, where something is retrieved.
-    gallery: how many were searched, likewise.
+    task: title of the task.
+    source: modality of training, of the queries, or of the codes that a
+      modality is generated from.
+    target: modality of the test, of the gallery, or that is generated.
+    representation: the part of the codes that was used, such as "vector"; in
+      generation, the generator.
+    metric: name of the score. Scores are shares of 1, except for ranks and
+      those of `generation`.
+    leads: whether tables of the task show this score.
+    keep: number of dimensions that TOC kept; None where TOC does not apply.
+    value: the score, a mean over seeds.
+    std: standard deviation over seeds; NaN for a single seed.
+    low: lower end of the 95 % interval; NaN where there is none.
+    high: upper end of the interval, likewise.
+    seeds: number of seeds.
+    chance: the score of the best constant guess, if known.
+    baseline: the score of a better guess, if the task has one.
+    ceiling: the score with the target as its own source, if measured.
+    difference: of this score from the one with all dimensions, paired by seed:
+      mean, std, low, high, seeds and verdict.
+    note: a remark that is printed with the results, or "".
+    queries: number of queries, in retrieval and generation.
+    gallery: number of samples that are searched, in retrieval and generation.
   """
 
   task: str
@@ -59,19 +62,19 @@ class Row(NamedTuple):
 
 
 class Setting(NamedTuple):
-  """What a task is given.
+  """Inputs of a task.
 
   Attributes:
-    title: of the task.
+    title: title of the task.
     code_KxD: the codebook.
     codes: (kind of data, split) -> Codes, see `data.sources`.
-    keep_M: numbers of dimensions that TOC keeps, all of them last.
-    masks: codes that probes are trained on -> (M, D) bool.
-    sources: modalities to learn from.
+    keep_M: numbers of dimensions that TOC keeps; the last is all of them.
+    masks: training codes -> (M, D) bool, the dimensions that each mask keeps.
+    sources: modalities to train on.
     targets: modalities to test on.
     protocol: one of `probing.protocol.PROTOCOLS`.
-    seed: of all draws.
-    seeds: repetitions.
+    seed: seed of all random draws.
+    seeds: number of repetitions.
     options: of the probes: an optax optimizer, steps, evaluations, batch_size.
   """
 

@@ -1,10 +1,11 @@
-"""Sharing of codes by index: agreement, use, and what indices carry.
+"""Sharing of codes by index: agreement, overlap, perplexity, purity.
 
-All of it reads indices. Codes that lie close to each other, one for audio and
-one for video, are different here, however well a probe on their vectors does.
+Every score reads indices alone. Two codes that lie close to each other, one
+used by audio and one by video, are different codes here, however well a probe
+on their vectors does.
 
-Dimensions: N samples, T time, K codes, C classes. A code below 0 is padding,
-a class below 0 unknown; neither counts anywhere.
+Dimensions: N samples, T time, M modalities, K codes, C classes. Codes below 0
+are padding, and classes below 0 are unknown; both are left out everywhere.
 """
 
 import itertools
@@ -18,12 +19,12 @@ from unirep.tasks import bags
 
 
 def agreement(a: Any, b: Any, where: Any = None) -> float:
-  """The share of places where both hold the same code; nan if there is none.
+  """The share of positions with the same code in both; NaN without positions.
 
   Args:
-    a: codes, of any shape.
-    b: codes of that shape.
-    where: False for places to leave out.
+    a: codes of one modality, of any shape.
+    b: codes of another, of the same shape.
+    where: bool of the same shape, False for positions to leave out.
 
   Raises:
     ValueError: if the shapes differ.
@@ -33,16 +34,26 @@ def agreement(a: Any, b: Any, where: Any = None) -> float:
 
 
 def chance_agreement(a: Any, b: Any, size: int, where: Any = None) -> float:
-  """The `agreement` of codes paired at random: the sum over k of p_k q_k.
+  """The expected `agreement` of random pairs: the sum over k of p_k q_k.
 
-  It is high where few codes are in use, and 1 for a collapsed codebook.
+  p and q are the shares of the codes in `a` and in `b`. Chance is high if few
+  codes are in use, and 1 for a collapsed codebook.
+
+  Args:
+    a: as in `agreement`.
+    b: as in `agreement`.
+    size: K.
+    where: as in `agreement`.
+
+  Raises:
+    ValueError: if the shapes differ.
   """
   p_K, q_K = (_share(histogram(x, size)) for x in _both(a, b, where))
   return float((p_K * q_K).sum())
 
 
 def _both(a, b, where=None):
-  """The codes at places where both have one, as two vectors."""
+  """The codes at positions that are valid in both, as two vectors."""
   a, b = np.asarray(a), np.asarray(b)
   if a.shape != b.shape:
     raise ValueError(f"codes of shapes {a.shape} and {b.shape} do not pair up")
@@ -72,10 +83,19 @@ def class_histogram(
 
 
 def overlap(a: Any, b: Any, size: int) -> float:
-  """How alike two modalities use the codes: the sum over k of min(p_k, q_k).
+  """The overlap of two modalities' histograms: the sum over k of min(p_k, q_k).
 
-  1 if all codes are used equally often, 0 if none is used by both, in whichever
-  samples. The shapes may differ; nan if there is no code.
+  p and q are the shares of the codes in `a` and in `b`. The overlap is 1 if
+  they are equal, and 0 if no code is used by both. It ignores which samples the
+  codes are assigned to.
+
+  Args:
+    a: codes of one modality, of any shape.
+    b: codes of another, of any shape.
+    size: K.
+
+  Returns:
+    The overlap; NaN if either has no codes.
   """
   p_K, q_K = (_share(histogram(x, size)) for x in (a, b))
   return float(np.minimum(p_K, q_K).sum())
@@ -87,36 +107,38 @@ def _share(count_K):
 
 
 def perplexity(count_K: Any) -> float:
-  """exp(entropy) of a histogram, the effective number of codes; 0 if empty."""
+  """exp(entropy) of a histogram (K,): the effective number of codes.
+
+  0 for an empty histogram.
+  """
   count_K = np.asarray(count_K)
   p = count_K[count_K > 0] / max(count_K.sum(), 1)
   return float(np.exp(-(p * np.log(p)).sum())) if p.size else 0.0
 
 
 def mutual_information(a_N: Any, b_N: Any) -> float:
-  """Normalized mutual information of two labelings, in [0, 1].
+  """Normalized mutual information (NMI) of two labelings, in [0, 1].
 
-  Mutual information over the mean of both entropies. A constant tells nothing,
-  so that it scores 0; elsewhere two constants are often called a perfect match,
-  which would praise a collapsed codebook. With many codes and few samples the
-  value is high even for independent labelings: compare it with `shuffled` ones.
-  nan if there is no pair.
+  It is the mutual information over the mean of the two entropies. A constant
+  labeling scores 0. (Two constants are often defined to score 1, which would
+  reward a collapsed codebook.) With many codes and few samples NMI is high even
+  for independent labelings: compare it with `shuffled` ones. NaN without pairs.
   """
   a_N, b_N = _both(a_N, b_N)
   if not a_N.size:
     return float("nan")
   if min(len(np.unique(a_N)), len(np.unique(b_N))) == 1:
     return 0.0
-  from sklearn import metrics  # a second, which most starts need not wait for
+  from sklearn import metrics  # here, since the import takes a second
 
   return float(metrics.normalized_mutual_info_score(a_N, b_N))
 
 
 def purity(code_N: Any, class_N: Any) -> float:
-  """The share of samples in the most frequent class of their code.
+  """The share of samples whose class is the most frequent one of their code.
 
-  It grows with the number of codes, to 1 where each has one sample: compare it
-  with `shuffled` classes. nan if there is no pair.
+  It grows with the number of codes, up to 1 if each code has one sample:
+  compare it with `shuffled` classes. NaN without pairs.
   """
   code_N, class_N = _both(code_N, class_N)
   if not code_N.size:
@@ -128,9 +150,9 @@ def purity(code_N: Any, class_N: Any) -> float:
 
 
 def shuffled(x_N: Any) -> np.ndarray:
-  """A fixed permutation: pairs with it show what a score owes to chance.
+  """A fixed permutation (N,): a score of pairs with it is that of chance.
 
-  What is below 0 stays in place, so that as many pairs count as before.
+  Entries below 0 stay in place, so that the number of valid pairs is the same.
   """
   x_N = np.array(x_N)
   valid = x_N >= 0
@@ -141,11 +163,15 @@ def shuffled(x_N: Any) -> np.ndarray:
 def same_event(
   labels: Mapping[str, Any], background: int
 ) -> dict[str, np.ndarray]:
-  """Where two modalities show the same event: "m-n" and "n-m" -> (N, T) bool.
+  """The steps at which two modalities have the same event.
 
   Args:
-    labels: of these, "segments/<modality>" (N, T) are read.
-    background: the class id that stands for no event.
+    labels: labels of samples; those called "segments/<modality>" (N, T) are
+      read.
+    background: the class that is no event.
+
+  Returns:
+    "m-n" and "n-m" -> (N, T) bool, for modalities with equal T.
   """
   prefix = "segments/"
   segments = {
@@ -167,62 +193,69 @@ def measure(
   *,
   same: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-  """Everything above and in `bags`, of held-out samples, ready for JSON.
+  """All scores of this module and of `bags`, on held-out samples.
 
-  Pairs are "m-n" in the order of `test`, directions "m->n". What is not defined
-  is left out, the rest are plain numbers.
+  Pairs of modalities are called "m-n", in the order of `test`, and directions
+  "m->n". Scores that are not defined are left out.
 
   Args:
-    train: samples that the probes of `transfer` are fit on. Of the labels,
-      "class" (N,) is read if it is there.
-    test: samples that all else is about.
-    size: of the codebook, K.
-    same: the steps at which a pair shows the same event; see `same_event`.
+    train: samples that the probes of `bags.transfer` are fit on. The label
+      "class" (N,) is read if there is one.
+    test: samples that are scored.
+    size: K.
+    same: "m-n" -> the steps at which the pair has the same event; see
+      `same_event`.
 
   Returns:
-    clip: agreement, overlap, nmi of pairs, nmi_class, purity of modalities, all
-      of clip codes; `*_chance` of these; recall of directions, by step codes,
-      among samples that have both.
-    step: agreement and overlap of pairs with equal T > 1; agreement_same, only
-      at the steps in `same`.
+    A tree of numbers, ready for JSON:
+
+    clip: scores of clip codes: agreement, overlap and nmi of pairs, nmi_class
+      and purity of modalities, and the chance of each as `*_chance`. Also
+      recall of directions, from the codes of steps, on samples that have both
+      modalities.
+    step: agreement and overlap of the steps of pairs with equal T > 1, and
+      agreement_same at the steps in `same`.
     transfer: see `bags.transfer`; empty without classes.
-    codes: size; used, perplexity of modalities; used_by_all, perplexity_all
-      and shared_effective, the effective number of codes at samples where all
-      modalities agree. All of clip codes.
+    codes: numbers of clip codes: size; used and perplexity of each modality;
+      used_by_all; perplexity_all of all modalities together; shared_effective,
+      the perplexity at samples where all modalities agree.
   """
-  known = [_class(x) for x in (train, test)]
+  train_class_N, test_class_N = _class(train), _class(test)
+  transfer = bags.transfer(
+    train.idx, train_class_N, test.idx, test_class_N, size
+  )
   return _plain(
     {
       "clip": _clip(test, size) | _classes(test),
       "step": _step(test, size, same or {}),
-      "transfer": bags.transfer(train.idx, known[0], test.idx, known[1], size),
+      "transfer": transfer,
       "codes": _codes(test, size),
     }
   )
 
 
 def _clip(test, size):
-  """Scores of pairs and directions."""
+  """Scores of pairs and directions of modalities."""
   pairs = _pairs(test.clip)
   chance = {p: (a, shuffled(b)) for p, (a, b) in pairs.items()}
-  return _alike(pairs, size) | {
+  return _of_pairs(pairs, size) | {
     "nmi": _each(mutual_information, pairs),
     "nmi_chance": _each(mutual_information, chance),
     "recall": {
-      f"{m}->{n}": bags.recall(*_having(test.idx[m], test.idx[n]), size)
+      f"{m}->{n}": bags.recall(*_with_both(test.idx[m], test.idx[n]), size)
       for m, n in itertools.permutations(test.idx, 2)
     },
   }
 
 
-def _having(a_NxT, b_NxT):
-  """The samples that have both."""
+def _with_both(a_NxT, b_NxT):
+  """The samples that have both modalities."""
   both_N = has(a_NxT) & has(b_NxT)
   return np.asarray(a_NxT)[both_N], np.asarray(b_NxT)[both_N]
 
 
 def _classes(test):
-  """Scores of each modality's clip codes against the classes."""
+  """Scores of each modality: its clip codes against the classes."""
   label_N = _class(test)
   pairs = {m: (x, label_N) for m, x in test.clip.items()}
   chance = {m: (x, shuffled(label_N)) for m, x in test.clip.items()}
@@ -235,7 +268,7 @@ def _classes(test):
 
 
 def _class(samples):
-  """The classes, all unknown where the samples have none: (N,)."""
+  """Classes (N,), all -1 if the samples have no such label."""
   label_N = np.asarray(samples.labels.get("class", ()))
   if label_N.ndim == 1 and label_N.size:
     return label_N
@@ -248,16 +281,17 @@ def _step(test, size, same):
     for p, (a, b) in _pairs(test.idx).items()
     if a.shape == b.shape and a.shape[1] > 1
   }
-  given = {
+  at_same_event = {
     p: agreement(*x, same[p])
     for p, x in pairs.items()
-    if p in same and same[p].shape == x[0].shape  # or of steps as they were
+    # A model may have other steps than the labels.
+    if p in same and same[p].shape == x[0].shape
   }
-  return _alike(pairs, size) | {"agreement_same": given}
+  return _of_pairs(pairs, size) | {"agreement_same": at_same_event}
 
 
-def _alike(pairs, size):
-  """How alike the codes of each pair are."""
+def _of_pairs(pairs, size):
+  """Agreement and overlap of each pair."""
   return {
     "agreement": _each(agreement, pairs),
     "agreement_chance": _each(chance_agreement, pairs, size),
@@ -270,17 +304,18 @@ def _each(score, pairs, *options):
 
 
 def _codes(test, size):
-  use = {m: histogram(x, size) for m, x in test.clip.items()}
-  use_MxK, code_MxN = np.stack([*use.values()]), np.stack([*test.clip.values()])
-  alike_N = (code_MxN == code_MxN[0]).all(0)
-  shared_K = histogram(code_MxN[0][alike_N], size)
+  counts = {m: histogram(x, size) for m, x in test.clip.items()}
+  count_MxK = np.stack([*counts.values()])
+  code_MxN = np.stack([*test.clip.values()])
+  agree_N = (code_MxN == code_MxN[0]).all(0)
+  shared_K = histogram(code_MxN[0][agree_N], size)
   return {
     "size": size,
-    "used": {m: (x > 0).sum() for m, x in use.items()},
-    "used_by_all": (use_MxK > 0).all(0).sum(),
+    "used": {m: (x > 0).sum() for m, x in counts.items()},
+    "used_by_all": (count_MxK > 0).all(0).sum(),
     "shared_effective": perplexity(shared_K),
-    "perplexity": {m: perplexity(x) for m, x in use.items()},
-    "perplexity_all": perplexity(use_MxK.sum(0)),
+    "perplexity": {m: perplexity(x) for m, x in counts.items()},
+    "perplexity_all": perplexity(count_MxK.sum(0)),
   }
 
 
@@ -292,7 +327,7 @@ def _pairs(by_modality):
 
 
 def _plain(tree) -> Any:
-  """Python's own numbers, without what is not a number."""
+  """The tree with Python's numbers, without NaN."""
   if isinstance(tree, Mapping):
     plain = {str(k): _plain(x) for k, x in tree.items()}
     return {k: x for k, x in plain.items() if x is not None}

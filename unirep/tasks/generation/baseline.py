@@ -1,8 +1,8 @@
-"""The plain baseline of generation: the decoders of pretraining.
+"""The baseline of generation: the decoders of pretraining.
 
-They restore features from codes and from what codes leave out, which is set to
-its mean; a ridge regression, fit on training samples, takes features to what
-can be shown.
+A decoder restores features from codes and from specific features, which are
+set to their mean. A ridge regression, fit on training samples, maps features to
+raw steps.
 
 Dimensions: N samples, T time, F features of a step, X raw width of a step.
 """
@@ -16,13 +16,13 @@ RIDGE = 1e-3  # of the mean variance of a feature
 
 
 class Decoder(NamedTuple):
-  """Codes to raw steps.
+  """A map from codes to raw steps.
 
   Attributes:
     features: codes (N, T) -> features (N, T, ...).
-    weight_FxX: of the regression.
-    feature_F: the mean of features.
-    raw: the mean of raw steps, (H, W, C).
+    weight_FxX: weights of the regression.
+    feature_F: mean of the training features.
+    raw: mean of the training raw steps, (H, W, C).
   """
 
   features: Callable[[np.ndarray], np.ndarray]
@@ -32,11 +32,11 @@ class Decoder(NamedTuple):
 
   def __call__(self, idx_NxT: np.ndarray) -> np.ndarray:
     """Raw steps (N, T, H, W, C) of codes; their mean where a code is -1."""
-    made = self.features(idx_NxT)
-    flat = made.reshape(*idx_NxT.shape, -1) - self.feature_F
-    flat = np.where(idx_NxT[..., None] >= 0, flat, 0)
-    x = (flat @ self.weight_FxX).reshape(*idx_NxT.shape, *self.raw.shape)
-    return x + self.raw
+    features = self.features(idx_NxT).reshape(*idx_NxT.shape, -1)
+    centered_NxTxF = features - self.feature_F
+    centered_NxTxF = np.where(idx_NxT[..., None] >= 0, centered_NxTxF, 0)
+    x_NxTxX = centered_NxTxF @ self.weight_FxX
+    return x_NxTxX.reshape(*idx_NxT.shape, *self.raw.shape) + self.raw
 
 
 def fit(
@@ -47,9 +47,9 @@ def fit(
   """Fits the regression.
 
   Args:
-    features: codes (N, T) -> features (N, T, ...), as `like_NxTxF` has them.
-    like_NxTxF: features of training samples, (N, T, ...).
-    x_NxTxHxWxC: raw steps of the same.
+    features: codes (N, T) -> features (N, T, ...), the decoder of pretraining.
+    like_NxTxF: true features of training samples, (N, T, ...).
+    x_NxTxHxWxC: raw steps of the same samples.
   """
   steps = like_NxTxF.shape[0] * like_NxTxF.shape[1]
   flat = like_NxTxF.reshape(steps, -1).astype(np.float64)

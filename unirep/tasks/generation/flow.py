@@ -1,13 +1,13 @@
-"""Rectified flow: a model that makes a modality from codes.
+"""Rectified flow: a model that generates a modality from codes.
 
-Noise goes to data on straight lines, and a network learns the mean direction at
-each place and time, given the codes of the steps. It sees the codes of the
-modality that it makes; whose codes it is given later makes no difference to it.
-Source: "Flow Straight and Fast", ICLR 2023; "Classifier-Free Diffusion
-Guidance", 2022.
+Straight lines lead from noise (time 0) to data (time 1). A network learns their
+mean velocity at each point and time, given the codes of the steps. It is
+trained on the codes of the modality that it generates; codes of any other
+modality can take their place when it samples. Source: "Flow Straight and Fast",
+ICLR 2023; "Classifier-Free Diffusion Guidance", 2022.
 
-Dimensions: N samples, B of a batch, T time, X width of a step, K codes, D code
-width.
+Dimensions: N samples, B samples of a batch, T time, H/W/C a raw step, X width
+of a raw step, K codes, D code width.
 """
 
 import functools
@@ -21,22 +21,23 @@ import optax
 
 from unirep.tasks.generation.networks import Velocity
 
-CHUNK = 50  # steps of a call: one program, and a look at the progress
-ROWS = 256  # samples that are made at a time
+CHUNK = 50  # training steps of one call, after which progress is reported
+ROWS = 256  # samples generated at a time
 
 
 class Options(NamedTuple):
-  """How a flow is trained.
+  """Options of training.
 
   Attributes:
-    steps: of training.
-    batch_size: samples.
-    learning_rate: of Adam, after a warmup of 100 steps, then down to 0.
-    width: of the network.
-    blocks: likewise.
-    reach: likewise, see `Velocity`.
-    drop: share of samples whose codes are hidden, for guidance.
-    decay: of the mean of parameters that is kept.
+    steps: number of training steps.
+    batch_size: samples of a batch.
+    learning_rate: highest learning rate of Adam; it rises for 100 steps and
+      then falls to 0.
+    width: width of the network, see `Velocity`.
+    blocks: number of its blocks.
+    reach: steps that a block sees.
+    drop: share of samples that are trained without codes, for guidance.
+    decay: of the exponential moving average (EMA) of the parameters.
   """
 
   steps: int = 3000
@@ -53,11 +54,11 @@ class Flow(NamedTuple):
   """A trained model.
 
   Attributes:
-    network: see there.
-    params: its parameters, their mean over the last steps.
-    code_KxD: what codes are told as, with a row of zeros behind: no code.
-    center: mean of a step, its shape (H, W, C).
-    spread: deviation from it, a number.
+    network: see `Velocity`.
+    params: EMA of its parameters.
+    code_KxD: conditions of the codes, see `conditions`; (K + 1, D).
+    center: mean of the training steps, (H, W, C).
+    spread: standard deviation from that mean, a number.
   """
 
   network: Velocity
@@ -67,12 +68,15 @@ class Flow(NamedTuple):
   spread: float
 
 
-def told(code_KxD: Any, keep_D: Any = None) -> np.ndarray:
-  """Codes as conditions: in units of their deviation, and none at the end.
+def conditions(code_KxD: Any, keep_D: Any = None) -> np.ndarray:
+  """Conditions (K + 1, D): scaled codes, and zeros in the last row.
+
+  Codes are scaled to a mean square of 1. The last row stands for no code, so
+  that index -1 selects it.
 
   Args:
     code_KxD: the codebook.
-    keep_D: dimensions that count; all for None.
+    keep_D: True for the dimensions to keep; None for all.
   """
   code_KxD = np.asarray(code_KxD)
   if keep_D is not None:
@@ -89,15 +93,15 @@ def train(
   options: Options,
   progress: Callable[[int, float], None] = lambda *_: None,
 ) -> Flow:
-  """Learns to make samples from their own codes.
+  """Trains a flow to generate samples from their own codes.
 
   Args:
-    key: of initial values, batches and noise.
-    x_NxTxHxWxC: what is to be made.
-    idx_NxT: its codes; -1 is none.
-    code_KxD: see `told`.
+    key: PRNG key of initial parameters, batches and noise.
+    x_NxTxHxWxC: raw training samples.
+    idx_NxT: their codes, -1 for none.
+    code_KxD: conditions (K + 1, D), see `conditions`.
     options: see `Options`.
-    progress: is told a number of steps and the loss.
+    progress: called with the number of steps done and the loss.
   """
   N, T = idx_NxT.shape
   center = x_NxTxHxWxC.mean((0, 1))
@@ -113,8 +117,8 @@ def train(
   params = network.init(
     first_key, data["x"][:1], jnp.zeros(1), data["code"][data["idx"][:1]]
   )
-  kept = jax.tree.map(jnp.copy, params)
-  state = params, kept, optimizer.init(params)
+  average = jax.tree.map(jnp.copy, params)
+  state = params, average, optimizer.init(params)
   for first in range(0, options.steps, CHUNK):
     step = jnp.arange(first, min(first + CHUNK, options.steps))
     state, loss = _chunk(network, options, state, data, key, step)
@@ -132,35 +136,35 @@ def _optimizer(options: Options) -> optax.GradientTransformation:
 
 @functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
 def _chunk(network, options, state, data, key, step_S):
-  """Steps of training, and their mean loss."""
+  """The state after some training steps, and their mean loss."""
   optimizer = _optimizer(options)
 
-  def one(state, step):
-    params, kept, moments = state
+  def train_step(state, step):
+    params, average, moments = state
     keys = jax.random.split(jax.random.fold_in(key, step), 4)
     row_B = jax.random.randint(
       keys[0], (options.batch_size,), 0, len(data["idx"])
     )
     x_BxTxX, idx_BxT = data["x"][row_B], data["idx"][row_B]
-    hidden_B = jax.random.bernoulli(keys[1], options.drop, row_B.shape)
-    idx_BxT = jnp.where(hidden_B[:, None], -1, idx_BxT)
+    drop_B = jax.random.bernoulli(keys[1], options.drop, row_B.shape)
+    idx_BxT = jnp.where(drop_B[:, None], -1, idx_BxT)
     noise = jax.random.normal(keys[2], x_BxTxX.shape)
-    # The middle of the way is the hardest.
+    # Times near 1/2, where the velocity is hardest to tell, are drawn most.
     time_B = jax.nn.sigmoid(jax.random.normal(keys[3], row_B.shape))
-    at = _between(noise, x_BxTxX, time_B)
+    point = _between(noise, x_BxTxX, time_B)
 
     def loss(params):
-      found = network.apply(params, at, time_B, data["code"][idx_BxT])
-      return ((found - (x_BxTxX - noise)) ** 2).mean()
+      velocity = network.apply(params, point, time_B, data["code"][idx_BxT])
+      return ((velocity - (x_BxTxX - noise)) ** 2).mean()
 
     value, gradient = jax.value_and_grad(loss)(params)
     update, moments = optimizer.update(gradient, moments, params)
     params = optax.apply_updates(params, update)
     decay = jnp.minimum(options.decay, (1 + step) / (10 + step))
-    kept = optax.incremental_update(params, kept, 1 - decay)
-    return (params, kept, moments), value
+    average = optax.incremental_update(params, average, 1 - decay)
+    return (params, average, moments), value
 
-  state, loss_S = jax.lax.scan(one, state, step_S)
+  state, loss_S = jax.lax.scan(train_step, state, step_S)
   return state, loss_S.mean()
 
 
@@ -177,21 +181,24 @@ def sample(
   guidance: float = 1.5,
   steps: int = 32,
 ) -> np.ndarray:
-  """Makes samples from codes: (N, T, H, W, C).
+  """Generates samples (N, T, H, W, C) from codes.
 
   Args:
     flow: a trained model.
-    key: of the noise; each sample has its own, whatever is made beside it.
+    key: PRNG key of the noise. The noise of a sample depends on its number
+      alone, not on the other samples.
     idx_NxT: codes of any modality, -1 for none.
-    guidance: 1 takes codes as they are, more exaggerates what they change.
-    steps: from noise to data; each asks the network twice.
+    guidance: weight of the codes, see "Classifier-Free Diffusion Guidance"; 1
+      is no guidance, more exaggerates the effect of the codes.
+    steps: Euler steps from noise to data; each runs the network twice, with
+      codes and without.
   """
-  made = []
+  parts = []
   for first in range(0, len(idx_NxT), ROWS):
     rows = idx_NxT[first : first + ROWS]
     full = np.pad(rows, [(0, ROWS - len(rows)), (0, 0)], constant_values=-1)
     number = jnp.arange(first, first + ROWS)
-    found = _sample(
+    part = _sample(
       flow.network,
       steps,
       flow.params,
@@ -202,8 +209,8 @@ def sample(
       guidance,
       flow.center.size,
     )
-    made.append(np.asarray(found)[: len(rows)])
-  x_NxTxX = np.concatenate(made)
+    parts.append(np.asarray(part)[: len(rows)])
+  x_NxTxX = np.concatenate(parts)
   shape = *x_NxTxX.shape[:2], *flow.center.shape
   return x_NxTxX.reshape(shape) * flow.spread + flow.center
 
@@ -212,17 +219,17 @@ def sample(
 def _sample(
   network, steps, params, code_KxD, key, number_B, idx_BxT, guidance, width
 ):
-  """Euler's steps from time 0 to 1."""
+  """Integrates the velocity from time 0 to 1 by Euler's method."""
   keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, number_B)
   shape = idx_BxT.shape[1], width
   x_BxTxX = jax.vmap(lambda k: jax.random.normal(k, shape))(keys_B)
   both = jnp.concatenate([idx_BxT, jnp.full_like(idx_BxT, -1)])
   condition = code_KxD[both]
 
-  def move(x, time):
+  def euler_step(x, time):
     time_B = jnp.full(len(both), time)
-    found = network.apply(params, jnp.tile(x, (2, 1, 1)), time_B, condition)
-    with_codes, without = jnp.split(found, 2)
+    velocity = network.apply(params, jnp.tile(x, (2, 1, 1)), time_B, condition)
+    with_codes, without = jnp.split(velocity, 2)
     return x + (without + guidance * (with_codes - without)) / steps, None
 
-  return jax.lax.scan(move, x_BxTxX, jnp.arange(steps) / steps)[0]
+  return jax.lax.scan(euler_step, x_BxTxX, jnp.arange(steps) / steps)[0]

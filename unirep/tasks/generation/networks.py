@@ -1,7 +1,8 @@
-"""Networks of generation: where noise has to go, and what is told apart.
+"""Networks of generation: the velocity of a flow, and a classifier.
 
-Dimensions: B samples, T time, X width of a step, C width of a condition, W
-width inside, H/W rows and columns.
+Dimensions: B samples, T time, X width of a raw step; in `Velocity` C is the
+width of a condition and W the hidden width, in `Classifier` H/W are rows and
+columns and C channels.
 """
 
 import flax.linen as nn
@@ -15,14 +16,14 @@ FREQUENCIES = 32
 class Velocity(nn.Module):
   """The velocity of a flow: (B, T, X), times (B,), (B, T, C) -> (B, T, X).
 
-  Residual blocks whose scale, shift and gate are told by the time and by the
-  condition of each step; a new one gives 0.
+  Residual blocks, with a scale, a shift and a gate that depend on the time and
+  on each step's condition. The initial output is 0.
 
   Attributes:
-    width: inside.
-    blocks: how many.
-    reach: steps that a block looks at, odd: 1 where steps know nothing of each
-      other.
+    width: hidden width.
+    blocks: number of blocks.
+    reach: number of neighboring steps that a block sees, odd; 1 processes each
+      step by itself.
   """
 
   width: int = 256
@@ -32,12 +33,12 @@ class Velocity(nn.Module):
   @nn.compact
   def __call__(self, x_BxTxX, time_B, condition_BxTxC):
     W = self.width
-    told = nn.Dense(W, name="time")(_waves(time_B))[:, None]
-    told = nn.silu(told + nn.Dense(W, name="condition")(condition_BxTxC))
+    context = nn.Dense(W, name="time")(_waves(time_B))[:, None]
+    context = nn.silu(context + nn.Dense(W, name="condition")(condition_BxTxC))
     h = nn.Dense(W, name="into")(x_BxTxX)
     for i in range(self.blocks):
       zeros = nn.initializers.zeros
-      change = nn.Dense(3 * W, kernel_init=zeros, name=f"told{i}")(told)
+      change = nn.Dense(3 * W, kernel_init=zeros, name=f"told{i}")(context)
       scale, shift, gate = jnp.split(change, 3, -1)
       y = nn.LayerNorm(use_bias=False, use_scale=False)(h) * (1 + scale) + shift
       y = nn.silu(nn.Dense(W, name=f"near{i}")(_around(y, 1, self.reach)))
@@ -47,9 +48,10 @@ class Velocity(nn.Module):
 
 
 def _around(x, axis, reach):
-  """Each place with its neighbors along one axis, in the channels.
+  """Neighbors along one axis, concatenated to the channels.
 
-  A product over them is a convolution, which in a loop on a CPU is slow.
+  A dense layer over them is a convolution. XLA's own convolution is slow on a
+  CPU inside a loop.
   """
   if reach == 1:
     return x
@@ -63,19 +65,19 @@ def _around(x, axis, reach):
 
 
 def _waves(time_B):
-  """Times from 0 to 1 as cosines and sines, slow to fast."""
+  """Cosines and sines of times in [0, 1], from low to high frequencies."""
   rate = jnp.exp(jnp.linspace(0, np.log(1000), FREQUENCIES))
   angle = time_B[:, None] * rate
   return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)
 
 
 class Classifier(nn.Module):
-  """Tells pictures, or series (W = 1), apart: (B, H, W, C) -> classes.
+  """A classifier of pictures, or of series (W = 1), (B, H, W, C).
 
   Attributes:
-    classes: how many.
-    width: of the features that it decides by.
-    rate: of dropout.
+    classes: number of classes.
+    width: width of the features before the logits.
+    rate: dropout rate.
   """
 
   classes: int
@@ -84,7 +86,7 @@ class Classifier(nn.Module):
 
   @nn.compact
   def __call__(self, x_BxHxWxC, key: jax.Array | None = None):
-    """Logits (B, classes) and features (B, width); `key` is of dropout."""
+    """Logits (B, classes) and features (B, width); dropout only with `key`."""
     h = x_BxHxWxC
     for i, width in enumerate((32, 64)):
       for axis in (1, 2):

@@ -1,7 +1,7 @@
-"""Training criteria of probes.
+"""Losses of probes.
 
-Dimensions: N samples, C classes; the leading axes of multi-label losses, like
-samples and segments, are all rows.
+Dimensions: N samples, C classes. Losses with several labels take any leading
+axes, such as samples and segments; each entry along them is a row.
 """
 
 import jax
@@ -12,7 +12,13 @@ import optax
 def cross_entropy(
   logits_NxC: jax.Array, label_N: jax.Array, mask_N: jax.Array | None = None
 ) -> jax.Array:
-  """Mean of -log softmax(logits)_label over the samples in `mask_N`."""
+  """Mean of -log softmax(logits)_label over samples.
+
+  Args:
+    logits_NxC: scores of the classes.
+    label_N: classes, integers.
+    mask_N: True for samples that count; all by default.
+  """
   loss_N = optax.softmax_cross_entropy_with_integer_labels(logits_NxC, label_N)
   return _mean(loss_N, mask_N)
 
@@ -20,12 +26,12 @@ def cross_entropy(
 def binary_cross_entropy(
   logits: jax.Array, label: jax.Array, mask: jax.Array | None = None
 ) -> jax.Array:
-  """Mean over rows and classes of the cross-entropy of each class alone.
+  """Binary cross-entropy, averaged over rows and classes.
 
   Args:
     logits: (..., C).
     label: (..., C), 0 or 1.
-    mask: (...), the rows that count.
+    mask: (...), True for rows that count; all by default.
   """
   label = label.astype(logits.dtype)
   return _mean(optax.sigmoid_binary_cross_entropy(logits, label).mean(-1), mask)
@@ -39,14 +45,14 @@ def explog(
 ) -> jax.Array:
   """-mean over rows of sum_c y_c log softmax(z)_c exp(-alpha_c).
 
-  ExpLogLoss of the published scripts. Its weights are learned, and since
-  only a rising alpha lowers the loss, it turns itself down a little.
+  ExpLogLoss of the released scripts. The weights alpha are learned; a larger
+  alpha always lowers the loss, so that the term fades a little in training.
 
   Args:
     logits: z, (..., C).
     label: y, (..., C), 0 or 1.
-    alpha_C: learned.
-    mask: (...), the rows that count.
+    alpha_C: learned weights.
+    mask: (...), True for rows that count; all by default.
   """
   log_p = jax.nn.log_softmax(logits)
   label = label.astype(logits.dtype)

@@ -1,9 +1,9 @@
 """Probes: small heads on frozen codes, many of them trained in one program.
 
-A probe sees indices and the codebook, nothing else, so its first layer is a
-table with a row a code. TOC keeps a part of the code's dimensions: a mask
-that zeroes the rest trains exactly like a probe on the kept ones alone, so that
-probes of every width run side by side under `jax.vmap`.
+A probe sees only indices and the codebook. Its first layer is therefore
+computed once for each code and looked up by index. TOC keeps some dimensions of
+the codes; a mask that zeroes the others trains exactly like a probe on the kept
+ones, so that probes of every width run side by side under `jax.vmap`.
 
 Dimensions: N samples, T time, K codes, D code width, C outputs, B batch;
 M masks, S sources (modalities trained on), R seeds, E evaluations.
@@ -26,11 +26,12 @@ Scores = dict[str, jax.Array]
 
 
 class Split(NamedTuple):
-  """Codes of N samples in one modality, and what they should be called.
+  """Codes of N samples in one modality, and their labels.
 
   Attributes:
-    idx_NxT: codes.
-    label: whatever the task's loss and score take, with a leading N.
+    idx_NxT: indices of codes.
+    label: labels as the task's loss and score take them: an array, or a tree of
+      arrays, with a leading N.
   """
 
   idx_NxT: Any
@@ -38,15 +39,15 @@ class Split(NamedTuple):
 
 
 class Task(NamedTuple):
-  """What a probe predicts.
+  """A prediction task of a probe.
 
   Attributes:
     head: (params, code_KxD, idx_NxT) -> logits: `clip` or `segment`.
     loss: (params, logits, label) -> scalar.
     score: (logits, label) -> named scalars in [0, 1].
-    primary: the score that chooses between evaluations.
-    outputs: number of logits C.
-    weighted: whether the loss learns a weight `alpha` for each output.
+    primary: name of the score that chooses between evaluations.
+    outputs: number of logits, C.
+    weighted: whether the loss has a learned weight `alpha` for each output.
   """
 
   head: Callable
@@ -65,15 +66,16 @@ def init(
   keep_D: jax.Array | None = None,
   weighted: bool = False,
 ) -> Params:
-  """Draws two linear layers, and weights of outputs if the loss learns them.
+  """Initial parameters: two linear layers, and `alpha` if the loss has it.
 
   Args:
     key: PRNG key.
     dim: code width D; the first layer is D x D.
     outputs: C.
-    keep_D: True for the dimensions that are used. All else starts, and then
-      stays, at zero; the draws' bound is 1 / sqrt(number kept).
-    weighted: adds `alpha`, 0.1 for every output.
+    keep_D: True for the dimensions that are used; all by default. Weights of
+      the others are zero and stay zero. Weights are drawn uniformly within
+      1 / sqrt(number of dimensions kept).
+    weighted: adds `alpha` (C,), 0.1 for every output.
   """
   keep_D = jnp.ones(dim, bool) if keep_D is None else jnp.asarray(keep_D)
   bound = 1 / jnp.sqrt(jnp.maximum(keep_D.sum(), 1).astype(float))
@@ -98,7 +100,7 @@ def init(
 
 
 def clip(params: Params, code_KxD: jax.Array, idx_NxT: jax.Array) -> jax.Array:
-  """The clip probe, (N, C): Linear, maximum over time, Linear."""
+  """Logits (N, C) of the clip probe: Linear, maximum over time, Linear."""
   y_KxD = _linear(params["hidden"], code_KxD)
   return _linear(params["outputs"], y_KxD[idx_NxT].max(1))
 
@@ -106,7 +108,7 @@ def clip(params: Params, code_KxD: jax.Array, idx_NxT: jax.Array) -> jax.Array:
 def segment(
   params: Params, code_KxD: jax.Array, idx_NxT: jax.Array
 ) -> jax.Array:
-  """The segment probe, (N, T, C): Linear, Linear, for every time step."""
+  """Logits (N, T, C) of the segment probe: Linear, Linear at each step."""
   y_KxD = _linear(params["hidden"], code_KxD)
   return _linear(params["outputs"], y_KxD)[idx_NxT]
 
@@ -114,21 +116,21 @@ def segment(
 def logits(
   task: Task, params: Params, code_KxD: jax.Array, idx_NxT: jax.Array
 ) -> jax.Array:
-  """What the head says of all samples, some at a time: memory is bounded."""
+  """Logits of all samples, `SCORED` at a time to bound memory."""
   if len(idx_NxT) <= SCORED:
     return task.head(params, code_KxD, idx_NxT)
 
-  def one(idx_T):
+  def of_sample(idx_T):
     return task.head(params, code_KxD, idx_T[None])[0]
 
-  return jax.lax.map(one, idx_NxT, batch_size=SCORED)
+  return jax.lax.map(of_sample, idx_NxT, batch_size=SCORED)
 
 
 def _linear(layer, x):
   return x @ layer["kernel"] + layer["bias"]
 
 
-@functools.cache  # equal ones are one: programs compile once
+@functools.cache  # an optimizer is a static argument: equal ones must be one
 def optimizer(
   learning_rate: float,
   *,
@@ -136,14 +138,14 @@ def optimizer(
   max_norm: float | None = None,
   clip_alpha: bool = True,
 ) -> optax.GradientTransformation:
-  """Adam for the layers and, apart, for `alpha`.
+  """Adam, whose gradients are clipped for the layers and `alpha` separately.
 
   Args:
-    learning_rate: of both.
-    halve_at: steps at which it halves.
-    max_norm: largest gradient norm of the layers, as released 0.5; None does
-      not clip.
-    clip_alpha: clips the gradient of `alpha` likewise.
+    learning_rate: of the layers and of `alpha`.
+    halve_at: steps at which the learning rate halves.
+    max_norm: largest gradient norm of the layers, 0.5 in the released scripts;
+      None does not clip.
+    clip_alpha: whether the gradient of `alpha` is clipped as well.
   """
   halves = dict.fromkeys(halve_at, 0.5)
   rate = optax.piecewise_constant_schedule(learning_rate, halves)
@@ -161,7 +163,7 @@ def optimizer(
 
 
 def _clip(max_norm: float) -> optax.GradientTransformation:
-  """Clips the norm with the 1e-6 that PyTorch adds to it."""
+  """Clips the norm as PyTorch does, which adds 1e-6 to it."""
 
   def update(updates, state, params=None):
     del params
@@ -180,7 +182,7 @@ def train_step(
   task: Task,
   optimizer: optax.GradientTransformation,
 ) -> tuple[Params, optax.OptState, jax.Array]:
-  """One update; returns the loss before it."""
+  """One update: parameters, optimizer state, and the loss before the update."""
 
   def loss_fn(params):
     logits = task.head(params, code_KxD, batch.idx_NxT)
@@ -210,22 +212,27 @@ def fit(
   Args:
     key: PRNG key; equal keys draw equal minibatches.
     code_KxD: the codebook.
-    keep_D: the dimensions that the probe sees.
-    train: what it is trained on.
-    tests: name -> what it is scored on, `evaluations` times.
-    task: what it predicts.
+    keep_D: True for the dimensions that the probe sees.
+    train: training samples.
+    tests: name -> samples to score the probe on, `evaluations` times.
+    task: see `Task`.
     optimizer: see `optimizer`.
-    steps: updates in all, a multiple of `evaluations`.
-    evaluations: E, at equal distances, the last one at the end.
-    batch_size: samples a step.
+    steps: number of updates, a multiple of `evaluations`.
+    evaluations: E, evenly spaced, the last one after the last update.
+    batch_size: samples of a minibatch.
 
   Returns:
-    The parameters and, for every name in `tests`, scores (E,).
+    The parameters and, for every name in `tests`, score name -> (E,).
   """
   code_KxD = code_KxD * keep_D
   draw_key, batch_key = jax.random.split(key)
-  options: Any = {"keep_D": keep_D, "weighted": task.weighted}
-  params = init(draw_key, code_KxD.shape[1], task.outputs, **options)
+  params = init(
+    draw_key,
+    code_KxD.shape[1],
+    task.outputs,
+    keep_D=keep_D,
+    weighted=task.weighted,
+  )
   size = train.idx_NxT.shape[0]
 
   def step(carry, key):
@@ -237,7 +244,7 @@ def fit(
     )
     return (params, opt_state), None
 
-  def stretch(carry, keys):
+  def until_evaluation(carry, keys):
     carry, _ = jax.lax.scan(step, carry, keys)
     scores = {
       name: task.score(logits(task, carry[0], code_KxD, x.idx_NxT), x.label)
@@ -248,7 +255,7 @@ def fit(
   keys = jax.random.split(batch_key, (evaluations, steps // evaluations))
   start: Any = (params, optimizer.init(params))
   carry: Any
-  carry, history = jax.lax.scan(stretch, start, keys)
+  carry, history = jax.lax.scan(until_evaluation, start, keys)
   return carry[0], history
 
 
@@ -263,32 +270,32 @@ def sweep(
   chunk: int | None = None,
   **options: Any,
 ) -> dict[str, Scores]:
-  """Every probe of a task at once: each mask on each source with each seed.
+  """Trains a probe for each mask, source and seed in one program.
 
   Args:
-    key_R: a PRNG key a seed.
-    code_KxD: the codebook, one scale for all.
-    keep_MxD: masks.
-    train: splits stacked over sources, leaves (S, N, ...).
-    tests: name -> splits stacked over sources, leaves (S, N, ...): what the
-      probe of each source is scored on under that name.
-    chunk: probes side by side; chunks follow each other. None takes all on an
-      accelerator, and few on a CPU, whose cache is what limits them.
-    **options: of `fit`.
+    key_R: PRNG keys, one for each seed.
+    code_KxD: the codebook.
+    keep_MxD: masks of the dimensions that probes see.
+    train: training samples stacked over sources, leaves (S, N, ...).
+    tests: name -> samples stacked over sources, leaves (S, N, ...); the probe
+      of source s is scored on entry s.
+    chunk: probes trained side by side. None takes all on an accelerator and
+      `CPU_CHUNK` on a CPU, which is limited by its cache.
+    **options: task, optimizer, steps, evaluations and batch_size of `fit`.
 
   Returns:
-    For every name in `tests`, scores (M, S, R, E).
+    For every name in `tests`, score name -> (M, S, R, E).
   """
   shape = keep_MxD.shape[0], train.idx_NxT.shape[0], key_R.shape[0]
 
-  def one(place):
-    m, s, r = place
-    of_source = jax.tree.map(lambda x: x[s], (train, tests))
-    return fit(key_R[r], code_KxD, keep_MxD[m], *of_source, **options)[1]
+  def history_of(indices):
+    m, s, r = indices
+    train_s, tests_s = jax.tree.map(lambda x: x[s], (train, tests))
+    return fit(key_R[r], code_KxD, keep_MxD[m], train_s, tests_s, **options)[1]
 
-  places = tuple(x.reshape(-1) for x in jnp.indices(shape))
+  indices = tuple(x.reshape(-1) for x in jnp.indices(shape))
+  probes = indices[0].size
   if chunk is None:
-    cpu = jax.default_backend() == "cpu"
-    chunk = CPU_CHUNK if cpu else places[0].size
-  history = jax.lax.map(one, places, batch_size=min(chunk, places[0].size))
+    chunk = CPU_CHUNK if jax.default_backend() == "cpu" else probes
+  history = jax.lax.map(history_of, indices, batch_size=min(chunk, probes))
   return jax.tree.map(lambda x: x.reshape(*shape, -1), history)

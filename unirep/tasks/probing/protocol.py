@@ -1,12 +1,12 @@
-"""Protocols: which numbers of a sweep's history are reported.
+"""Evaluation protocols: the scores of a sweep that are reported.
 
-Two ways to read the same history, always named in the output:
+Probes are scored several times in training. A protocol chooses the evaluation
+that is reported, and every result names its protocol:
 
-  heldout   validation samples of the modality that was trained on choose the
-            evaluation, other samples report it; nothing of the target modality
-            is looked at before.
-  released  the best evaluation on the reported numbers themselves, for each
-            target on its own, as the published scripts do. Optimistic.
+  heldout   the evaluation that is best on validation samples of the source
+            modality. Test samples and the target modality choose nothing.
+  released  the evaluation that is best on the reported samples themselves,
+            for each target on its own, as in the released scripts. Optimistic.
 
 Dimensions: M masks, S sources, R seeds, E evaluations.
 """
@@ -25,11 +25,11 @@ class Estimate(NamedTuple):
   """A mean over seeds with its 95 % interval (Student's t).
 
   Attributes:
-    mean: of the seeds.
-    std: their standard deviation (n - 1).
-    low: lower end of the interval of the mean; NaN for a single seed.
-    high: upper end.
-    seeds: how many.
+    mean: mean over seeds.
+    std: standard deviation over seeds (n - 1); NaN for a single seed.
+    low: lower end of the mean's interval; NaN for a single seed.
+    high: upper end of the interval; NaN for a single seed.
+    seeds: number of seeds.
   """
 
   mean: float
@@ -40,7 +40,7 @@ class Estimate(NamedTuple):
 
 
 def estimate(value_R: Any) -> Estimate:
-  """Mean, spread and interval of independent seeds."""
+  """Mean, standard deviation and interval of a score of R seeds."""
   value_R = np.asarray(value_R, np.float64)
   n, mean = value_R.size, float(value_R.mean())
   if n < 2:
@@ -51,12 +51,12 @@ def estimate(value_R: Any) -> Estimate:
 
 
 def paired(value_R: Any, baseline_R: Any) -> Estimate:
-  """The difference seed by seed, which spares it what seeds share."""
+  """`estimate` of the differences of two scores (R,) with the same seeds."""
   return estimate(np.asarray(value_R) - np.asarray(baseline_R))
 
 
 def verdict(difference: Estimate) -> str:
-  """What the interval allows to say: better, worse, or unclear."""
+  """The words better or worse if the interval excludes 0, else unclear."""
   if difference.low > 0:
     return "better"
   return "worse" if difference.high < 0 else "unclear"
@@ -68,13 +68,18 @@ def heldout(
   reported: str,
   primary: str,
 ) -> dict[str, np.ndarray]:
-  """Scores (M, S, R) on `reported` where `validation` was best, latest on ties.
+  """Scores of `reported` at the best evaluation on `validation`.
+
+  The latest one is taken on ties.
 
   Args:
-    history: see `probe.sweep`, arrays (M, S, R, E).
+    history: split -> score -> (M, S, R, E), as `probe.sweep` returns it.
     validation: name of the split that chooses.
     reported: name of the split that is reported.
-    primary: the score that chooses.
+    primary: name of the score that chooses.
+
+  Returns:
+    Score -> (M, S, R).
   """
   return _at(history[reported], _latest_best(history[validation][primary]))
 
@@ -82,7 +87,7 @@ def heldout(
 def released(
   history: Mapping[str, Mapping[str, np.ndarray]], reported: str, primary: str
 ) -> dict[str, np.ndarray]:
-  """Scores (M, S, R) on `reported` where these were best themselves."""
+  """As `heldout`, with `reported` itself as the split that chooses."""
   return _at(history[reported], _latest_best(history[reported][primary]))
 
 

@@ -1,9 +1,10 @@
-"""Scores that stay sums and counts until the end, so that batches add up.
+"""Accuracy, precision, recall and F1, from counts that add up over batches.
 
 Background, where there is one, is the last class.
 
-Dimensions: N samples, T segments, C classes; the leading axes of multi-label
-arrays, like samples and segments, are all rows.
+Dimensions: N samples, T segments, C classes, S batches. Arrays with several
+labels have any leading axes, such as samples and segments; each entry along
+them is a row.
 """
 
 from collections.abc import Iterable
@@ -14,19 +15,19 @@ import jax.numpy as jnp
 
 
 class Ratio(NamedTuple):
-  """A sum and the number of what was summed."""
+  """A sum and the number of its terms."""
 
   total: jax.Array
   size: jax.Array
 
 
 class Counts(NamedTuple):
-  """What precision, recall and F1 are made of, for each class.
+  """Counts of each class, for precision, recall and F1.
 
   Attributes:
-    hit_C: predicted and true.
-    predicted_C: predicted.
-    positive_C: true.
+    hit_C: true positives.
+    predicted_C: predicted positives.
+    positive_C: positives of the labels.
   """
 
   hit_C: jax.Array
@@ -35,19 +36,25 @@ class Counts(NamedTuple):
 
 
 def add(parts: Iterable[Any]) -> Any:
-  """Adds up ratios, or counts, of several batches."""
+  """The sum of `Ratio`s, or of `Counts`, of several batches."""
   return jax.tree.map(lambda *x: sum(x[1:], x[0]), *parts)
 
 
 def value(ratio: Ratio) -> jax.Array:
-  """The quotient, 0 where nothing was counted."""
+  """The quotient, 0 where the size is 0."""
   return _divide(ratio.total, ratio.size)
 
 
 def accuracy(
   logits_NxC: jax.Array, label_N: jax.Array, mask_N: jax.Array | None = None
 ) -> Ratio:
-  """Samples whose highest score is their class; a label below 0 is left out."""
+  """Samples with the highest logit at their class.
+
+  Args:
+    logits_NxC: scores of the classes.
+    label_N: classes; samples with a label below 0 are left out.
+    mask_N: True for samples that count; all by default.
+  """
   right_N = (logits_NxC.argmax(-1) == label_N) & (label_N >= 0)
   count_N = label_N >= 0 if mask_N is None else mask_N & (label_N >= 0)
   return Ratio((right_N & count_N).sum(), count_N.sum())
@@ -73,7 +80,7 @@ def segment_counts(
   Args:
     predicted: (..., C) bool.
     label: (..., C), 0 or 1.
-    mask: (...), the rows that count.
+    mask: (...), True for rows that count; all by default.
   """
   predicted, label = predicted.astype(bool), label.astype(bool)
   if mask is not None:
@@ -89,10 +96,10 @@ def event_counts(
 ) -> Counts:
   """Counts of events: runs of segments of one class.
 
-  A predicted and a true event of a class match where their intersection over
-  union exceeds `overlap`, with one half as the threshold of Tian et al. 2020,
-  "Unified Multisensory Perception". Exceeds, not reaches: then a match is
-  unique, and hits are the same counted from either side.
+  A predicted and a true event of a class match if their intersection over union
+  exceeds `overlap`; one half is the threshold of Tian et al. 2020, "Unified
+  Multisensory Perception". Since a match must exceed one half, an event matches
+  one other event at most.
 
   Args:
     predicted_NxTxC: bool.
@@ -100,7 +107,7 @@ def event_counts(
     overlap: at least 0.5.
   """
   guess, truth = _runs(predicted_NxTxC), _runs(label_NxTxC)
-  # Runs are known by where they start: T x T pairs of them.
+  # A run is named by its first segment: there are T x T pairs of them.
   first = jnp.maximum(guess.start[:, :, None], truth.start[:, None])
   last = jnp.minimum(guess.stop[:, :, None], truth.stop[:, None])
   shared = jnp.maximum(last - first, 0)
@@ -114,7 +121,7 @@ def event_counts(
 
 
 class _Runs(NamedTuple):
-  """At each (N, T, C) the run that starts there, if one does."""
+  """For each (N, T, C) the run that starts there, if `real`."""
 
   real: jax.Array
   start: jax.Array
@@ -135,7 +142,7 @@ def _runs(on_NxTxC):
 def precision(
   counts: Counts, average: str = "micro", background: bool = True
 ) -> jax.Array:
-  """Hits among what was predicted; see `f1` for the arguments."""
+  """Share of predicted positives that are true; arguments as in `f1`."""
   hit_C, predicted_C, positive_C = _classes(counts, background)
   return _average(hit_C, predicted_C, positive_C, average)
 
@@ -143,7 +150,7 @@ def precision(
 def recall(
   counts: Counts, average: str = "micro", background: bool = True
 ) -> jax.Array:
-  """Hits among what is true; see `f1` for the arguments."""
+  """Share of the labels' positives that are predicted; arguments as in `f1`."""
   hit_C, _, positive_C = _classes(counts, background)
   return _average(hit_C, positive_C, positive_C, average)
 
@@ -151,13 +158,16 @@ def recall(
 def f1(
   counts: Counts, average: str = "micro", background: bool = True
 ) -> jax.Array:
-  """Harmonic mean of precision and recall, 0 where nothing was hit.
+  """Harmonic mean of precision and recall, 0 without hits.
 
   Args:
-    counts: of all rows.
+    counts: counts over all rows.
     average: `micro` adds up the classes first; `macro` is the mean over the
-      classes that occur; `none` gives each class, (C,).
-    background: whether the last class counts.
+      classes that occur; `none` returns one value for each class, (C,).
+    background: whether the last class, background, counts.
+
+  Raises:
+    ValueError: for another `average`.
   """
   hit_C, predicted_C, positive_C = _classes(counts, background)
   return _average(2 * hit_C, predicted_C + positive_C, positive_C, average)
@@ -183,13 +193,14 @@ def _divide(total, count):
 
 
 def released_epoch(counts: Counts, size_S: jax.Array) -> Any:
-  """Precision, recall and F1 of an epoch of S batches as released.
+  """Precision, recall and F1 of an epoch, as the released scripts compute them.
 
-  Micro averages of each batch, over all classes with background, are averaged
-  weighted by the batch's size, and F1 is made of these means.
+  Precision and recall are micro averages of each batch, background included,
+  averaged over batches with their sizes as weights. F1 is the harmonic mean of
+  the two averages.
 
   Args:
-    counts: of each batch, arrays (S, C).
+    counts: counts of each batch, arrays (S, C).
     size_S: samples in each batch.
   """
   weight_S = size_S / size_S.sum()

@@ -1,13 +1,14 @@
-"""Scores of a ranking in which items tie: expectations over their orders.
+"""Scores of rankings with ties: recall@k, mAP, MRR and ranks.
 
-Codes are discrete, so that many items are as good as the right one. How a sort
-happens to order them says nothing: every number here is the mean over all
-orders of what ties, in closed form.
+Codes are discrete, so that many items tie with a hit. Their order in a sorted
+list is arbitrary; every score here is therefore the expectation over all orders
+of tied items, in closed form.
 
-A query has one or more positives. Each has `better` items above it, and `tied`
-that are as good, itself among them. The first positive to come stands among the
-best ones: b items are above, t tie, r of which are positives, so that its place
-among the t is the least of r places drawn without replacement.
+A query has one or more positives, the items that are hits. For each, `better`
+counts the items with a higher score, and `tied` those with the same score, the
+positive included. The first hit is among the positives with the highest score:
+b items are above them, and t items tie, r of them positives. The place of the
+first hit among the t is the least of r places drawn without replacement.
 
 Dimensions: Q queries, P positives of a query at most.
 """
@@ -17,17 +18,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-SLACK = 1e-9  # of a share: sums of shares are not exact
+SLACK = 1e-9  # tolerance of shares, whose sums are not exact
 NORMAL = 1.959963984540054  # quantile of 97.5 %
 
 
 class First(NamedTuple):
-  """Where the first positive comes, (Q,) integers each.
+  """The position of the first hit of each query, (Q,) integers each.
 
   Attributes:
-    b: items above it.
-    t: items that tie with it, itself included.
-    r: positives among these.
+    b: number of items above it.
+    t: number of items that tie with it, itself included.
+    r: number of positives among these.
   """
 
   b: np.ndarray
@@ -36,12 +37,12 @@ class First(NamedTuple):
 
 
 def first(better_QxP: Any, tied_QxP: Any, known_QxP: Any) -> First:
-  """Of all positives the best ones.
+  """The position of the first hit of each query.
 
   Args:
-    better_QxP: items with a higher score.
-    tied_QxP: items with the same score.
-    known_QxP: False where there is no positive; each query has one.
+    better_QxP: number of items with a higher score than each positive.
+    tied_QxP: number of items with the same score, the positive included.
+    known_QxP: True for positives, False for padding. Each query has a positive.
   """
   better_QxP = np.where(known_QxP, better_QxP, np.iinfo(np.int32).max)
   best_Qx1 = better_QxP.argmin(1)[:, None]
@@ -51,13 +52,13 @@ def first(better_QxP: Any, tied_QxP: Any, known_QxP: Any) -> First:
   return First(b_Qx1[:, 0].astype(np.int64), t_Qx1[:, 0].astype(np.int64), r_Q)
 
 
-def within(found: First, k: Any) -> np.ndarray:
-  """The probability that a positive is among the first k: (Q,).
+def within(position: First, k: Any) -> np.ndarray:
+  """The probability (Q,) that a hit is among the first k items.
 
-  1 minus C(t - r, m) / C(t, m), where m = k - b of what ties are taken; with
-  one positive that is m / t.
+  It is 1 - C(t - r, m) / C(t, m), where m = k - b is the number of tied items
+  among the first k. With one positive that is m / t.
   """
-  b, t, r = found
+  b, t, r = position
   m = np.clip(k - b, 0, t)
   none = np.ones(len(b))
   for i in range(int(r.max())):
@@ -67,22 +68,24 @@ def within(found: First, k: Any) -> np.ndarray:
   return 1 - none
 
 
-def mean_rank(found: First) -> np.ndarray:
-  """The expected rank of the first positive, from 1: (Q,)."""
-  b, t, r = found
+def mean_rank(position: First) -> np.ndarray:
+  """The expected rank (Q,) of the first hit, from 1."""
+  b, t, r = position
   return b + (t + 1) / (r + 1)
 
 
-def reciprocal_rank(found: First) -> np.ndarray:
-  """The expectation of 1 / rank of the first positive: (Q,).
+def reciprocal_rank(position: First) -> np.ndarray:
+  """The expectation (Q,) of 1 / rank of the first hit.
 
-  The place x among what ties has the probability C(t - x, r - 1) / C(t, r).
+  Place x among the tied items has the probability C(t - x, r - 1) / C(t, r).
   """
-  distinct, inverse = np.unique(np.stack(found, 1), axis=0, return_inverse=True)
+  distinct, inverse = np.unique(
+    np.stack(position, 1), axis=0, return_inverse=True
+  )
   values = []
   for b, t, r in distinct.tolist():
     x = np.arange(1, t - r + 2)
-    ratio = (t - x[:-1] - r + 1) / (t - x[:-1])  # of a place and the next
+    ratio = (t - x[:-1] - r + 1) / (t - x[:-1])  # of places x + 1 and x
     weight = np.cumprod(np.concatenate([[r / t], ratio]))
     values.append((weight / (b + x)).sum())
   return np.array(values)[inverse.reshape(-1)]
@@ -91,25 +94,26 @@ def reciprocal_rank(found: First) -> np.ndarray:
 def average_precision(
   better_QxP: Any, tied_QxP: Any, known_QxP: Any
 ) -> np.ndarray:
-  """The expectation of average precision: (Q,).
+  """The expectation (Q,) of average precision.
 
   Let t items tie, r of them positives, below b items with R positives. The i-th
-  of them is a positive with probability r / t, and then (i - 1) (r - 1) /
-  (t - 1) of those before it are, so that with c = (r - 1) / (t - 1) the sum of
-  precisions is r / t times the sum over i of
+  tied item is a positive with probability r / t. If it is, (i - 1) c of the
+  i - 1 tied items before it are expected to be positives, with
+  c = (r - 1) / (t - 1). The expected sum of precisions is therefore r / t times
+  the sum over i of
 
     (R + 1 + (i - 1) c) / (b + i) = c + (R + 1 - c (b + 1)) / (b + i).
 
   Args:
     better_QxP: see `first`.
-    tied_QxP: likewise.
-    known_QxP: likewise.
+    tied_QxP: see `first`.
+    known_QxP: see `first`.
   """
   b = np.where(known_QxP, np.asarray(better_QxP, np.int64), 2**62)
   order = b.argsort(1)
   known, t = np.asarray(known_QxP), np.asarray(tied_QxP, np.int64)
   b, t, known = (np.take_along_axis(x, order, 1) for x in (b, t, known))
-  # Equal scores start where b changes, and end before the next.
+  # A group of equal scores starts where b changes, and ends before the next.
   starts, P = np.diff(b, axis=1, prepend=-1) != 0, b.shape[1]
   before = np.maximum.accumulate(np.where(starts, np.arange(P), 0), 1)
   after = np.where(starts, np.arange(P), P)[:, 1:]
@@ -125,30 +129,32 @@ def average_precision(
 def _harmonic(b, t):
   """The sum of 1 / (b + i) over i = 1 .. t.
 
-  Differences of a table, with digits to spare where the machine has them.
+  A difference of two harmonic numbers, which longdouble keeps accurate.
   """
   count = np.arange(1, int((b + t).max()) + 1, dtype=np.longdouble)
   table = np.concatenate([[0], np.cumsum(1 / count)])
   return (table[b + t] - table[b]).astype(np.float64)
 
 
-def median(found: First) -> tuple[float, float, float]:
-  """The median rank over queries and orders, and its 95 % interval.
+def median(position: First) -> tuple[float, float, float]:
+  """The median rank of the first hit, and the ends of its 95 % interval.
 
-  The interval is where the bootstrap's medians lie when queries are many: those
-  ranks at which the share of queries that are done, a mean, can be 1/2.
+  The median is over queries and over orders of tied items. The interval is that
+  of the bootstrap in the limit of many queries. It starts at the first k whose
+  95 % interval of recall@k reaches 1/2, and ends at the first k whose interval
+  lies above.
   """
-  distinct, count = np.unique(np.stack(found, 1), axis=0, return_counts=True)
+  distinct, count = np.unique(np.stack(position, 1), axis=0, return_counts=True)
   kinds, weight = First(*distinct.T), count / count.sum()
 
   def least(enough: Callable[[float, float], bool]) -> int:
-    """The lowest rank at which the share of queries that are done is enough."""
-    low, high = 1, int((found.b + found.t).max())
+    """The lowest rank k at which recall@k and its error are `enough`."""
+    low, high = 1, int((position.b + position.t).max())
     while low < high:
       rank = (low + high) // 2
-      done = within(kinds, rank)
-      mean = (weight * done).sum()
-      error = np.sqrt((weight * (done - mean) ** 2).sum() / len(found.b))
+      hit = within(kinds, rank)
+      mean = (weight * hit).sum()
+      error = np.sqrt((weight * (hit - mean) ** 2).sum() / len(position.b))
       low, high = (low, rank) if enough(mean, error) else (rank + 1, high)
     return low
 
@@ -162,42 +168,44 @@ def median(found: First) -> tuple[float, float, float]:
 def scores(
   better_QxP: Any, tied_QxP: Any, known_QxP: Any, at: Sequence[int]
 ) -> dict[str, np.ndarray]:
-  """All numbers that are means over queries: name -> (Q,).
+  """The scores of each query: "r@k", "mrr", "map", "mean_rank" -> (Q,).
+
+  The score of a ranking is the mean over queries.
 
   Args:
     better_QxP: see `first`.
-    tied_QxP: likewise.
-    known_QxP: likewise.
-    at: numbers of items that may be retrieved.
+    tied_QxP: see `first`.
+    known_QxP: see `first`.
+    at: values of k.
   """
-  found = first(better_QxP, tied_QxP, known_QxP)
+  position = first(better_QxP, tied_QxP, known_QxP)
   return {
-    **{f"r@{k}": within(found, k) for k in at},
-    "mrr": reciprocal_rank(found),
+    **{f"r@{k}": within(position, k) for k in at},
+    "mrr": reciprocal_rank(position),
     "map": average_precision(better_QxP, tied_QxP, known_QxP),
-    "mean_rank": mean_rank(found),
+    "mean_rank": mean_rank(position),
   }
 
 
 def chance(
   positives_Q: Any, gallery: int, at: Sequence[int]
 ) -> Mapping[str, float]:
-  """The same, and `median_rank`, of scores that know nothing: all M tie.
+  """The mean scores and `median_rank` of a random order: all items tie.
 
   Args:
-    positives_Q: how many each query has.
-    gallery: how many items there are, M.
-    at: see `scores`.
+    positives_Q: number of positives of each query.
+    gallery: number of items.
+    at: values of k.
   """
   positives_Q = np.asarray(positives_Q)
   kinds, count = np.unique(positives_Q, return_counts=True)
   known = np.arange(kinds.max()) < kinds[:, None]
   better, tied = np.zeros(known.shape, int), np.full(known.shape, gallery)
   weight = count / count.sum()
-  found = {
+  means = {
     name: float((x * weight).sum())
     for name, x in scores(better, tied, known, at).items()
   }
   zeros = np.zeros_like(positives_Q)
-  all_alike = First(zeros, zeros + gallery, positives_Q)
-  return found | {"median_rank": median(all_alike)[0]}
+  all_tied = First(zeros, zeros + gallery, positives_Q)
+  return means | {"median_rank": median(all_tied)[0]}

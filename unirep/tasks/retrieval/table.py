@@ -1,7 +1,7 @@
-"""Rows of retrieval: samples of one modality asked for by those of another.
+"""Rows of retrieval: samples of one modality search those of another.
 
-Dimensions: Q queries, M items, P positives of a query at most, D code width,
-B resamples.
+Dimensions: N samples, Q queries, M samples of the gallery, P positives of a
+query at most, D code width, B resamples.
 """
 
 import itertools
@@ -16,19 +16,20 @@ from unirep.runtime.errors import InputError, pick
 from unirep.tasks.retrieval import ranks
 from unirep.tasks.rows import Row
 
-NOTES = {  # relevance -> what is right
-  "pair": "right is the same sample",
-  "id": "right is any sample with the same id",
-  "class": "right is any sample of the same class",
+NOTES = {  # relevance -> the samples that are hits
+  "pair": "a hit is the same sample",
+  "id": "a hit is any sample with the same id",
+  "class": "a hit is any sample of the same class",
 }
 
 
-class Asked(NamedTuple):
-  """Samples of a modality that can be asked for, or with.
+class Samples(NamedTuple):
+  """Samples of one modality, used as queries and as a gallery.
 
   Attributes:
-    states: of N samples.
-    label_N: equal labels are right.
+    states: states of N samples.
+    label_N: integers; a sample of the gallery is a hit if its label is that of
+      the query.
   """
 
   states: States
@@ -36,17 +37,17 @@ class Asked(NamedTuple):
 
 
 class Setting(NamedTuple):
-  """What is measured.
+  """Options of retrieval.
 
   Attributes:
     code_KxD: the codebook.
-    masks: by the number of dimensions that TOC keeps, (D,) bool; all of them
-      last.
-    representations: of `similarity.REPRESENTATIONS`.
-    relevance: of `NOTES`.
-    at: numbers of items that may be retrieved.
-    resamples: of the bootstrap over queries, B.
-    seed: of these.
+    masks: number of dimensions that TOC keeps -> (D,) bool; the last mask keeps
+      all.
+    representations: names in `similarity.REPRESENTATIONS`.
+    relevance: a key of `NOTES`.
+    at: values of k in recall@k.
+    resamples: B, of the bootstrap over queries.
+    seed: seed of the bootstrap.
   """
 
   code_KxD: Any
@@ -59,7 +60,12 @@ class Setting(NamedTuple):
 
 
 def positives(query_Q: Any, gallery_M: Any) -> np.ndarray:
-  """Items whose label is that of a query: (Q, P) indices, -1 beyond them."""
+  """Indices (Q, P) of the items with each query's label, padded with -1.
+
+  Args:
+    query_Q: labels of the queries.
+    gallery_M: labels of the items.
+  """
   query_Q, gallery_M = np.asarray(query_Q), np.asarray(gallery_M)
   order_M = gallery_M.argsort(kind="stable")
   first_Q, last_Q = (
@@ -71,23 +77,23 @@ def positives(query_Q: Any, gallery_M: Any) -> np.ndarray:
   return np.where(known_QxP, order_M[np.where(known_QxP, place_QxP, 0)], -1)
 
 
-def rows(setting: Setting, asked: Mapping[str, Asked]) -> Iterator[Row]:
-  """Every direction, representation, TOC mask and score.
+def rows(setting: Setting, samples: Mapping[str, Samples]) -> Iterator[Row]:
+  """Rows of every direction, representation, TOC mask and score.
 
   Args:
     setting: see `Setting`.
-    asked: by modality, two or more.
+    samples: modality -> samples, of two modalities or more.
 
   Raises:
-    InputError: where nothing is right for any query, or fewer items are there
-      than may be retrieved.
+    InputError: if a modality has no samples, no query has a hit, or a k exceeds
+      the size of the gallery.
   """
-  for source, target in itertools.permutations(asked, 2):
-    yield from _of_pair(setting, asked, source, target)
+  for source, target in itertools.permutations(samples, 2):
+    yield from _of_pair(setting, samples, source, target)
 
 
-def _of_pair(setting, asked, source, target) -> Iterator[Row]:
-  query, gallery = asked[source], asked[target]
+def _of_pair(setting, samples, source, target) -> Iterator[Row]:
+  query, gallery = samples[source], samples[target]
   M = len(gallery.label_N)
   if not len(query.label_N) or not M:
     empty = source if M else target
@@ -118,10 +124,14 @@ def _of_pair(setting, asked, source, target) -> Iterator[Row]:
         states, gallery.states, setting.code_KxD, name, mask_D
       )
       counts = nearest.counts(*pair, positive_QxP)
-      found = _found((*counts, known_QxP), setting.at, share_BxQ)
-      for metric, (value, low, high) in found.items():
+      scores = _scores(*counts, known_QxP, setting.at, share_BxQ)
+      for metric, (value, low, high) in scores.items():
         yield Row(
-          *(f"retrieval by {name}", source, target, name, metric),
+          task=f"retrieval by {name}",
+          source=source,
+          target=target,
+          representation=name,
+          metric=metric,
           leads=metric == leading,
           keep=keep,
           value=value,
@@ -136,14 +146,17 @@ def _of_pair(setting, asked, source, target) -> Iterator[Row]:
         )
 
 
-def _found(counts, at, share_BxQ) -> dict[str, tuple[float, float, float]]:
-  """Each score with its interval over queries."""
-  better, tied, known = counts
-  scores = ranks.scores(better, tied, known, at)
-  drawn_BxS = share_BxQ @ np.stack([*scores.values()], 1)
-  low_S, high_S = np.quantile(drawn_BxS, (0.025, 0.975), 0)
-  found = {
-    name: (float(x.mean()), float(low), float(high))
-    for (name, x), low, high in zip(scores.items(), low_S, high_S, strict=True)
+def _scores(
+  better_QxP, tied_QxP, known_QxP, at, share_BxQ
+) -> dict[str, tuple[float, float, float]]:
+  """Score name -> mean over queries, and the ends of its 95 % interval."""
+  by_query = ranks.scores(better_QxP, tied_QxP, known_QxP, at)
+  resampled_BxS = share_BxQ @ np.stack([*by_query.values()], 1)
+  low_S, high_S = np.quantile(resampled_BxS, (0.025, 0.975), 0)
+  intervals = zip(by_query.items(), low_S, high_S, strict=True)
+  scores = {
+    name: (float(x_Q.mean()), float(low), float(high))
+    for (name, x_Q), low, high in intervals
   }
-  return found | {"median_rank": ranks.median(ranks.first(better, tied, known))}
+  position = ranks.first(better_QxP, tied_QxP, known_QxP)
+  return scores | {"median_rank": ranks.median(position)}

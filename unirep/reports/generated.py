@@ -1,6 +1,6 @@
-"""Pictures and sounds of what was generated, beside what it should be like.
+"""Pictures and sounds of generated samples, beside the real ones.
 
-Dimensions: R samples, T time, F frames, S samples of a sound.
+Dimensions: R samples to draw, T time, F frames, J joints, S samples of a sound.
 """
 
 import importlib
@@ -19,55 +19,57 @@ from unirep.runtime import atomic
 from unirep.runtime.errors import InputError
 from unirep.tasks.generation.table import DECODER, FLOW
 
-FRAMES = 5  # of a series, side by side
+FRAMES = 5  # frames of a series that are drawn side by side
 CELL = 0.55  # height of a row, in inches
-MADE = {FLOW: "codes of {}", DECODER: "codes of {}, decoder of pretraining"}
+NAMES = {FLOW: "codes of {}", DECODER: "codes of {}, decoder of pretraining"}
 
 
 @charts.styled
 def draw(
   path: pathlib.Path,
   source: Source,
-  shown: Sequence[tuple[str, Any, Mapping[tuple[str, str], np.ndarray]]],
+  results: Sequence[tuple[str, Any, Mapping[tuple[str, str], np.ndarray]]],
   row_R: np.ndarray,
   at: Mapping[str, Sequence[slice]],
 ) -> None:
-  """A panel a pair of modalities: source, made of each one's codes, and real.
+  """Draws generated samples: a panel for each pair of modalities.
+
+  The rows of a panel are the raw source, if there is one, the target generated
+  from its own codes and from those of the source, and the real target.
 
   Args:
     path: a PNG; a PDF is written beside it.
     source: the samples.
-    shown: modality, its `jobs.generate.Learned`, and what was made of it.
-    row_R: samples to draw, a column each.
-    at: modality -> which steps of each sample.
+    results: for each target modality its name, its `jobs.generators.Learned`,
+      and (generator, modality of the codes) -> samples (N, T, H, W, C).
+    row_R: numbers of the samples to draw, a column for each.
+    at: modality -> for each of these the steps to draw.
   """
-  known = getattr(source, "raw", dict)()
+  raws = getattr(source, "raw", dict)()
   parts = []
-  for target, learned, made in shown:
-    others = [m for way, m in made if way == FLOW and m != target]
+  for target, learned, generated in results:
+    columns = [*zip(row_R.tolist(), at[target], strict=True)]
+    others = [m for way, m in generated if way == FLOW and m != target]
     for m in others:
       rows = {}
-      if m in known:
-        rows[m] = [
-          known[m].show(known[m].at(int(r))[steps])
-          for r, steps in zip(row_R, at[target], strict=True)
-        ]
-      for way, whose in ((FLOW, target), (FLOW, m), (DECODER, m)):
-        x = made[way, whose]
-        rows[MADE[way].format("its own" if whose == target else m)] = [
-          learned.raw.show(x[r][steps])
-          for r, steps in zip(row_R, at[target], strict=True)
+      if m in raws:
+        rows[m] = [raws[m].show(raws[m].at(r)[steps]) for r, steps in columns]
+      for way, owner in ((FLOW, target), (FLOW, m), (DECODER, m)):
+        x = generated[way, owner]
+        rows[NAMES[way].format("its own" if owner == target else m)] = [
+          learned.raw.show(x[r][steps]) for r, steps in columns
         ]
       rows[f"real {target}"] = [
-        learned.raw.show(learned.x[r][steps])
-        for r, steps in zip(row_R, at[target], strict=True)
+        learned.raw.show(learned.x[r][steps]) for r, steps in columns
       ]
-      title = f"{m} to {target}"
-      parts.append((CELL * len(rows) + 0.4, _panel(title, rows)))
+      panel = _panel(f"{m} to {target}", rows)
+      parts.append((CELL * len(rows) + 0.4, panel))
   charts.stacked(parts, path)
 
 
 def _panel(title, rows):
+  """The function that draws a panel; rows are name -> cells."""
+
   def fill(figure):
     figure.suptitle(title)
     count = len(next(iter(rows.values())))
@@ -129,18 +131,27 @@ def _some(frames):
   return frames[place.round().astype(int)]
 
 
-def sounds(folder: pathlib.Path, shown, row_R: np.ndarray) -> list[str]:
-  """Writes what can be heard as wav files: made of each one's codes, and real.
+def sounds(folder: pathlib.Path, results, row_R: np.ndarray) -> list[str]:
+  """Writes generated and real sounds as wav files.
 
-  Nothing where librosa is not installed; see `audible`.
+  Without librosa nothing is written, see `audible`.
+
+  Args:
+    folder: created if needed.
+    results: as in `draw`; modalities that are no sounds are left out.
+    row_R: numbers of the samples.
+
+  Returns:
+    Names of the files.
   """
   if not audible():
     return []
   written = []
-  for target, learned, made in shown:
-    for way, m in [key for key in made if key[0] == FLOW] + [("real", target)]:
+  for target, learned, generated in results:
+    keys = [key for key in generated if key[0] == FLOW] + [("real", target)]
+    for way, m in keys:
       for i, r in enumerate(row_R):
-        x = learned.x[r] if way == "real" else made[way, m][r]
+        x = learned.x[r] if way == "real" else generated[way, m][r]
         cell = learned.raw.show(x)
         if cell.kind != raw.SOUND:
           continue
@@ -152,35 +163,35 @@ def sounds(folder: pathlib.Path, shown, row_R: np.ndarray) -> list[str]:
 
 
 def audible() -> bool:
-  """Whether librosa is there, which finds the phase of a spectrum."""
+  """Whether librosa, which recovers the phase of a spectrum, is installed."""
   return importlib.util.find_spec("librosa") is not None
 
 
 def wave(shown: Shown) -> np.ndarray:
-  """A waveform (S,) of magnitudes, from -1 to 1, by Griffin and Lim's method.
+  """The waveform (S,) in [-1, 1] of a magnitude spectrum, by Griffin-Lim.
 
   Raises:
-    InputError: without librosa, or for what can't be heard.
+    InputError: without librosa, or if `shown` is no spectrum.
   """
   if shown.kind != raw.SOUND or shown.spectrum is None:
     raise InputError(f"{shown.kind} can't be heard")
   if not audible():
     raise InputError("sounds need librosa: pip install 'unirep[sound]'")
   librosa: Any = importlib.import_module("librosa")
-  how = shown.spectrum
+  spectrum = shown.spectrum
   x_S = librosa.griffinlim(
     shown.values.T.astype(np.float32),
     n_iter=64,
-    hop_length=how.hop,
-    win_length=how.window,
-    n_fft=how.size,
+    hop_length=spectrum.hop,
+    win_length=spectrum.window,
+    n_fft=spectrum.size,
     random_state=0,
   )
   return x_S / max(float(np.abs(x_S).max()), 1e-6)
 
 
 def write_sound(path: pathlib.Path, shown: Shown) -> None:
-  """Writes a 16 bit wav file, see `wave`."""
+  """Writes a 16 bit wav file; arguments and errors as in `wave`."""
   import soundfile
 
   if shown.spectrum is None:
