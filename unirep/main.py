@@ -2,7 +2,8 @@
 
     python -m unirep.main --config=configs/pretrain.py --workdir=DIR
 
-Nothing here imports JAX, so that help and a missing package are quick to say.
+This module imports no JAX, so that help and the name of a missing package come
+at once.
 """
 
 import sys
@@ -13,20 +14,20 @@ LEAST = (3, 11)
 
 
 def main() -> None:
-  """Runs the command line: every door leads here."""
+  """Runs the command line, and exits with its code."""
   streams.guard()
-  door = signals.Door()
-  door.open()
+  listener = signals.Listener()
+  listener.start()
   try:
     code = run(sys.argv)
   except SystemExit as end:
     code = end.code
-  door.code = code if isinstance(code, int) else int(code is not None)
+  listener.code = code if isinstance(code, int) else int(code is not None)
   sys.exit(code)
 
 
 def run(argv: list[str]) -> int:
-  """The exit code; 2 where something is missing that the user can install."""
+  """Runs a command line; returns its exit code, 2 for a missing package."""
   if sys.version_info < LEAST:
     return _refuse(
       f"needs Python {'.'.join(map(str, LEAST))} or newer, this is "

@@ -1,25 +1,27 @@
-"""Signals that ask the program to end, heard from its first line on.
+"""Signals that end the program.
 
-A thread hears of them at once, also while the main one imports or compiles, and
-ends the process. Whatever is being written then is whole or not there: the
-files of this package take their places in one step. Training has its own way
-(`parallel.preemption`): where another handler is set, the thread stands back.
+SIGTERM, Ctrl-C (SIGINT) and a closed terminal (SIGHUP) end it with one line and
+exit code 75. Files that are being written then are whole or not there, see
+`atomic`. Training sets its own handlers, see `preemption`.
 """
 
 import atexit
 import contextlib
+import multiprocessing
 import os
+import select
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from types import FrameType
+from typing import NoReturn
 
 from unirep.runtime import errors
 from unirep.runtime.errors import one_line
 
-PATIENCE = 1.0  # seconds for what is still to be printed
+PATIENCE = 1.0  # seconds to wait for a reader of the last line
 LEAKS = "ignore::UserWarning:multiprocessing.resource_tracker"
 INTERRUPTED = 128 + signal.SIGINT  # exit code of a second Ctrl-C
 
@@ -33,111 +35,101 @@ def asked() -> tuple[signal.Signals, ...]:
 
 @contextlib.contextmanager
 def deaf() -> Iterator[None]:
-  """Processes that begin within don't hear what a terminal says to all.
+  """Processes started within ignore Ctrl-C and a closed terminal.
 
-  Whoever began them does, and ends them; what they leave is cleaned up without
-  a word.
+  A terminal sends these to all processes of a program. The one that started
+  the others hears them and ends the others.
   """
   if LEAKS not in sys.warnoptions:
-    sys.warnoptions.append(LEAKS)  # as Python tells its children
+    sys.warnoptions.append(LEAKS)  # Python hands its options to children
   ours = {signal.SIGINT, signal.SIGHUP}
   before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)
   try:
-    resource_tracker.ensure_running()  # it lets some in again, and only once
+    # The tracker unblocks SIGINT as it starts, so it must start before them.
+    resource_tracker.ensure_running()
     signal.pthread_sigmask(signal.SIG_BLOCK, ours)
     yield
   finally:
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class Door:
-  """What ends a program that is asked to, with a line and an exit code.
+class Listener:
+  """A thread that ends the program as soon as a signal comes.
+
+  It is needed because Python runs handlers in the main thread alone, and only
+  between two of its own instructions: a compile would keep SIGTERM waiting for
+  a minute, and schedulers kill after half of one.
 
   Attributes:
-    code: of the program, once it is known and only its end is to come.
+    code: exit code of the program once it is known; a signal that comes later
+      doesn't change it.
   """
 
   def __init__(self):
     self.code: int | None = None
-    self._here = -1  # where signals are written to
     self._presses = 0
 
-  def open(self) -> None:
-    """From now on; in the main thread, before others set handlers."""
-    there, self._here = os.pipe()
-    os.set_blocking(self._here, False)
+  def start(self) -> None:
+    """Must be called in the main thread, before anything else sets handlers."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
     for number in asked():
-      signal.signal(number, self._obey)
-    signal.set_wakeup_fd(self._here, warn_on_full_buffer=False)
-    atexit.register(self._close)  # as the first: it is called as the last
-    # What is forked has no such thread, and must not tell ours.
-    os.register_at_fork(after_in_child=_forget)
-    threading.Thread(target=self._listen, args=(there,), daemon=True).start()
+      signal.signal(number, _ours)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    os.register_at_fork(after_in_child=_reset)  # a fork has no such thread
+    # Called last. Python would reset handlers, but not SIG_IGN, before it ends.
+    atexit.register(_set_all, signal.SIG_IGN)
+    threading.Thread(target=self._listen, args=(reader,), daemon=True).start()
 
-  def _close(self):
-    # Python gives signals back to the system before it ends.
-    if self.code is not None:
-      for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-          stream.flush()
-      os._exit(self.code)
-
-  def _listen(self, there):
+  def _listen(self, reader: int) -> None:
     while True:
-      for byte in os.read(there, 64):
-        with contextlib.suppress(ValueError):
-          self._hear(signal.Signals(byte))
+      for number in os.read(reader, 64):
+        self._hear(number)
 
-  def _hear(self, number):
-    if signal.getsignal(number) == self._obey:
-      self._end(number)
+  def _hear(self, number: int) -> None:
+    if signal.getsignal(number) == _ours:
+      if self.code is not None:
+        leave("", self.code)
+      name = signal.Signals(number).name
+      leave(f"asked to end ({name}); the same command goes on", errors.AGAIN)
     elif number == signal.SIGINT:
-      # Training knows of the first one as soon as its step lets Python run.
+      # Training hears of the first one when the step that is under way is done.
       self._presses += 1
       if self._presses > 1:
-        _leave("interrupted; the same command goes on", INTERRUPTED)
-
-  def _obey(self, number: int, frame: FrameType | None) -> None:
-    """The handler: tells the thread, in case a library has taken its ear.
-
-    It may interrupt what holds a stream, so that it says nothing itself.
-    """
-    del frame
-    with contextlib.suppress(BlockingIOError):
-      os.write(self._here, bytes([number]))
-
-  def _end(self, number):
-    if self.code is not None:
-      _leave("", self.code)
-    name = signal.Signals(number).name
-    _leave(f"asked to end ({name}); the same command goes on", errors.AGAIN)
+        leave("interrupted; the same command goes on", INTERRUPTED)
 
 
-def _forget():
-  with contextlib.suppress(ValueError):
-    signal.set_wakeup_fd(-1)
-    for number in asked():
-      signal.signal(number, signal.SIG_DFL)
+def leave(text: object, code: int) -> NoReturn:
+  """Ends the process at once, from any thread, with a line if there is a text.
 
-
-def _leave(text: str, code: int) -> None:
-  """Ends at once; children and threads have no time to complain."""
+  Python's own end would wait for threads, and join child processes.
+  """
+  if os.isatty(1):
+    _write(1, "\x1b[?25h\n")  # a progress bar hides the cursor
+  if text:
+    _write(2, f"unirep: {one_line(text)}\n")
   with contextlib.suppress(Exception):
-    speaker = threading.Thread(target=_say, args=(text,), daemon=True)
-    speaker.start()
-    speaker.join(PATIENCE)  # whoever reads may have stopped to
-  with contextlib.suppress(Exception):
-    if "multiprocessing" in sys.modules:
-      for child in sys.modules["multiprocessing"].active_children():
-        child.kill()
+    for child in multiprocessing.active_children():
+      child.kill()
   os._exit(code)
 
 
-def _say(text):
-  with contextlib.suppress(OSError):  # a terminal that is gone
-    if os.isatty(1):
-      os.write(1, b"\x1b[?25h\n")  # a progress bar hides the cursor
-  with contextlib.suppress(OSError):
-    os.write(2, f"unirep: {one_line(text)}\n".encode() if text else b"")
-  with contextlib.suppress(Exception):
-    sys.stdout.flush()
+def _write(stream: int, text: str) -> None:
+  with contextlib.suppress(OSError):  # it is closed
+    if select.select([], [stream], [], PATIENCE)[1]:  # its reader may hang
+      os.write(stream, text.encode())
+
+
+def _ours(number: int, frame: FrameType | None) -> None:
+  """The handler of all signals does nothing: the thread hears them as well."""
+
+
+def _set_all(handler: signal.Handlers) -> None:
+  for number in asked():
+    signal.signal(number, handler)
+
+
+def _reset() -> None:
+  with contextlib.suppress(ValueError):  # forked by another thread
+    signal.set_wakeup_fd(-1)
+    _set_all(signal.SIG_DFL)
