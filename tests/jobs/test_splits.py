@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from unirep.configs import pretrain
-from unirep.data import arrays, labels, resample
+from unirep.data import arrays, labels, resample, sources
 from unirep.inference.codes import Codes
 from unirep.jobs import checks, evaluate, evaluation, preparation
 from unirep.runtime.errors import InputError
@@ -203,8 +203,8 @@ def test_each_split_is_itself_and_opened_once(monkeypatch):
   def source(data, kind, split, fine):
     return [data["source"], kind, split, fine]
 
-  monkeypatch.setattr(checks.sources, "source", source)
-  opened = checks.opened({"source": "here"}, ("audio",))
+  monkeypatch.setattr(sources, "source", source)
+  opened = sources.opened({"source": "here"}, ("audio",))
   for split in ("train", "validation", "test"):
     found = opened("clips", split)
     assert found == ["here", "clips", split, ("audio",)]

@@ -165,3 +165,15 @@ def _read(part, start, stop):
       f"{part.path}: cannot read rows {start} to {stop - 1}"
       f" ({guard.reason(error)})"
     ) from error
+
+
+def hdf5_parts(path: guard.Path) -> dict[str, Hdf5]:
+  """The datasets of an HDF5 file by name, on disk.
+
+  Raises:
+    InputError: for a broken file.
+  """
+  return {
+    key: Hdf5(str(path), dtype, shape, key)
+    for key, (dtype, shape) in hdf5.datasets(path).items()
+  }

@@ -20,8 +20,7 @@ from typing import Any
 
 import h5py
 
-from unirep.data import hdf5
-from unirep.data.columns import Column, Hdf5, Packed, Part, Raw
+from unirep.data.columns import Column, Packed, Part, Raw, hdf5_parts
 from unirep.files import guard, npy, zips
 from unirep.files.npy import Header
 from unirep.runtime.errors import InputError
@@ -105,10 +104,7 @@ def _file(path: pathlib.Path) -> dict[str, Part]:
   if zipfile.is_zipfile(path):
     return _npz(path)
   if h5py.is_hdf5(path):
-    return {
-      key: Hdf5(str(path), dtype, shape, key)
-      for key, (dtype, shape) in hdf5.datasets(path).items()
-    }
+    return dict(hdf5_parts(path))
   raise InputError(
     f"{path}: cannot read the file; it is not {KINDS}, or broken"
   )

@@ -5,6 +5,7 @@ second data set). A split is `train`, `validation`, `test`, or `seen`: the train
 split, to test on.
 """
 
+import functools
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -72,6 +73,14 @@ def source(
   make = _use(options.pop("source"), "downstream")
   fit = _resampling(options, fine)
   return fit(make(options, kind, "train" if split == "seen" else split))
+
+
+def opened(
+  data: Mapping[str, Any], fine: Sequence[str]
+) -> Callable[[str, str], Source]:
+  """(kind, split) -> samples as `source` gives them, opened once."""
+  once = functools.cache(functools.partial(source, data, fine=fine))
+  return lambda kind, split: once(kind, "train" if split == "seen" else split)
 
 
 def check(data: Mapping[str, Any], kinds: Iterable[str]) -> None:

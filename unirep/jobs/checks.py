@@ -2,13 +2,12 @@
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from unirep.configuration.build import CODES, DTYPES, Config
-from unirep.data import labels, sources
+from unirep.data import labels
 from unirep.data.sample import Source
-from unirep.data.sources import SOURCES
 from unirep.inference import similarity
 from unirep.inference.tokenizer import Tokenizer
 from unirep.jobs.results import SPLITS
@@ -25,7 +24,6 @@ from unirep.train import optimizer, reading, tracking
 
 CHOICES = {  # leaf -> the registry that it names an entry of
   "method": METHODS,
-  "data.source": SOURCES,
   "dtype": DTYPES,
   "contrast": contrast.CONTRASTS,
   "codes.rule": CODES,
@@ -78,12 +76,7 @@ def check_evaluate(config: Config) -> None:
   if not config.checkpoint:
     raise InputError("checkpoint is empty; name the work directory of a run")
   for name in config.tasks:
-    kinds = {*pick(TASKS, "tasks", name).kinds}
-    has = sources.kinds(config.data.source)
-    if len(kinds) > 1 and ("other" in kinds - {*has} or len(has) == 1):
-      raise InputError(
-        f"tasks: {name} needs a second data set; {config.data.source} is one"
-      )
+    pick(TASKS, "tasks", name)
   if not config.tasks:
     raise InputError("tasks must not be empty")
   if config.protocol not in protocol.PROTOCOLS:
@@ -173,21 +166,13 @@ def check_splits(network: Network, train: Source, test: Source) -> None:
   labels.check({"train": train, "test": test})
 
 
-def opened(
-  data: Mapping[str, Any], fine: Sequence[str]
-) -> Callable[[str, str], Source]:
-  """(kind, split) -> samples as `sources.source` gives them, opened once."""
-  once = functools.cache(functools.partial(sources.source, data, fine=fine))
-  return lambda kind, split: once(kind, "train" if split == "seen" else split)
-
-
 def check_downstream(
   opened: Callable[[str, str], Source], model: Tokenizer, kinds: Iterable[str]
 ) -> None:
   """Checks all splits that tasks use.
 
   Args:
-    opened: from `opened`.
+    opened: (kind, split) -> samples, see `sources.opened`.
     model: trained.
     kinds: of data, see `sources`.
 

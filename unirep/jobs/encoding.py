@@ -5,7 +5,7 @@ import json
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -16,7 +16,6 @@ from unirep.data.sample import Source
 from unirep.files import guard
 from unirep.inference import codes as coded
 from unirep.inference.codes import Codes
-from unirep.inference.tokenizer import Tokenizer
 from unirep.runtime import atomic, lockstep
 from unirep.runtime.errors import InputError
 
@@ -25,7 +24,29 @@ DATA = "data.json"  # split -> digest of its data
 DAY = 24 * 3600  # a lost process is noticed sooner, by its heartbeat
 
 
-def stamp(tokenizer: Tokenizer, *rest: Any) -> str:
+class Model(Protocol):
+  """The part of a `Tokenizer` that encodes sources.
+
+  Attributes:
+    digest: of its settings, weights and codebook.
+  """
+
+  @property
+  def digest(self) -> str: ...
+
+  def codes(
+    self,
+    source: Source,
+    *,
+    dropout: jax.Array | None = None,
+    passes: int = 1,
+    first: int = 0,
+  ) -> Codes:
+    """Codes of passes * N samples, see `Tokenizer.codes`."""
+    ...
+
+
+def stamp(tokenizer: Model, *rest: Any) -> str:
   """A digest of everything that codes depend on.
 
   That is the model, the layout of files, and `rest`.
@@ -63,7 +84,7 @@ def remember(
 
 
 def encoded(
-  tokenizer: Tokenizer,
+  tokenizer: Model,
   source: Source,
   path: pathlib.Path,
   *,

@@ -85,6 +85,8 @@ def prepare(config: Config) -> Job:
     InputError: for anything that the user can mend.
   """
   checks.check_evaluate(config)
+  for name in config.tasks:
+    _check_kinds(name, config.data.source)
   tokenizer = load(config.checkpoint)
   toc = dict(config.toc)
   keep_M, live_codes = toc.pop("keep"), toc.pop("live_codes")
@@ -105,7 +107,7 @@ def prepare(config: Config) -> Job:
     f"data.source={config.data.source}",
   )
   fine = tuple(tokenizer.settings["fine"])
-  splits = checks.opened(config.data, fine)
+  splits = sources.opened(config.data, fine)
   there = {sources.kind(config.data.source, kind) for kind in kinds}
   checks.check_downstream(splits, tokenizer, there)
   options_of_probes = dict(config.probe)
@@ -168,6 +170,13 @@ def run(job: Job, workdir: pathlib.Path, console: Console) -> dict[str, Any]:
     f"results.json, .md, .png and .pdf are in {workdir}", soft_wrap=True
   )
   return results
+
+
+def _check_kinds(task: str, source: str) -> None:
+  """Raises InputError for a task that needs a second data set."""
+  kinds, has = {*TASKS[task].kinds}, sources.kinds(source)
+  if len(kinds) > 1 and ("other" in kinds - {*has} or len(has) == 1):
+    raise InputError(f"tasks: {task} needs a second data set; {source} is one")
 
 
 def _measured(job: Job, encode, console) -> dict[str, Any]:

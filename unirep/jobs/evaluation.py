@@ -13,7 +13,6 @@ import numpy as np
 from unirep.data import identity, pipeline
 from unirep.data.sample import Source
 from unirep.inference.codes import Codes
-from unirep.inference.tokenizer import Tokenizer
 from unirep.jobs import encoding
 from unirep.quantizer import codebook
 from unirep.tasks import classification, localization, sharing
@@ -66,7 +65,7 @@ class Encoded(NamedTuple):
 
 def encode(
   options: Options,
-  tokenizer: Tokenizer,
+  tokenizer: encoding.Model,
   train: Source,
   test: Source,
   folder: pathlib.Path,

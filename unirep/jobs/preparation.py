@@ -20,7 +20,7 @@ from unirep.configuration.build import Config
 from unirep.data import identity, pipeline, sources
 from unirep.data.datasets import extracted
 from unirep.data.sample import PRESENT, Batch, Source
-from unirep.jobs import checks, evaluation
+from unirep.jobs import checks
 from unirep.jobs.workdir import IDENTITY
 from unirep.methods.network import Network
 from unirep.parallel import mesh as meshes
@@ -72,7 +72,9 @@ class Job(NamedTuple):
     saving: when checkpoints are written.
     init_from: the run that gives the first weights, or "".
     wandb: a project of Weights & Biases, or "".
-    measures: how the model is measured in the end.
+    passes: how often a training sample is encoded for probes, with dropout.
+    samples: training samples that are encoded in the end; 0 for all.
+    probe: seeds, steps, batch_size and learning_rate of the probes.
   """
 
   settings: dict[str, Any]
@@ -95,7 +97,9 @@ class Job(NamedTuple):
   saving: Saving
   init_from: str
   wandb: str
-  measures: evaluation.Options
+  passes: int
+  samples: int
+  probe: Mapping[str, Any]
 
 
 def prepare(config: Config) -> Job:
@@ -158,12 +162,9 @@ def prepare(config: Config) -> Job:
     ),
     init_from=config.init_from,
     wandb=config.wandb,
-    measures=evaluation.Options(
-      seed=config.seed,
-      passes=probe.pop("passes"),
-      samples=probe.pop("samples"),
-      probe=probe,
-    ),
+    passes=probe.pop("passes"),
+    samples=probe.pop("samples"),
+    probe=probe,
   )
 
 

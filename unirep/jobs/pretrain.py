@@ -232,13 +232,14 @@ def finish(
 
   All processes encode, and the first one does the rest.
   """
+  options = evaluation.Options(job.seed, job.passes, job.samples, job.probe)
   with lockstep.watched():
     codes = evaluation.encode(
-      job.measures, tokenizer, job.train, job.test, workdir / workdirs.CODES
+      options, tokenizer, job.train, job.test, workdir / workdirs.CODES
     )
   if jax.process_index() > 0:
     return {}
-  measured = evaluation.evaluate(job.measures, tokenizer.codebook, codes)
+  measured = evaluation.evaluate(options, tokenizer.codebook, codes)
   summary = summary | measured.results
   console.print(tables.summary(summary))
   pictures.picture(

@@ -6,11 +6,11 @@ Shapes: T time.
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
-from unirep.data import formats, values
+from unirep.data import values
+from unirep.data.columns import Column, hdf5_parts
 from unirep.data.release import pickles
 from unirep.files import guard, zips
 from unirep.runtime.errors import InputError
@@ -108,10 +108,10 @@ class Rows:
   def __init__(self, path: pathlib.Path, key: str, size: int, axes: int):
     if not path.exists():
       raise InputError(f"{path}: no such file")
-    columns: Any = formats.read(path)
-    if key not in columns:
-      raise InputError(f"{path}: no {key!r}; it has {', '.join(columns)}")
-    self._column = columns[key]
+    parts = hdf5_parts(path)
+    if key not in parts:
+      raise InputError(f"{path}: no {key!r}; it has {', '.join(parts)}")
+    self._column = Column([parts[key]])
     if len(self._column) != size:
       raise InputError(
         f"{path}: {len(self._column)} clips, but {size} annotations"
