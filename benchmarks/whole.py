@@ -69,7 +69,9 @@ def main(argv=None):
     write(args.folder, round(args.clips / (1 - HELD_OUT)))
     print(f"clips are written after {time.perf_counter() - began:.0f} s")
   command = [
-    *(sys.executable, "-m", "unirep.main"),
+    sys.executable,
+    "-m",
+    "unirep.main",
     "--config=configs/pretrain.py:data=arrays,size=paper",
     f"--config.data.path={args.folder}",
     f"--config.data.holdout={HELD_OUT}",

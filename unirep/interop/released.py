@@ -111,19 +111,19 @@ def recognize(value: Any) -> Found:
   )
 
 
-def stored(found: Found, size: int) -> dict[str, Any]:
+def stored(checkpoint: Found, size: int) -> dict[str, Any]:
   """Descriptions of our arrays: {"params": ..., "codebook": ...}.
 
   Args:
-    found: the contents, as `recognize` returns them.
+    checkpoint: the contents, as `recognize` returns them.
     size: bytes of the file; the arrays may not take more.
 
   Raises:
     InputError: for broken tensors, or tensors that are too large.
   """
   likes, total = {}, 0
-  for name, (path, layout) in found.names.items():
-    tensor = found.tensors[name]
+  for name, (path, layout) in checkpoint.names.items():
+    tensor = checkpoint.tensors[name]
     try:
       torch_reader.check(tensor)
     except (TypeError, ValueError) as error:
@@ -139,31 +139,32 @@ def stored(found: Found, size: int) -> dict[str, Any]:
   return nested(likes)
 
 
-def widths(found: Found) -> dict[str, Any]:
+def widths(checkpoint: Found) -> dict[str, Any]:
   """Entries of a configuration that the shapes of the arrays decide."""
-  dcid = found.method == "dcid"
+  dcid = checkpoint.method == "dcid"
   specific = {}
-  for m in found.modalities:
+  for m in checkpoint.modalities:
     if dcid or m != "text":
       module = f"{m.title()}_encoder" if dcid else f"{m[0]}_spe_encoder"
       inner = "conv_stack.4" if m == "video" else f"{m}_linear"
-      specific[m] = _size(found, f"{module}.{inner}.weight", 0)
-  layer = f"{attention(found.method, found.modalities[0])}.encoder.layers.0"
-  book = f"{BOOKS[found.method]}.embedding"
+      specific[m] = _size(checkpoint, f"{module}.{inner}.weight", 0)
+  module = attention(checkpoint.method, checkpoint.modalities[0])
+  layer = f"{module}.encoder.layers.0"
+  book = f"{BOOKS[checkpoint.method]}.embedding"
   return {
-    "codes": _size(found, book, 0),
-    "dim": _size(found, book, 1),
-    "hidden": _size(found, f"{layer}.linear1.weight", 0),
-    "layers": found.layers,
+    "codes": _size(checkpoint, book, 0),
+    "dim": _size(checkpoint, book, 1),
+    "hidden": _size(checkpoint, f"{layer}.linear1.weight", 0),
+    "layers": checkpoint.layers,
     "specific": specific,
   }
 
 
-def check(found: Found, expected: Mapping[str, Any]) -> None:
+def check(checkpoint: Found, expected: Mapping[str, Any]) -> None:
   """Raises InputError if shapes do not fit the network.
 
   Args:
-    found: the contents of a checkpoint.
+    checkpoint: the contents of a checkpoint.
     expected: descriptions of our arrays, {"params": ..., "codebook": ...}.
   """
   likes = flat(expected)
@@ -175,11 +176,11 @@ def check(found: Found, expected: Mapping[str, Any]) -> None:
     "codebook/age": book.shape[:1],
   }
   bad = []
-  for name, (path, layout) in found.names.items():
+  for name, (path, layout) in checkpoint.names.items():
     shape = wanted.get(path)
     if shape is None:
       shape = layout.official(_nothing(likes[path].shape)).shape
-    there = tuple(found.tensors[name].shape)
+    there = tuple(checkpoint.tensors[name].shape)
     if there != shape:
       bad.append(f"{_short(name)} {str(there)[:80]}, not {shape}")
   if bad:
@@ -187,19 +188,19 @@ def check(found: Found, expected: Mapping[str, Any]) -> None:
     raise InputError(f"of other shapes: {'; '.join(bad[:4])}{more}")
 
 
-def read(found: Found, saved: Saved) -> tuple[dict, dict]:
+def read(checkpoint: Found, saved: Saved) -> tuple[dict, dict]:
   """Reads parameters and the fields of the codebook.
 
   Args:
-    found: contents that `check` accepts.
+    checkpoint: contents that `check` accepts.
     saved: the open file.
 
   Raises:
     InputError: for arrays that hold anything but finite numbers.
   """
   arrays = {}
-  for name, (path, layout) in found.names.items():
-    x = saved.array(found.tensors[name])
+  for name, (path, layout) in checkpoint.names.items():
+    x = saved.array(checkpoint.tensors[name])
     if path == "codebook/age" and x.dtype.kind == "i":
       x = x.astype(np.float32)
     if bad := fault(x):
@@ -208,7 +209,7 @@ def read(found: Found, saved: Saved) -> tuple[dict, dict]:
       x = x.astype(np.float32)
     arrays[path] = np.ascontiguousarray(layout.ours(x))
   tree = nested(arrays)
-  return tree["params"], _book(tree["codebook"], found.modalities)
+  return tree["params"], _book(tree["codebook"], checkpoint.modalities)
 
 
 def _parts(value: Any) -> dict[Any, dict[str, Any]]:
@@ -281,8 +282,8 @@ def _short(name: str) -> str:
   return name.removeprefix(f"{ENCODER_PART}/")
 
 
-def _size(found: Found, name: str, axis: int) -> int:
-  shape = found.tensors[f"{ENCODER_PART}/{name}"].shape
+def _size(checkpoint: Found, name: str, axis: int) -> int:
+  shape = checkpoint.tensors[f"{ENCODER_PART}/{name}"].shape
   if len(shape) <= axis:
     raise InputError(f"{name} has the shape {tuple(shape)}")
   return shape[axis]
