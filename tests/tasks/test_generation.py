@@ -137,7 +137,7 @@ def test_what_is_found_counts_ties_by_expectation():
   label = np.array([0, 0, 1, 0])
   by_class = table.recall(made, label, real, label, (1,))
   assert by_class["r@1"] == pytest.approx((1 + 1 + 1 + 0) / 4)
-  # Nothing in the gallery is right for three of them, which are not asked.
+  # Three of them have no hit in the gallery, and are left out.
   some = table.recall(made, number, real[:1], number[:1], (1,))
   assert some["r@1"] == 1
 

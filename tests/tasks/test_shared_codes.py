@@ -265,7 +265,7 @@ def test_recall_ties_are_exact_whatever_the_number_of_steps():
   for i in range(1, 11):
     gallery[i - 1, : 4 * i] = [0, 0, 1, 2] * i
   for i in range(10):
-    query = np.full((10, 1), 3)  # who finds nothing: by chance, 1 / 10
+    query = np.full((10, 1), 3)  # all items tie, so that recall@1 is 1 / 10
     query[i] = 0
     assert bags.recall(query, gallery, 4)["r@1"] == pytest.approx(1 / 10)
 
