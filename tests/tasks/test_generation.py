@@ -64,10 +64,10 @@ def test_guidance_is_away_from_what_no_code_says(trained):
 
 def test_told_keeps_dimensions_in_units_of_their_deviation():
   keep_D = np.arange(8) % 2 == 0
-  log = flow.conditions(3 * CODE_KxD, keep_D)
-  assert log.shape == (6, 4)
-  assert not log[-1].any()
-  np.testing.assert_allclose((log[:-1] ** 2).mean(), 1, rtol=1e-5)
+  condition = flow.conditions(3 * CODE_KxD, keep_D)
+  assert condition.shape == (6, 4)
+  assert not condition[-1].any()
+  np.testing.assert_allclose((condition[:-1] ** 2).mean(), 1, rtol=1e-5)
   assert np.isfinite(flow.conditions(np.zeros((2, 3)))).all()
 
 
