@@ -62,7 +62,7 @@ def test_guidance_is_away_from_what_no_code_says(trained):
   np.testing.assert_allclose(none, nothing, atol=1e-5)
 
 
-def test_told_keeps_dimensions_in_units_of_their_deviation():
+def test_conditions_are_scaled_and_keep_dimensions():
   keep_D = np.arange(8) % 2 == 0
   condition = flow.conditions(3 * CODE_KxD, keep_D)
   assert condition.shape == (6, 4)
