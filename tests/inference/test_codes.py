@@ -50,7 +50,7 @@ def encoder(parts, rows, mask_padding=True):
   return Tokenizer(MODEL, *parts, settings, rows).codes
 
 
-def test_batches_are_seams_that_nobody_sees(parts):
+def test_codes_do_not_depend_on_the_size_of_batches(parts):
   whole, split = encoder(parts, 6)(Samples()), encoder(parts, 4)(Samples())
   for m in MODEL.order:
     assert whole.idx[m].shape == (6, T)
@@ -89,7 +89,7 @@ def test_passes_of_dropout_follow_each_other_and_differ(parts):
 
 
 class Padded(Samples):
-  """The same, of which the left holds 1, 2 or 3 steps."""
+  """The samples with 1, 2 or 3 valid steps of the left."""
 
   def __getitem__(self, index, /):
     length = {"left": np.array(1 + index % 3, np.int32)}
@@ -119,7 +119,7 @@ def test_files_hold_all_of_it(parts, tmp_path):
 
 
 class Lacking(Padded):
-  """Every other sample lacks the left, and holds something else there."""
+  """The left is missing in every other sample, with features of zero."""
 
   def __getitem__(self, index, /):
     item = super().__getitem__(index)

@@ -147,8 +147,8 @@ def test_the_job_measures_every_direction(trained, model, tmp_path):
       wanted = bags.recall(*pair, len(model.codebook))["r@5"]
       assert row["value"] == pytest.approx(wanted, abs=1e-12)
   text = (tmp_path / "out/results.md").read_text()
-  assert "## audio -> text (8 in 8)" in text
-  assert "r@1 by vector, by dimensions kept: 8: " in text
+  assert "## audio -> text (8 queries, gallery of 8)" in text
+  assert "r@1 of vector by dimensions that TOC keeps: 8: " in text
 
 
 def test_seeds_of_pretraining_are_rows(trained, tmp_path):

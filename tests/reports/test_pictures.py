@@ -20,7 +20,7 @@ def row(source, target, **options):
 
 
 def drawn(tmp_path, rows):
-  """The panels of their figure, and the names below it."""
+  """The axes of a figure of rows, and the names in its legend."""
   figure = pictures.results(tmp_path / "x.png", {"rows": rows})
   assert (tmp_path / "x.png").stat().st_size > 5000
   assert (tmp_path / "x.pdf").read_bytes().startswith(b"%PDF")
@@ -46,7 +46,7 @@ def test_styles_stay_in_their_figures(tmp_path):
 
 
 def test_no_band_goes_beyond_all(tmp_path):
-  """Student's interval of a share near 1 does; a figure must not."""
+  """Student's interval of a share near 1 exceeds 1; its band must not."""
   rows = [row("a", "b", keep=keep, low=0.97, high=1.01) for keep in (8, 16)]
   (axis,), _ = drawn(tmp_path, rows)
   (band,) = axis.collections

@@ -1,4 +1,4 @@
-"""Tables, as printed: the numbers that a reader takes away."""
+"""Tables as printed, cell by cell."""
 
 import io
 
@@ -60,13 +60,13 @@ def by_keep(values, **changes):
 
 
 def averaged(rows):
-  """With the mean over two checkpoints, half of each value."""
+  """Results of two checkpoints; each mean is half of the value."""
   mean = [{**x, "checkpoint": None, "value": x["value"] / 2} for x in rows]
   return {"split": "test", "checkpoints": ["a", "b"], "rows": mean + rows}
 
 
 def printed(summary):
-  """What a terminal shows: the cells of each line."""
+  """The cells of each line, as a terminal shows them."""
   console = Console(width=120, record=True, file=io.StringIO())
   console.print(tables.summary(summary))
   lines = console.export_text().replace("┃", "│").splitlines()

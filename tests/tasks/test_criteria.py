@@ -92,7 +92,7 @@ def losses(a, mask_NxT):
 
 @pytest.mark.parametrize("name", ["bce", "explog", "ce"])
 def test_masked_rows_have_no_share(name):
-  """Neither in the value nor in the gradient, whatever stands in them."""
+  """Their logits change neither the loss nor its gradient."""
   a = arrays()
   loss = jax.value_and_grad(losses(a, a["mask"])[name])
   value, grad = loss(a["logits"])

@@ -1,4 +1,4 @@
-"""Flows, the judge, and scores of what was generated."""
+"""Flows, the judge, and scores of generated units."""
 
 import jax
 import numpy as np
@@ -12,29 +12,29 @@ CODE_KxD = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def trained():
-  """Code k says that a step is near k in its first place and -k in another."""
+  """A step of code k is near k in its first value and -k in another."""
   rng = np.random.default_rng(1)
   idx_NxT = rng.integers(5, size=(200, 3))
   x = rng.normal(0, 0.1, (200, 3, 2, 1, 1)).astype(np.float32)
   x[:, :, 0, 0, 0] += idx_NxT
   x[:, :, 1, 0, 0] -= idx_NxT
   options = flow.Options(steps=400, width=32, blocks=1, reach=3)
-  told = []
+  log = []
   made = flow.train(
     jax.random.key(0),
     x,
     idx_NxT,
     flow.conditions(CODE_KxD),
     options,
-    lambda step, loss: told.append((step, loss)),
+    lambda step, loss: log.append((step, loss)),
   )
-  return made, told
+  return made, log
 
 
 def test_a_flow_makes_what_codes_say(trained):
-  made, told = trained
-  assert [step for step, _ in told] == [*range(50, 401, 50)]
-  assert told[-1][1] < told[0][1] / 2
+  made, log = trained
+  assert [step for step, _ in log] == [*range(50, 401, 50)]
+  assert log[-1][1] < log[0][1] / 2
   idx_NxT = np.random.default_rng(2).integers(5, size=(40, 3))
   x = flow.sample(made, jax.random.key(1), idx_NxT)
   assert x.shape == (40, 3, 2, 1, 1)
@@ -62,12 +62,12 @@ def test_guidance_is_away_from_what_no_code_says(trained):
   np.testing.assert_allclose(none, nothing, atol=1e-5)
 
 
-def test_told_keeps_dimensions_in_units_of_their_deviation():
+def test_conditions_are_scaled_and_keep_dimensions():
   keep_D = np.arange(8) % 2 == 0
-  told = flow.conditions(3 * CODE_KxD, keep_D)
-  assert told.shape == (6, 4)
-  assert not told[-1].any()
-  np.testing.assert_allclose((told[:-1] ** 2).mean(), 1, rtol=1e-5)
+  condition = flow.conditions(3 * CODE_KxD, keep_D)
+  assert condition.shape == (6, 4)
+  assert not condition[-1].any()
+  np.testing.assert_allclose((condition[:-1] ** 2).mean(), 1, rtol=1e-5)
   assert np.isfinite(flow.conditions(np.zeros((2, 3)))).all()
 
 
@@ -137,12 +137,12 @@ def test_what_is_found_counts_ties_by_expectation():
   label = np.array([0, 0, 1, 0])
   by_class = table.recall(made, label, real, label, (1,))
   assert by_class["r@1"] == pytest.approx((1 + 1 + 1 + 0) / 4)
-  # Nothing in the gallery is right for three of them, which are not asked.
+  # Three of them have no hit in the gallery, and are left out.
   some = table.recall(made, number, real[:1], number[:1], (1,))
   assert some["r@1"] == 1
 
 
-def test_the_gallery_has_each_thing_once():
+def test_the_gallery_has_each_unit_once():
   x = np.array([1, 2, 1, 1, 2], np.float32).reshape(5, 1, 1, 1)
   label = np.array([0, 0, 0, 1, 0])
   found = table.distinct(table.Units(x, label, label, False), 0)
@@ -152,7 +152,7 @@ def test_the_gallery_has_each_thing_once():
   assert each.key_U.tolist() == [*range(5)]
 
 
-def test_things_are_steps_with_an_event_or_whole_samples():
+def test_units_are_steps_with_an_event_or_whole_samples():
   x = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 2, 2, 1)
   label_NxT = np.array([[0, 2, 1], [2, -1, 0]])
   steps = table.units(x, label_NxT, 2)
@@ -165,7 +165,7 @@ def test_things_are_steps_with_an_event_or_whole_samples():
     table.units(x, np.array([-1, 2]), 2)
 
 
-def test_every_score_of_everything_is_a_row():
+def test_every_score_of_every_generator_is_a_row():
   rng = np.random.default_rng(0)
   label_U = np.arange(40) % 2
   x = rng.standard_normal((40, 4, 4, 1)).astype(np.float32)

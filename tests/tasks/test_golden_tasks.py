@@ -59,7 +59,7 @@ def params_of(part, alpha=None, keep=None, dim=0):
 
 
 def setting(name, masked):
-  """The task, parameters, and what turns features into (codes, indices)."""
+  """The task, its parameters, and a function: features -> (codes, indices)."""
   g = golden(name)
   classes, indices = int(g["meta/class_num"]), g["in/indices"].astype(int)
   ave = name == "probe_ave"
@@ -167,10 +167,10 @@ def counts_of(logits, label):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_three_training_steps(name, masked):
-  """As recorded.
+  """Losses and parameters are as recorded.
 
-  The official alpha and BCE of AVVP are float32: what follows from them is
-  recorded to its epsilon, and the sum that BCE is to two of them.
+  The official alpha and BCE of AVVP are float32. Values that depend on them
+  are compared to its epsilon, and BCE, which is a sum, to two of them.
   `test_three_steps_match_numpy` is in float64.
   """
   g, task, params, codes, official = setting(name, masked)
@@ -214,7 +214,7 @@ def test_three_training_steps(name, masked):
 
 
 def validate(g, task, params, batches, tolerance):
-  """What is scored after training, on the same batches."""
+  """Scores after training, on the same batches."""
   outputs = [
     (task.head(params, rows, batch.idx_NxT), batch.label)
     for rows, batch in batches

@@ -1,4 +1,4 @@
-"""Probes: what they draw, on which minibatches, and that none sees another."""
+"""Probes: initial parameters, minibatches, and their independence."""
 
 import chex
 import jax
@@ -25,7 +25,7 @@ def code_matrix():
 
 
 def samples(count, seed, shift=0):
-  """The class c speaks in codes 2c and 2c + 1, shifted per modality."""
+  """Class c has codes 2c and 2c + 1, shifted for each modality."""
   rng = np.random.default_rng(seed)
   label = rng.permutation(np.arange(count) % CLASSES)
   idx = 2 * label[:, None] + rng.integers(0, 2, (count, T))
@@ -151,7 +151,7 @@ def test_padding_is_filled_with_the_last_code():
 
 @pytest.mark.parametrize("head", [probe.clip, probe.segment])
 def test_many_samples_are_scored_some_at_a_time(head, monkeypatch):
-  """... with the same logits, in memory that grows less with them."""
+  """Logits are the same, and memory grows less with the samples."""
   task = probe.Task(head, lambda *_: 0.0, lambda *_: {}, "none", 3)
   code_KxD = jax.random.normal(jax.random.key(0), (8, 32))
   params = probe.init(jax.random.key(1), 32, 3)

@@ -1,4 +1,4 @@
-"""Scores under ties against all orders that ties may have."""
+"""Scores with ties, against the mean over all orders of tied items."""
 
 import fractions
 import itertools
@@ -12,7 +12,7 @@ AT = (1, 2, 3, 5, 50)
 
 
 def orders(score_M):
-  """Every order of items in which no worse one comes first."""
+  """All orders of items by falling score."""
   levels = [
     np.flatnonzero(score_M == value) for value in np.unique(score_M)[::-1]
   ]
@@ -33,7 +33,7 @@ def by_hand(order, positives):
 
 
 def enumerated(score_M, positives):
-  """The mean over all orders, in fractions; and the first ranks of all."""
+  """Mean scores over all orders, in fractions; and all ranks of first hits."""
   found = [by_hand(order, positives) for order in orders(score_M)]
   mean = {
     name: float(sum(x[name] for x in found) / len(found)) for name in found[0]
@@ -90,7 +90,7 @@ def test_chance_is_the_mean_over_all_orders():
 
 
 def test_large_ties_keep_their_digits():
-  """In fractions, where orders can't be listed."""
+  """Against fractions, since the orders are too many to list."""
   b, t, r = 40, 3000, 7
   better, tied = np.full((1, r), b), np.full((1, r), t)
   found = ranks.scores(better, tied, np.ones((1, r), bool), (45, 1000))

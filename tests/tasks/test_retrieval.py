@@ -1,4 +1,4 @@
-"""Retrieval on states whose meaning is known, against NumPy and by hand."""
+"""Retrieval on constructed states, against NumPy and by hand."""
 
 import itertools
 
@@ -20,7 +20,7 @@ def code_matrix():
 
 
 def states(seed, count=N, steps=True, kinds=K):
-  """Codes at random, and rows near them."""
+  """States with random codes, and vectors near them."""
   rng = np.random.default_rng(seed)
   code_KxD = code_matrix()
   idx = rng.integers(0, kinds, (count, T if steps else 1)).astype(np.int32)
@@ -97,7 +97,7 @@ def test_similarity_is_what_it_says(name, steps):
 
 
 def test_the_order_of_steps_breaks_no_tie():
-  """Means over the same cosines are equal, whichever step has which."""
+  """Means over the same cosines are equal, in any order of the steps."""
   rng = np.random.default_rng(0)
   row = rng.integers(0, K, T)
   orders = np.array([rng.permutation(row) for _ in range(50)], np.int32)
@@ -111,7 +111,7 @@ def test_the_order_of_steps_breaks_no_tie():
 
 @pytest.mark.parametrize("name", ["vector", "steps", "soft", "general", "clip"])
 def test_samples_that_say_the_same_tie(name):
-  """Also where they stand far apart, in other chunks and on other devices."""
+  """Also if they are far apart, in other chunks and on other devices."""
   few = states(3, 10)
   where = np.random.default_rng(0).integers(0, 10, 700)
   gallery = similarity.part(few, where)
@@ -132,8 +132,8 @@ def setting(**changes):
   return made._replace(**changes)
 
 
-def asked(label=None, **more):
-  """Two modalities that mostly say the same."""
+def samples(label=None, **more):
+  """Samples of two modalities that mostly have the same codes."""
   a, b = states(1), states(2)
   same = np.arange(N) % 3 > 0
   b = b._replace(
@@ -153,17 +153,17 @@ def values(rows, **which):
 
 
 def test_rows_are_what_counting_gives():
-  given = asked(np.random.default_rng(0).integers(-1, 5, N) % 5)
+  given = samples(np.random.default_rng(0).integers(-1, 5, N) % 5)
   rows = [*table.rows(setting(relevance="class"), given)]
   label = given["a"].label_N
-  right_QxM = label[:, None] == label
+  hit_QxM = label[:, None] == label
   for source, target in (("a", "b"), ("b", "a")):
     code_NxN = np.equal.outer(
       *(given[m].states.clip_N for m in (source, target))
     )
     better = (code_NxN[:, None] > code_NxN[:, :, None]).sum(-1)
     tied = (code_NxN[:, None] == code_NxN[:, :, None]).sum(-1)
-    wanted = ranks.scores(better, tied, right_QxM, (1, 5, 10))
+    wanted = ranks.scores(better, tied, hit_QxM, (1, 5, 10))
     found = values(rows, source=source, target=target, representation="code")
     for name, value_Q in wanted.items():
       assert abs(found[name].value - value_Q.mean()) < 1e-12
@@ -178,7 +178,7 @@ def test_rows_are_what_counting_gives():
 
 
 def test_bags_are_those_of_a_summary():
-  given = asked()
+  given = samples()
   rows = [*table.rows(setting(representations=("bag",)), given)]
   for source, target in itertools.permutations(given, 2):
     wanted = bags.recall(
@@ -192,7 +192,7 @@ def test_bags_are_those_of_a_summary():
 
 
 def test_five_captions_a_photo():
-  """Photos find the best of their five; captions find the one photo."""
+  """Photos search for any of their five captions, captions for one photo."""
   photo = states(1, 8, steps=False)
   repeated = np.repeat(np.arange(8), 5)
   caption = similarity.part(photo, repeated)
@@ -218,7 +218,7 @@ def test_five_captions_a_photo():
 
 
 def test_labels_that_are_shuffled_give_chance():
-  given = asked(kept := np.arange(N))
+  given = samples(kept := np.arange(N))
   other = Samples(given["b"].states, np.random.default_rng(0).permutation(kept))
   rows = [*table.rows(setting(), {"a": given["a"], "b": other})]
   rows = [row for row in rows if row.metric == "mean_rank"]
@@ -242,7 +242,7 @@ def test_positives_have_the_label_of_their_query():
   ],
 )
 def test_what_can_not_be_measured_is_said(changes, label, words):
-  given = asked()
+  given = samples()
   b = given["b"]
   if label == "other":
     given["b"] = b._replace(label_N=b.label_N + N)

@@ -1,4 +1,4 @@
-"""What modalities share by the indices of their codes, and how it is drawn."""
+"""Sharing of codes by index: agreement, bags, index-only probes, charts."""
 
 import itertools
 import json
@@ -19,7 +19,7 @@ K, C, N, T = 32, 8, 240, 6
 
 
 def drawn(seed=0, samples=N):
-  """Codes that tell the class, and more than the class: (N, T), (N,)."""
+  """Codes (T, N) that tell the class (N,), and more than the class."""
   rng = np.random.default_rng(seed)
   label_N = rng.integers(C, size=samples)
   detail_NxT = rng.integers(K // 2 // C, size=(samples, T))
@@ -216,7 +216,7 @@ def test_perplexity_by_hand():
 
 
 def brute_force_recall(query_NxT, gallery_NxT, k, trials=4000):
-  """Ranks by cosine, with ties in random order, again and again."""
+  """Recall by cosine, averaged over random orders of ties."""
 
   def bag(idx_NxT):
     return np.stack([np.bincount(x[x >= 0], minlength=K) for x in idx_NxT])
@@ -265,7 +265,7 @@ def test_recall_ties_are_exact_whatever_the_number_of_steps():
   for i in range(1, 11):
     gallery[i - 1, : 4 * i] = [0, 0, 1, 2] * i
   for i in range(10):
-    query = np.full((10, 1), 3)  # who finds nothing: by chance, 1 / 10
+    query = np.full((10, 1), 3)  # all items tie, so that recall@1 is 1 / 10
     query[i] = 0
     assert bags.recall(query, gallery, 4)["r@1"] == pytest.approx(1 / 10)
 
@@ -534,7 +534,7 @@ def test_drawing_of_unused_codes(axes):
 
 
 def without(split, name, gone_N):
-  """The samples, some of which lack a modality."""
+  """The samples, with a modality missing in some."""
   idx = {m: x.copy() for m, x in split.idx.items()}
   clip = {m: x.copy() for m, x in split.clip.items()}
   idx[name][gone_N] = -1

@@ -1,4 +1,4 @@
-"""Slots: each label by itself, whatever the others are."""
+"""Slots: each label is a problem of its own."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a table of probes asks of which modality."""
+"""Rows of probes: modalities without labels, and differences by mask."""
 
 import numpy as np
 import pytest
@@ -29,28 +29,28 @@ def setting(modalities, labels, keep=(3,)):
   )
 
 
-def test_what_has_no_segments_is_not_asked_for_them(monkeypatch):
-  asked = []
+def test_modalities_without_labels_of_segments_are_left_out(monkeypatch):
+  measured = []
 
   def measure(problem, *_, sources, targets, **__):
-    asked.append((sources, targets))
+    measured.append((sources, targets))
     return {}
 
   monkeypatch.setattr(suite, "measure", measure)
   labels = {"segments/audio": np.arange(12).reshape(4, 3) % 3}
   rows = TASKS["localization"].rows
   assert not [*rows(setting(("audio", "text"), labels))]
-  assert asked == [(["audio"], ["audio"])]
+  assert measured == [(["audio"], ["audio"])]
 
 
-def test_where_nothing_has_segments_one_line_says_so():
+def test_without_labels_of_segments_one_line_says_so():
   labels = {"segments/audio": np.arange(12).reshape(4, 3) % 3}
   with pytest.raises(InputError, match="segments/text"):
     [*TASKS["localization"].rows(setting(("text",), labels))]
 
 
 def test_each_number_of_dimensions_is_compared_with_all_of_them(monkeypatch):
-  """All of them are the last: that is TOC switched off."""
+  """The last mask keeps all dimensions: TOC is off."""
   value_MxR = np.array([[0.2, 0.3], [0.7, 0.4], [0.6, 0.8]])
 
   def measure(problem, *_, **__):

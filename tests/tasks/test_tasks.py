@@ -1,4 +1,4 @@
-"""Tasks end to end on codes whose meaning is known."""
+"""Tasks end to end on constructed codes."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +19,7 @@ def code_matrix():
 
 
 def clips(count, seed, shift=0):
-  """The class c speaks in codes 2c and 2c + 1; modality b adds `shift`."""
+  """Class c has codes 2c and 2c + 1; modality b adds `shift` to the index."""
   rng = np.random.default_rng(seed)
   label = rng.permutation(np.arange(count) % C).astype(np.int32)
   idx = (2 * label[:, None] + rng.integers(0, 2, (count, T))).astype(np.int32)
@@ -48,7 +48,7 @@ def test_one_language_transfers():
 
 
 def test_foreign_codes_do_not_transfer_though_each_is_separable():
-  """B says class c with the codes of class c + 1."""
+  """The codes of class c in b are those of class c + 1 in a."""
   for result in transfer(shift=2).values():
     assert result["ceiling"] >= 0.99
     assert result["accuracy"] <= 0.05
@@ -168,8 +168,8 @@ def test_the_last_class_is_an_event_where_there_is_no_background():
     assert all(x == 1 for x in problem.task.score(logits, label).values())
 
 
-def test_silence_is_no_event_that_is_found():
-  """Who says background everywhere, mostly rightly, has found nothing."""
+def test_background_everywhere_scores_zero_without_background():
+  """A constant guess of background has hits, but none of an event."""
   on_NxTxC = np.zeros((4, T, C), int)
   on_NxTxC[:, 0, 0] = on_NxTxC[:, 1:, -1] = 1
   label = localization.Segments(on_NxTxC, np.ones((4, T), bool))
@@ -180,7 +180,7 @@ def test_silence_is_no_event_that_is_found():
 
 
 def test_padding_counts_in_no_loss_and_no_score():
-  """Samples of other lengths give what their own segments alone would."""
+  """Samples padded to one length score as their valid segments do."""
   short, long = segments(30, 0), segments(30, 1)
   logits = np.random.default_rng(2).normal(size=(30, T, C))
   task = localization.task(C)
@@ -303,7 +303,7 @@ def test_who_chooses_the_evaluation():
 
 
 def lacking(codes, gone_N, labels=None):
-  """Without "a" in some samples, which are called something else there."""
+  """Samples with "a" missing in some, where the labels are wrong as well."""
   idx = {**codes.idx, "a": np.where(gone_N[:, None], -1, codes.idx["a"])}
   wrong = {
     n: np.where(gone_N.reshape(-1, *[1] * (x.ndim - 1)), (x + 1) % C, x)
@@ -316,8 +316,8 @@ def half(count):
   return np.arange(count) % 8 >= 4  # of all classes alike
 
 
-def test_probes_neither_learn_from_nor_are_asked_what_is_missing():
-  """Else half of what they are told would be wrong."""
+def test_probes_are_neither_trained_nor_tested_on_missing_modalities():
+  """Labels are wrong where the modality is missing: half of the samples."""
   splits = [clips(160, 1), clips(40, 2), clips(200, 3)]
   splits = [lacking(x, half(len(x.idx["a"]))) for x in splits]
   # Where "b" is there as well: it learns from all of the labels.

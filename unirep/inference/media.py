@@ -44,7 +44,8 @@ def _opened(extraction: str) -> Front:
   trained = json.loads(extraction)
   names = {m: e["name"] for m, e in trained["extractors"].items()}
   values = {key: trained[key] for key in Settings._fields}
-  opened = features.front(Settings(**{**values, "extractors": names}))
+  values["extractors"] = names
+  opened = features.front(Settings(**values))
   here = features.described(opened)["extractors"]
   for m, extractor in trained["extractors"].items():
     for key in ("version", "sha256"):
@@ -63,15 +64,7 @@ def encode(
 
   Args:
     tokenizer: a model that was trained on extracted features.
-    paths: samples: a file each, or a mapping from a modality (or "video",
-      "image") to a file if a sample has several files.
-
-  Returns:
-    For each sample modality -> int32 codes: (T,) of all of its segments, or
-    (1,) of a caption. Modalities that a sample lacks are left out.
-
-  Raises:
-    InputError: for a file that is broken or has nothing for the model.
+    paths: samples, see `Tokenizer.encode_files`, as are results and errors.
   """
   if isinstance(paths, str | pathlib.Path | Mapping):
     raise InputError("give a list of files")
@@ -83,15 +76,16 @@ def encode(
 
 def _sample(path, extractors: Front) -> Sample:
   """The sample of a file, whose kind is told by its suffix, or of a mapping."""
-  known = clips.columns(extractors.plan.needs)
+  allowed = clips.columns(extractors.plan.needs)
   if isinstance(path, Mapping):
     columns = {name: str(file) for name, file in path.items()}
   else:
     kind = samples.KINDS.get(pathlib.Path(path).suffix.lower(), "")
     columns = {kind: str(path)}
-  if not columns or not {*columns} <= known:
+  if not columns or not {*columns} <= allowed:
     raise InputError(
-      f"{path}: nothing for this model, which takes {', '.join(sorted(known))}"
+      f"{path}: nothing for this model, which takes"
+      f" {', '.join(sorted(allowed))}"
     )
   return Sample(id=str(path), files=columns)
 

@@ -1,4 +1,4 @@
-"""Representations of samples for search: vectors whose products are scores.
+"""Representations of samples for search: vectors with products as scores.
 
 Unit vectors are rounded to a grid of integers. Their products are then exact in
 float64, in any order of addition, so that equal samples tie, see `nearest`.

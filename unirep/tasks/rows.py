@@ -28,7 +28,7 @@ class Row(NamedTuple):
     value: the score, a mean over seeds.
     std: standard deviation over seeds; NaN for a single seed.
     low: lower end of the 95 % interval; NaN where there is none.
-    high: upper end of the interval, likewise.
+    high: upper end of the interval; NaN where there is none.
     seeds: number of seeds.
     chance: the score of the best constant guess, if known.
     baseline: the score of a better guess, if the task has one.

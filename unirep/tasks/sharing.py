@@ -135,7 +135,7 @@ def mutual_information(a_N: Any, b_N: Any) -> float:
 
 
 def purity(code_N: Any, class_N: Any) -> float:
-  """The share of samples whose class is the most frequent one of their code.
+  """The share of samples that have the most frequent class of their code.
 
   It grows with the number of codes, up to 1 if each code has one sample:
   compare it with `shuffled` classes. NaN without pairs.

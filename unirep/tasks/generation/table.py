@@ -48,8 +48,8 @@ def units(x_NxTxHxWxC: np.ndarray, label: np.ndarray, classes: int) -> Units:
 
   Args:
     x_NxTxHxWxC: raw samples.
-    label: (N, T) for units that are steps, whose keys are their classes; (N,)
-      for units that are whole samples, whose keys are their numbers.
+    label: (N, T) for units that are steps; their keys are their classes. (N,)
+      for units that are whole samples; their keys are their numbers.
     classes: number of classes; labels from there on are background.
 
   Raises:

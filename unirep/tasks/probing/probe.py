@@ -138,7 +138,7 @@ def optimizer(
   max_norm: float | None = None,
   clip_alpha: bool = True,
 ) -> optax.GradientTransformation:
-  """Adam, whose gradients are clipped for the layers and `alpha` separately.
+  """Adam, with gradients clipped separately for the layers and for `alpha`.
 
   Args:
     learning_rate: of the layers and of `alpha`.

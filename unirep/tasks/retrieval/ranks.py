@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-SLACK = 1e-9  # tolerance of shares, whose sums are not exact
+SLACK = 1e-9  # tolerance of shares: their sums are not exact
 NORMAL = 1.959963984540054  # quantile of 97.5 %
 
 
@@ -36,15 +36,15 @@ class First(NamedTuple):
   r: np.ndarray
 
 
-def first(better_QxP: Any, tied_QxP: Any, known_QxP: Any) -> First:
+def first(better_QxP: Any, tied_QxP: Any, valid_QxP: Any) -> First:
   """The position of the first hit of each query.
 
   Args:
     better_QxP: number of items with a higher score than each positive.
     tied_QxP: number of items with the same score, the positive included.
-    known_QxP: True for positives, False for padding. Each query has a positive.
+    valid_QxP: True for positives, False for padding. Each query has a positive.
   """
-  better_QxP = np.where(known_QxP, better_QxP, np.iinfo(np.int32).max)
+  better_QxP = np.where(valid_QxP, better_QxP, np.iinfo(np.int32).max)
   best_Qx1 = better_QxP.argmin(1)[:, None]
   b_Qx1 = np.take_along_axis(better_QxP, best_Qx1, 1)
   t_Qx1 = np.take_along_axis(np.asarray(tied_QxP), best_Qx1, 1)
@@ -92,7 +92,7 @@ def reciprocal_rank(position: First) -> np.ndarray:
 
 
 def average_precision(
-  better_QxP: Any, tied_QxP: Any, known_QxP: Any
+  better_QxP: Any, tied_QxP: Any, valid_QxP: Any
 ) -> np.ndarray:
   """The expectation (Q,) of average precision.
 
@@ -107,23 +107,23 @@ def average_precision(
   Args:
     better_QxP: see `first`.
     tied_QxP: see `first`.
-    known_QxP: see `first`.
+    valid_QxP: see `first`.
   """
-  b = np.where(known_QxP, np.asarray(better_QxP, np.int64), 2**62)
+  b = np.where(valid_QxP, np.asarray(better_QxP, np.int64), 2**62)
   order = b.argsort(1)
-  known, t = np.asarray(known_QxP), np.asarray(tied_QxP, np.int64)
-  b, t, known = (np.take_along_axis(x, order, 1) for x in (b, t, known))
+  valid, t = np.asarray(valid_QxP), np.asarray(tied_QxP, np.int64)
+  b, t, valid = (np.take_along_axis(x, order, 1) for x in (b, t, valid))
   # A group of equal scores starts where b changes, and ends before the next.
   starts, P = np.diff(b, axis=1, prepend=-1) != 0, b.shape[1]
   before = np.maximum.accumulate(np.where(starts, np.arange(P), 0), 1)
   after = np.where(starts, np.arange(P), P)[:, 1:]
   after = np.pad(after, [(0, 0), (0, 1)], constant_values=P)
   r = np.minimum.accumulate(after[:, ::-1], 1)[:, ::-1] - before
-  b, t = np.where(known, b, 0), np.where(known, t, 1)
+  b, t = np.where(valid, b, 0), np.where(valid, t, 1)
   c = (r - 1) / np.maximum(t - 1, 1)
   total = c * t + (before + 1 - c * (b + 1)) * _harmonic(b, t)
   # Each of the r positives counts its share of their sum.
-  return np.where(known, total / t, 0).sum(1) / known.sum(1)
+  return np.where(valid, total / t, 0).sum(1) / valid.sum(1)
 
 
 def _harmonic(b, t):
@@ -166,7 +166,7 @@ def median(position: First) -> tuple[float, float, float]:
 
 
 def scores(
-  better_QxP: Any, tied_QxP: Any, known_QxP: Any, at: Sequence[int]
+  better_QxP: Any, tied_QxP: Any, valid_QxP: Any, at: Sequence[int]
 ) -> dict[str, np.ndarray]:
   """The scores of each query: "r@k", "mrr", "map", "mean_rank" -> (Q,).
 
@@ -175,14 +175,14 @@ def scores(
   Args:
     better_QxP: see `first`.
     tied_QxP: see `first`.
-    known_QxP: see `first`.
+    valid_QxP: see `first`.
     at: values of k.
   """
-  position = first(better_QxP, tied_QxP, known_QxP)
+  position = first(better_QxP, tied_QxP, valid_QxP)
   return {
     **{f"r@{k}": within(position, k) for k in at},
     "mrr": reciprocal_rank(position),
-    "map": average_precision(better_QxP, tied_QxP, known_QxP),
+    "map": average_precision(better_QxP, tied_QxP, valid_QxP),
     "mean_rank": mean_rank(position),
   }
 
@@ -199,12 +199,12 @@ def chance(
   """
   positives_Q = np.asarray(positives_Q)
   kinds, count = np.unique(positives_Q, return_counts=True)
-  known = np.arange(kinds.max()) < kinds[:, None]
-  better, tied = np.zeros(known.shape, int), np.full(known.shape, gallery)
+  valid = np.arange(kinds.max()) < kinds[:, None]
+  better, tied = np.zeros(valid.shape, int), np.full(valid.shape, gallery)
   weight = count / count.sum()
   means = {
     name: float((x * weight).sum())
-    for name, x in scores(better, tied, known, at).items()
+    for name, x in scores(better, tied, valid, at).items()
   }
   zeros = np.zeros_like(positives_Q)
   all_tied = First(zeros, zeros + gallery, positives_Q)

@@ -73,8 +73,8 @@ def positives(query_Q: Any, gallery_M: Any) -> np.ndarray:
     for side in ("left", "right")
   )
   place_QxP = first_Q[:, None] + np.arange(max((last_Q - first_Q).max(), 1))
-  known_QxP = place_QxP < last_Q[:, None]
-  return np.where(known_QxP, order_M[np.where(known_QxP, place_QxP, 0)], -1)
+  valid_QxP = place_QxP < last_Q[:, None]
+  return np.where(valid_QxP, order_M[np.where(valid_QxP, place_QxP, 0)], -1)
 
 
 def rows(setting: Setting, samples: Mapping[str, Samples]) -> Iterator[Row]:
@@ -109,11 +109,11 @@ def _of_pair(setting, samples, source, target) -> Iterator[Row]:
       f" relevance={setting.relevance}"
     )
   positive_QxP = positive_QxP[has_Q]
-  states, known_QxP = similarity.part(query.states, has_Q), positive_QxP >= 0
+  states, valid_QxP = similarity.part(query.states, has_Q), positive_QxP >= 0
   Q = len(positive_QxP)
   rng = np.random.default_rng(setting.seed)
   share_BxQ = rng.multinomial(Q, np.full(Q, 1 / Q), setting.resamples) / Q
-  chance = ranks.chance(known_QxP.sum(1), M, setting.at)
+  chance = ranks.chance(valid_QxP.sum(1), M, setting.at)
   leading = "map" if setting.relevance == "class" else f"r@{setting.at[0]}"
   for name in setting.representations:
     masks: Mapping[Any, Any] = {None: None}
@@ -124,7 +124,7 @@ def _of_pair(setting, samples, source, target) -> Iterator[Row]:
         states, gallery.states, setting.code_KxD, name, mask_D
       )
       counts = nearest.counts(*pair, positive_QxP)
-      scores = _scores(*counts, known_QxP, setting.at, share_BxQ)
+      scores = _scores(*counts, valid_QxP, setting.at, share_BxQ)
       for metric, (value, low, high) in scores.items():
         yield Row(
           task=f"retrieval by {name}",
@@ -147,10 +147,10 @@ def _of_pair(setting, samples, source, target) -> Iterator[Row]:
 
 
 def _scores(
-  better_QxP, tied_QxP, known_QxP, at, share_BxQ
+  better_QxP, tied_QxP, valid_QxP, at, share_BxQ
 ) -> dict[str, tuple[float, float, float]]:
   """Score name -> mean over queries, and the ends of its 95 % interval."""
-  by_query = ranks.scores(better_QxP, tied_QxP, known_QxP, at)
+  by_query = ranks.scores(better_QxP, tied_QxP, valid_QxP, at)
   resampled_BxS = share_BxQ @ np.stack([*by_query.values()], 1)
   low_S, high_S = np.quantile(resampled_BxS, (0.025, 0.975), 0)
   intervals = zip(by_query.items(), low_S, high_S, strict=True)
@@ -158,5 +158,5 @@ def _scores(
     name: (float(x_Q.mean()), float(low), float(high))
     for (name, x_Q), low, high in intervals
   }
-  position = ranks.first(better_QxP, tied_QxP, known_QxP)
+  position = ranks.first(better_QxP, tied_QxP, valid_QxP)
   return scores | {"median_rank": ranks.median(position)}
