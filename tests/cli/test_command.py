@@ -217,6 +217,38 @@ def test_a_device_that_is_not_there_is_one_line(tmp_path, monkeypatch):
   assert "Traceback" not in done.stderr
 
 
+def test_a_save_that_fails_is_our_line_alone(tmp_path):
+  """Orbax, asyncio and TensorStore have more than a hundred on it."""
+  code = """
+import pathlib, resource
+import jax.numpy as jnp
+from absl import logging
+from train import test_saving
+from unirep.cli import experiment
+from unirep.train import saving
+
+logging.use_absl_handler()
+experiment._quiet_orbax()
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**18, 2**18))
+manager = saving.open_manager(pathlib.Path("checkpoints"))
+saver = saving.Saver(manager, logging.warning, 3)
+saver.save(test_saving.step(test_saving.a_state()), {}, {})
+saver.wait()
+"""
+  path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=tmp_path,
+    env={**os.environ, "PYTHONPATH": path},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  lines = [x for x in done.stderr.splitlines() if "before flag" not in x]
+  assert len(lines) == 1, done.stderr
+  assert "no checkpoint of step 1: " in lines[0]
+
+
 @pytest.mark.slow
 def test_a_wheel_has_one_name_and_all_that_it_needs(tmp_path):
   line = ["-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path)]

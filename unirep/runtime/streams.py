@@ -1,6 +1,5 @@
 """Standard streams that end no run: closed, full, or of another alphabet."""
 
-import contextlib
 import io
 import os
 import select
@@ -8,10 +7,11 @@ import sys
 
 
 def guard() -> None:
-  """Makes stdout and stderr lose what nobody can take, and go on.
+  """Makes stdout and stderr drop text that can't be written.
 
-  To be called before others keep the streams or open files: a file would get
-  the number of a stream that is closed, and what libraries say would go there.
+  Python would raise BrokenPipeError, or end with code 120. Must be called
+  before anything opens a file: a file would get the number of a closed stream,
+  and libraries would write their messages into it.
   """
   for number in range(3):
     try:
@@ -19,27 +19,25 @@ def guard() -> None:
     except OSError:
       os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
   sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
-  sys.stdout = _patient(1, sys.stdout)
-  sys.stderr = _patient(2, sys.stderr)
+  sys.stdout = _lossy(1, sys.stdout)
+  sys.stderr = _lossy(2, sys.stderr)
 
 
-class _Pipe(io.FileIO):
+class _Raw(io.FileIO):
   """A stream whose reader may be gone."""
 
   def write(self, data):
     try:
-      while (written := super().write(data)) is None:  # it never blocks
+      while (written := super().write(data)) is None:  # it is non-blocking
         select.select([], [self], [])
       return written
     except OSError:
       return memoryview(data).nbytes
 
 
-def _patient(number, stream):
-  with contextlib.suppress(OSError, ValueError, AttributeError):
-    stream.flush()
+def _lossy(number, stream):
   return io.TextIOWrapper(
-    io.BufferedWriter(_Pipe(number, "w", closefd=False)),
+    io.BufferedWriter(_Raw(number, "w", closefd=False)),
     encoding=getattr(stream, "encoding", None) or "utf-8",
     errors="backslashreplace",
     line_buffering=number == 2
