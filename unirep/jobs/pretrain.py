@@ -184,13 +184,13 @@ def train(
     job.mesh,
     sharding=job.sharding if config.mesh.model > 1 else None,
   )
-  span = jax.device_put(
-    states.span(config.seed, config.steps), meshes.replicated(job.mesh)
+  run_args = jax.device_put(
+    states.run_args(config.seed, config.steps), meshes.replicated(job.mesh)
   )
   try:
     with lockstep.watched():
       return loop.run(
-        lambda state, batch: program(state, batch, span),
+        lambda state, batch: program(state, batch, run_args),
         state,
         feed,
         steps=config.steps,
