@@ -80,7 +80,7 @@ def of_step(model: int, batch: int = 64) -> tuple[int, int]:
   lowered = step.lower(
     jax.tree.map(place, state, where),
     {"features": features, "lengths": {}},
-    state_lib.span(0, 1),
+    state_lib.run_args(0, 1),
   )
   memory: Any = lowered.compile().memory_analysis()
   return memory.argument_size_in_bytes, memory.temp_size_in_bytes

@@ -72,10 +72,10 @@ def compile_step(case: Case) -> Compiled:
   config.batch_size = case.batch
   training = build.training(config)
   mesh = mesh_lib.make(case.batch, devices=topology.devices)
-  state, batch, span = arguments(training, mesh, case.batch)
+  state, batch, run_args = arguments(training, mesh, case.batch)
   began = time.perf_counter()
   step: Any = step_lib.build(training, mesh)
-  traced = step.trace(state, batch, span)
+  traced = step.trace(state, batch, run_args)
   program = traced.lower().compile()
   return Compiled(program, traced.jaxpr, time.perf_counter() - began)
 
@@ -100,8 +100,8 @@ def arguments(training, mesh, batch_size: int):
   features = place(features, mesh_lib.split(mesh))
   batch = {"features": features, "lengths": {}}
   everywhere = mesh_lib.replicated(mesh)
-  span = place(state_lib.span(0, 1), everywhere)
-  return place(state, everywhere), batch, span
+  run_args = place(state_lib.run_args(0, 1), everywhere)
+  return place(state, everywhere), batch, run_args
 
 
 def describe(case: Case) -> dict[str, Any]:

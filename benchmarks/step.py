@@ -68,20 +68,20 @@ def measure(config, steps: int) -> Result:
   one = jax.tree.map(lambda x: x[:1], batch)
   state = init(jax.random.key(config.seed), one)
   batch = mesh_lib.put_batch(mesh, batch)
-  span = state_lib.span(config.seed, config.steps)
-  span = jax.device_put(span, everywhere)
+  run_args = state_lib.run_args(config.seed, config.steps)
+  run_args = jax.device_put(run_args, everywhere)
   began = time.perf_counter()
   step: Any = step_lib.build(training, mesh)
-  traced = step.trace(state, batch, span)
+  traced = step.trace(state, batch, run_args)
   compiled = traced.lower().compile()
   compile_seconds = time.perf_counter() - began
   for _ in range(3):
-    state, _ = compiled(state, batch, span)
+    state, _ = compiled(state, batch, run_args)
   jax.block_until_ready(state)
   times = []
   for _ in range(steps):
     began = time.perf_counter()
-    state, metrics = compiled(state, batch, span)
+    state, metrics = compiled(state, batch, run_args)
     jax.block_until_ready(metrics)
     times.append(time.perf_counter() - began)
   seconds = float(np.median(times))

@@ -200,8 +200,8 @@ def test_a_step_is_built_and_no_key_unread(
   function = step.build(job.training, job.mesh)
   batch = next(job.batches)
   inputs = {part: batch[part] for part in ("features", "lengths")}
-  span = states.span(watched.seed, watched.steps)
-  after, metrics = jax.eval_shape(function, job.shapes, inputs, span)
+  run_args = states.run_args(watched.seed, watched.steps)
+  after, metrics = jax.eval_shape(function, job.shapes, inputs, run_args)
   chex.assert_trees_all_equal_shapes_and_dtypes(after, job.shapes)
   assert metrics["loss"].shape == ()
   assert {*leaves(watched)} - watched.seen <= RUNNING

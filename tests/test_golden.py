@@ -436,10 +436,10 @@ def test_club(case):
   options = released().loss.club
 
   def likelihood(params, x, y):
-    return club.log_likelihood(params, club.Pair((x,), (y,)))
+    return club.log_likelihood(params, club.whole((x,), (y,)))
 
   def bound(params, x, y):
-    return club.estimate(params, club.Pair((x,), (y,)), permutation, **options)
+    return club.estimate(params, club.whole((x,), (y,)), permutation, **options)
 
   for name, fn in [("loglikeli", likelihood), ("mi_est", bound)]:
     run = jax.jit(jax.value_and_grad(fn, argnums=(0, 1, 2)))

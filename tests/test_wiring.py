@@ -49,11 +49,16 @@ def job():
   made = preparation.prepare(config)
   mesh = meshes.make(config.batch_size, jax.devices()[:1])
   batch = meshes.put_batch(mesh, next(made.batches))
-  span = states.span(0, 2)
+  run_args = states.run_args(0, 2)
   program = steps.build(made.training, mesh)
   # In one program, and on the host, since a step donates what it is given.
   state = jax.device_get(jax.jit(made.init)(jax.random.key(0)))
-  return made, lambda state, batch: program(state, batch, span), batch, state
+  return (
+    made,
+    lambda state, batch: program(state, batch, run_args),
+    batch,
+    state,
+  )
 
 
 def first_state(job, step):
@@ -434,8 +439,8 @@ def test_padded_clips_are_cut_at_the_same_part_of_their_length():
   mask = {"video": np.arange(T) < length_B[:, None]}
   for start in range(1, T - 1):
     draws = types.SimpleNamespace(start=jnp.int32(start))
-    view = types.SimpleNamespace(draws=draws, fine=("video",), mask=mask)
-    last_B = np.asarray(context(view))
+    inputs = types.SimpleNamespace(draws=draws, fine=("video",), mask=mask)
+    last_B = np.asarray(context(inputs))
     assert last_B[0] == start
     future_B = np.asarray(at(jnp.asarray(mask["video"]), last_B + 1))
     assert future_B.tolist() == [True, True, True, False, False]
@@ -457,17 +462,17 @@ def test_clips_without_time_are_aligned_by_the_mean_of_what_is_there():
 
   def loss(tokens, mask):
     outputs = types.SimpleNamespace(general=tokens, tokens=tokens)
-    view = types.SimpleNamespace(
+    inputs = types.SimpleNamespace(
       outputs=outputs,
       order=("a", "b"),
       fine=("a", "b"),
       groups={},
       mask=mask,
-      present={},
+      present=dict.fromkeys(tokens, np.ones(4, bool)),
       contrast=contrasts.dense,
       axis_name=None,
     )
-    return infonce.clips(view).parts["fine/a-b"]
+    return infonce.clips(inputs).parts["fine/a-b"]
 
   spoiled = {**tokens, "a": np.where(mask["a"][..., None], tokens["a"], 5.0)}
   assert loss(tokens, mask) == pytest.approx(float(loss(spoiled, mask)))

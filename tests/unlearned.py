@@ -16,8 +16,8 @@ def build(training, mesh, *, sharding=None):
   del training, mesh, sharding
 
   @jax.jit
-  def wake(state, batch, span):
-    del batch, span
+  def wake(state, batch, run_args):
+    del batch, run_args
     book = state.codebook
     code_KxD = jax.random.normal(jax.random.key(0), book.code_KxD.shape)
     book = book._replace(

@@ -179,8 +179,8 @@ def test_cmcm_of_a_clip_is_the_mean_over_its_own_seconds():
     distance={"a": p_BxTxK.reshape(8, 3)},
     weight_B=weight_BxT.reshape(-1),
   )
-  view = types.SimpleNamespace(distribution=lambda distance, dim: distance)
-  ours = cmcm._of_samples.__wrapped__(view, rows, "a", 2)
+  inputs = types.SimpleNamespace(distribution=lambda distance, dim: distance)
+  ours = cmcm._of_samples.__wrapped__(inputs, rows, "a", 2)
   expected = [p_BxTxK[0].mean(0), p_BxTxK[1, 0]]
   np.testing.assert_allclose(ours, expected, rtol=1e-6)
 
@@ -209,7 +209,7 @@ def test_cmcm_gradient_is_finite_on_a_code_with_the_floor():
 @pytest.fixture(scope="module")
 def nets():
   """x (., 3) explains y (., 5)."""
-  pair = club.Pair((jnp.zeros((2, 3)),), (jnp.zeros((2, 5)),))
+  pair = club.whole((jnp.zeros((2, 3)),), (jnp.zeros((2, 5)),))
   made = jax.jit(lambda k: club.init(k, {"a": pair}, hidden=8))
   params = made(jax.random.key(0))["a"]
   return jax.tree.map(lambda w: np.asarray(w) * 2, params)  # away from linear
@@ -249,15 +249,17 @@ CYCLE = np.array([2, 0, 4, 1, 3])
 @pytest.mark.parametrize("masked", [False, True])
 def test_club_per_step_matches_loops(nets, masked, x64):
   x, y = normal(5, 6, 3), normal(5, 6, 5, seed=1)
-  mask = (MASK,) if masked else None
-  ours = club.estimate(nets, club.Pair((x,), (y,), mask), CYCLE, bounded=False)
+  pair = club.whole((x,), (y,))
+  if masked:
+    pair = pair._replace(mask=(MASK,))
+  ours = club.estimate(nets, pair, CYCLE, bounded=False)
   expected = club_loops(nets, x, y, CYCLE, MASK if masked else None)
   np.testing.assert_allclose(ours, expected, rtol=1e-10)
 
 
 def test_club_of_vectors_is_one_step_of_sequences(nets, x64):
   x, y = normal(5, 3), normal(5, 5, seed=1)
-  flat = club.estimate(nets, club.Pair((x,), (y,)), CYCLE, bounded=False)
+  flat = club.estimate(nets, club.whole((x,), (y,)), CYCLE, bounded=False)
   expected = club_loops(nets, x[:, None], y[:, None], CYCLE)
   np.testing.assert_allclose(flat, expected, rtol=1e-10)
 
@@ -265,8 +267,8 @@ def test_club_of_vectors_is_one_step_of_sequences(nets, x64):
 def test_club_parts_are_one_long_batch(nets, x64):
   x, y = normal(6, 3), normal(6, 5, seed=1)
   permutation = np.array([4, 0, 5, 2, 1, 3])
-  whole = club.Pair((x,), (y,))
-  parts = club.Pair((x[:3], x[3:]), (y[:3], y[3:]))
+  whole = club.whole((x,), (y,))
+  parts = club.whole((x[:3], x[3:]), (y[:3], y[3:]))
   bound = functools.partial(
     club.estimate, nets, permutation_R=permutation, bounded=False
   )
@@ -276,13 +278,13 @@ def test_club_parts_are_one_long_batch(nets, x64):
 def test_club_is_never_negative_and_then_pays_nothing(nets):
   x, seen = normal(5, 6, 3, dtype=np.float32), set()
   for seed in range(8):
-    pair = club.Pair((x,), (normal(5, 6, 5, seed=seed, dtype=np.float32),))
+    pair = club.whole((x,), (normal(5, 6, 5, seed=seed, dtype=np.float32),))
     raw = float(club.estimate(nets, pair, CYCLE, bounded=False))
     assert float(club.estimate(nets, pair, CYCLE)) == max(raw, 0)
     seen.add(raw > 0)
     if raw < 0:
       grad = jax.grad(
-        lambda y: club.estimate(nets, club.Pair((x,), (y,)), CYCLE)
+        lambda y: club.estimate(nets, club.whole((x,), (y,)), CYCLE)
       )
       assert not grad(pair.y[0]).any()
   assert seen == {True, False}
@@ -292,7 +294,7 @@ def test_club_gradient_reaches_features_and_never_the_network(nets):
   x, y = normal(5, 6, 3), normal(5, 6, 5, seed=1)
 
   def bound(params, x, y):
-    return club.estimate(params, club.Pair((x,), (y,)), CYCLE, bounded=False)
+    return club.estimate(params, club.whole((x,), (y,)), CYCLE, bounded=False)
 
   to_params, to_x, to_y = jax.grad(bound, (0, 1, 2))(nets, x, y)
   assert all(not g.any() for g in jax.tree.leaves(to_params))
@@ -318,7 +320,9 @@ def test_log_likelihood_matches_numpy(nets, masked, x64):
   mean, log_variance = gaussian(nets, x)
   row = (-((mean - y) ** 2) / np.exp(log_variance) - log_variance).sum(-1) / 2
   expected = row[MASK].mean() if masked else row.mean()
-  pair = club.Pair((x,), (y,), (MASK,) if masked else None)
+  pair = club.whole((x,), (y,))
+  if masked:
+    pair = pair._replace(mask=(MASK,))
   np.testing.assert_allclose(
     club.log_likelihood(nets, pair), expected, rtol=1e-10
   )
@@ -328,18 +332,18 @@ def test_log_likelihood_has_a_ceiling(nets):
   """A network that is as sure as it can be and right: Y/2, no more."""
   params = jax.tree.map(np.zeros_like, nets)
   params["log_variance3"]["bias"] = np.full(5, -100.0, np.float32)
-  pair = club.Pair((normal(4, 3),), (np.zeros((4, 5), np.float32),))
+  pair = club.whole((normal(4, 3),), (np.zeros((4, 5), np.float32),))
   np.testing.assert_allclose(club.log_likelihood(params, pair), 2.5, rtol=1e-6)
 
 
 def test_fit_learns_a_dependence_and_leaves_features_alone(nets):
   x = normal(64, 3, dtype=np.float32)
   y = np.tanh(x @ normal(3, 5, seed=3, dtype=np.float32))
-  pairs = {"a": club.Pair((x,), (y,))}
+  pairs = {"a": club.whole((x,), (y,))}
   optimizer = optax.adam(1e-2)
 
   def fit(params, x, rounds):
-    pairs = {"a": club.Pair((x,), (y,))}
+    pairs = {"a": club.whole((x,), (y,))}
     return club.fit(
       params, optimizer.init(params), pairs, optimizer, rounds=rounds
     )

@@ -6,36 +6,36 @@ import pytest
 from compiled import Module
 
 from unirep.losses import infonce
-from unirep.losses.base import Draws, Outputs, View
+from unirep.losses.base import Draws, LossInputs, Outputs, filled
 
 infonce = Module(infonce)
 
 B, T, D = 4, 5, 8
 
 
-def view(mask=None, present=None, seed=0):
+def inputs_of(mask=None, present=None, seed=0):
   rng = np.random.default_rng(seed)
   rows = {m: jnp.asarray(rng.normal(size=(B, T, D))) for m in ("a", "b")}
   empty = {name: {} for name in Outputs._fields}
-  return View(
+  return LossInputs(
     order=("a", "b"),
     fine=("a", "b"),
     outputs=Outputs(**{**empty, "general_steps": rows}),
     mask=mask or {},
-    places={},
+    assignments={},
     pairs={},
     networks={},
     draws=Draws(jnp.int32(2), {}, None),
     groups={},
     distribution=lambda x: x,
-    present=present or {},
+    present=filled(present, rows),
   )
 
 
-def reference(view, valid_BxT, temperature):
+def reference(inputs, valid_BxT, temperature):
   """Symmetric cross-entropy of cosines over all valid steps of all clips."""
   a, b = (
-    np.asarray(view.outputs.general_steps[m])[valid_BxT] for m in ("a", "b")
+    np.asarray(inputs.outputs.general_steps[m])[valid_BxT] for m in ("a", "b")
   )
   a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
   logits = a @ b.T / temperature
@@ -55,17 +55,17 @@ def test_all_steps_that_are_there(masked, lacking, x64):
   if lacking:
     present = {"a": jnp.array([True, True, True, False])}
     valid_BxT = valid_BxT & np.array([True, True, True, False])[:, None]
-  made = view(mask, present)
-  loss = infonce.steps(made, every=True, temperature=0.5, symmetric=True)
-  expected = reference(made, valid_BxT, 0.5)
+  inputs = inputs_of(mask, present)
+  loss = infonce.steps(inputs, every=True, temperature=0.5, symmetric=True)
+  expected = reference(inputs, valid_BxT, 0.5)
   np.testing.assert_allclose(loss.parts["a-b"], expected, rtol=1e-10)
 
 
 def test_one_step_is_the_one_that_cpc_predicts(x64):
-  made = view()
-  loss = infonce.steps(made, temperature=0.5, symmetric=True)
+  inputs = inputs_of()
+  loss = infonce.steps(inputs, temperature=0.5, symmetric=True)
   only = np.zeros((B, T), bool)
   only[:, 3] = True
   np.testing.assert_allclose(
-    loss.parts["a-b"], reference(made, only, 0.5), rtol=1e-10
+    loss.parts["a-b"], reference(inputs, only, 0.5), rtol=1e-10
   )

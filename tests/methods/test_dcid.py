@@ -86,7 +86,7 @@ class Step:
       params, book, side = method.init(keys[0], batch)
       total, aux = method.loss(params, book, side, batch, self.draws, None)
       zero = jnp.zeros(())
-      after, _ = method.update(book, aux.places, self.draws, zero)
+      after, _ = method.update(book, aux.assignments, self.draws, zero)
       outputs = network.forward(params, book.code_KxD, batch["features"])
       return params, book, total, aux, after, outputs
 
@@ -243,7 +243,7 @@ def test_a_restarted_code_lies_around_its_parent(step):
   K = len(step.book.code_KxD)
   old = jnp.where(jnp.arange(K) < 3, 301, 200).astype(jnp.int32)
   age = dict.fromkeys(MODALITIES, old)
-  rows = step.aux.places["step"]
+  rows = step.aux.assignments["step"]
   alone = {m: jnp.full_like(x, 5) for m, x in rows.idx.items()}  # one in use
   after = mm_ema.update(
     step.book._replace(age=age),

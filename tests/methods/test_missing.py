@@ -19,8 +19,8 @@ from jax.sharding import PartitionSpec
 from unirep.losses import club, cmcm, cpc, infonce, matching, objective
 from unirep.losses import contrast as contrasts
 from unirep.losses import reconstruction as restoring
-from unirep.losses.base import Draws, View, fingerprint
-from unirep.methods import levels
+from unirep.losses.base import Draws, LossInputs, filled, fingerprint
+from unirep.methods import assignment
 from unirep.methods import recipe as recipes
 from unirep.methods.dcid import DCID
 from unirep.methods.fcid import FCID
@@ -38,9 +38,9 @@ WIDTHS = {"left": 3, "right": 5, "motion": 4, "text": 9}
 SIZES = {"dim": D, "heads": 2, "hidden": 16, "dropout": 0.0}
 
 
-def always_matched(view):
+def always_matched(inputs):
   """Matching that counts whatever untrained codes tell apart."""
-  return matching.levels(view)._replace(scale=1.0)
+  return matching.match(inputs)._replace(scale=1.0)
 
 
 LOSSES = objective.LOSSES | {
@@ -59,18 +59,18 @@ def half_awake(key, dim, names):
   return book._replace(code_KxD=code_KxD, count_K=count_K, sum_KxD=code_KxD)
 
 
-def grown(codebook, levels, key, progress, *, axis_name):
+def grown(codebook, assignments, key, progress, *, axis_name):
   """As in training, but the best place wins: noise depends on the batch."""
   del progress
   codebook = growth.update(
-    codebook, levels, key, 1.0, until=0.0, axis_name=axis_name
+    codebook, assignments, key, 1.0, until=0.0, axis_name=axis_name
   )
-  rows = levels[0].weight_B.shape[0]
-  each = sum(x.weight_B.shape[0] for x in levels) // rows
+  rows = assignments[0].weight_B.shape[0]
+  each = sum(x.weight_B.shape[0] for x in assignments) // rows
   shape = 3, collectives.global_rows(rows, axis_name), each
   return growth.place(
     codebook,
-    levels,
+    assignments,
     jnp.zeros(shape),
     threshold=0.0,
     agreed=0.05,
@@ -349,8 +349,8 @@ class Known:
     distance_RxK = ((x_RxD[:, None] - self.code_KxD) ** 2).sum(-1)
     return np.where(self.code_KxD.any(1), distance_RxK, codebooks.FAR)
 
-  def levels(self):
-    """Level -> (distances, weight of a row of m, presence), (R, ...) each."""
+  def assignments(self):
+    """Granularity -> (distances, weights, presence), (R, ...) each."""
     out, names = self.out, {"clip": NAMES, "step": NAMES[:3]}
     for level, x in {"clip": out.general, "step": out.general_steps}.items():
       times = T if level == "step" else 1
@@ -426,7 +426,7 @@ def contrasted(known):
 
 
 def chosen(known):
-  for level, rows, weight_R, here in known.levels():
+  for level, rows, weight_R, here in known.assignments():
     total_RxK = sum(np.where(here[m][:, None], x, 0) for m, x in rows.items())
     losses = []
     for m, distance_RxK in rows.items():
@@ -509,21 +509,21 @@ def test_each_term_is_that_of_the_rows_that_are_there(x64):
 
 def trust(general, code_KxD, present):
   """What CMCM says of clips that lie where `general` says."""
-  rows = levels.clips(general, code_KxD, present=present)
-  view = View(
+  rows = assignment.clips(general, code_KxD, present=present)
+  inputs = LossInputs(
     order=tuple(general),
     fine=(),
     outputs=types.SimpleNamespace(general=general),
     mask={},
-    places={"clip": rows},
+    assignments={"clip": rows},
     pairs={},
     networks={},
     draws=None,
     groups={},
     distribution=cmcm.cosine_distribution,
-    present=present,
+    present=filled(present, general),
   )
-  return float(cmcm.trust(view))
+  return float(cmcm.trust(inputs))
 
 
 def test_codes_are_trusted_by_the_pairs_that_there_are(x64):

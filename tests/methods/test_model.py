@@ -11,8 +11,8 @@ import pytest
 
 from unirep.losses import club as club_lib
 from unirep.losses import cmcm, cpc, matching, objective
-from unirep.losses.base import View
-from unirep.methods import levels
+from unirep.losses.base import LossInputs, filled
+from unirep.methods import assignment
 from unirep.methods import recipe as recipes
 from unirep.methods.fcid import FCID
 from unirep.methods.network import Modality
@@ -542,7 +542,7 @@ def test_dropout_needs_keys_and_differs_between_modalities_and_samples():
 
 
 def levels_of(out, mask, codes, nearest=codebook_lib.nearest_jointly):
-  return model_of("plain").levels(out, mask, codes, nearest)
+  return model_of("plain").assign(out, mask, codes, nearest)
 
 
 def test_places_are_clips_and_steps_that_both_modalities_have():
@@ -584,7 +584,7 @@ def test_agreement_is_of_what_each_would_choose():
     tenure_K=jnp.array([200.0, 60, 49, 0] + [50.0] * (K - 4)),
     code_KxD=book.code_KxD.at[:3].set(1.0),
   )
-  health = levels.health(model_of("plain").order, book, places, None)
+  health = assignment.health(model_of("plain").order, book, places, None)
   idx = {m: np.asarray(i) for m, i in out.idx.items()}
   for m, n in (("left", "right"), ("left", "text"), ("right", "text")):
     np.testing.assert_allclose(
@@ -629,9 +629,11 @@ def test_a_code_that_is_chosen_once_is_used():
   chosen = {"a": np.array([0, 1, 1]), "b": np.array([0, 2, 2])}
   distance = {m: 1.0 - jnp.eye(K)[idx] for m, idx in chosen.items()}
   x = {m: jnp.zeros((3, D)) for m in chosen}
-  rows = codebook_lib.Rows(x, distance, chosen, jnp.ones(3), {})
+  rows = codebook_lib.Assignment(
+    x, distance, chosen, jnp.ones(3), filled(None, x)
+  )
   book = codebook_lib.asleep(jax.random.key(0), K, D, tuple(chosen))
-  health = levels.health([*chosen], book, {"clip": rows}, None)
+  health = assignment.health([*chosen], book, {"clip": rows}, None)
   found = {name: round(float(x) * K) for name, x in health.items()}
   assert found["codebook/used"] == 3
   assert found["codebook/used/a"] == found["codebook/used/b"] == 2
@@ -644,19 +646,20 @@ def measured(general, codes, distribution=cmcm.cosine_distribution):
   out = run(params, first)._replace(general=general, general_steps={})
   weights = dict.fromkeys(LOSSES, 0.0) | {"matching": 1.0, "cmcm": 1e-9}
   places = levels_of(out, mask, codes)
-  view = View(
+  inputs = LossInputs(
     order=model_of("plain").order,
     fine=model_of("plain").fine,
     outputs=out,
     mask=mask,
-    places=places,
+    assignments=places,
     pairs={},
     networks={},
     draws=None,  # no CPC and no CLUB: nothing is drawn
     groups={},
     distribution=distribution,
+    present=filled(None, general),
   )
-  return objective.objective(view, LOSSES, weights)
+  return objective.objective(inputs, LOSSES, weights)
 
 
 def test_matching_counts_as_far_as_codes_tell_samples_apart():
@@ -715,7 +718,7 @@ def test_codes_move_by_averages_and_not_by_gradients():
     out = recipe.network.forward(
       state.params, code_KxD, batch["features"], mask
     )
-    places = recipe.network.levels(out, mask, code_KxD, recipe.nearest)
+    places = recipe.network.assign(out, mask, code_KxD, recipe.nearest)
     return recipe.update_codebook(
       state.codebook, [*places.values()], draws.codebook, 0.0
     )

@@ -57,10 +57,10 @@ def parts_of(preset, **changes):
   return recipe, build.training(config)._replace(method=recipes.method(recipe))
 
 
-def always_matched(view):
+def always_matched(inputs):
   """Matching, weighed by what untrained codes have as well."""
-  weight = sum(cmcm.pairs(view).parts.values()) / 30
-  loss = matching.levels(view, temperature=0.1)
+  weight = sum(cmcm.pairs(inputs).parts.values()) / 30
+  loss = matching.match(inputs, temperature=0.1)
   return loss._replace(scale=jax.lax.stop_gradient(weight))
 
 
@@ -106,14 +106,14 @@ def train(training, dtype, count, model=1):
     step = step_lib.build(training, mesh, **splits)
     batch = mesh_lib.put_batch(mesh, next(batches(dtype)))
     # Long enough that codes may be placed in all steps.
-    span = jax.device_put(
-      state_lib.span(3, 2 * STEPS), mesh_lib.replicated(mesh)
+    run_args = jax.device_put(
+      state_lib.run_args(3, 2 * STEPS), mesh_lib.replicated(mesh)
     )
     # Once: it refuses a state that lies otherwise than the first one.
-    step = step.lower(state, batch, span).compile()
+    step = step.lower(state, batch, run_args).compile()
     history = []
     for batch in batches(dtype):
-      state, metrics = step(state, mesh_lib.put_batch(mesh, batch), span)
+      state, metrics = step(state, mesh_lib.put_batch(mesh, batch), run_args)
       history.append(jax.device_get((metrics, state.codebook)))
     for leaf, wanted in zip(
       jax.tree.leaves(state), jax.tree.leaves(where), strict=True
@@ -296,7 +296,7 @@ def test_codes_wake_at_places_of_several_devices():
       features = batch["features"]
       network = recipe.network
       outputs = network.forward(state.params, code_KxD, features, mask)
-      return network.levels(outputs, mask, code_KxD, recipe.nearest)
+      return network.assign(outputs, mask, code_KxD, recipe.nearest)
 
     levels = jax.device_get(places(state))
   history, _ = run("clean", "float64", 8)
@@ -401,7 +401,7 @@ def test_nothing_crosses_devices_in_bfloat16():
     functools.partial(state_lib.init, training), jax.random.key(0), batch
   )
   step = step_lib.build(training, mesh_lib.make(B, jax.devices()[:8]))
-  text = step.lower(state, batch, state_lib.span(0, 1)).as_text()
+  text = step.lower(state, batch, state_lib.run_args(0, 1)).as_text()
   sums = re.findall(r"stablehlo\.all_reduce.*?\}\) : \((.*?)\)", text, re.S)
   assert "bf16" in text
   assert len(sums) > 20

@@ -10,7 +10,7 @@ import pytest
 from compiled import Module
 
 from unirep.losses import cmcm, matching
-from unirep.methods import levels as levels_lib
+from unirep.methods import assignment as assignment_lib
 from unirep.quantizer import codebook as cb
 from unirep.quantizer import growth
 
@@ -40,11 +40,14 @@ def said(rows, names=NAMES):
 
 
 def rows_of(x, code_KxD, weight_B=None):
-  """As `methods.levels` makes them."""
+  """As `methods.assignment` makes it, with nothing missing."""
   distance = {m: cb.distances(code_KxD, v) for m, v in x.items()}
   batch = len(next(iter(x.values())))
   weight_B = np.ones(batch) if weight_B is None else np.asarray(weight_B, float)
-  return cb.Rows(x, distance, cb.nearest_jointly(distance), weight_B)
+  present = dict.fromkeys(x, np.ones(batch, bool))
+  return cb.Assignment(
+    x, distance, cb.nearest_jointly(distance), weight_B, present
+  )
 
 
 def book_of(code, size=None, names=NAMES):
@@ -140,14 +143,14 @@ def test_on_sphere_has_a_finite_gradient_at_zero_and_none_along_the_row(x64):
 # Averages.
 
 
-def update_loop(book, levels, decay):
+def update_loop(book, assignments, decay):
   count, total = np.array(book.count_K), np.array(book.sum_KxD)
   hit, pull = np.zeros_like(count), np.zeros_like(total)
   chosen = {m: np.zeros(len(count), bool) for m in book.age}
-  for rows in levels:
+  for rows in assignments:
     for m in rows.x:
       for b, k in enumerate(np.asarray(rows.idx[m])):
-        weight = rows.weight_B[b] * rows.present.get(m, np.ones(99))[b]
+        weight = rows.weight_B[b] * rows.present[m][b]
         hit[k] += weight
         pull[k] += weight * rows.x[m][b]
         chosen[m][k] |= weight > 0
@@ -183,11 +186,11 @@ def test_joint_update_matches_loops(x64):
   code[2] = 0
   book = book_of(code)._replace(tenure_K=jnp.arange(5.0))
   for decay in (0.99, 0.5, 0.9):
-    levels = two_levels(book.code_KxD)
+    assignments = two_levels(book.code_KxD)
     # Someone says that a sleeping code was chosen: it sleeps on.
-    levels[0].idx["text"] = levels[0].idx["text"].at[0].set(2)
-    after = cb.joint_update(book, levels, decay=decay)
-    expected = update_loop(book, levels, decay)
+    assignments[0].idx["text"] = assignments[0].idx["text"].at[0].set(2)
+    after = cb.joint_update(book, assignments, decay=decay)
+    expected = update_loop(book, assignments, decay)
     jax.tree.map(
       functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14),
       after,
@@ -205,12 +208,13 @@ def test_joint_update_matches_loops(x64):
 
 def test_the_defaults_and_the_order_of_modalities(x64):
   book = book_of(sphere(normal(4, D)))
-  levels = two_levels(book.code_KxD)
-  after = cb.joint_update(book, levels)
-  expected = update_loop(book, levels, 0.99)
+  assignments = two_levels(book.code_KxD)
+  after = cb.joint_update(book, assignments)
+  expected = update_loop(book, assignments, 0.99)
   np.testing.assert_allclose(after.code_KxD, expected.code_KxD, rtol=1e-12)
   turned = [
-    rows._replace(x=dict(reversed(rows.x.items()))) for rows in levels[::-1]
+    rows._replace(x=dict(reversed(rows.x.items())))
+    for rows in assignments[::-1]
   ]
   other = cb.joint_update(book, turned)
   np.testing.assert_allclose(other.code_KxD, after.code_KxD, rtol=1e-12)
@@ -219,10 +223,12 @@ def test_the_defaults_and_the_order_of_modalities(x64):
 def test_a_code_ends_at_the_direction_of_what_it_is_given(x64):
   book = book_of(AXES[:2])
   target = sphere(normal(3, D))
-  levels = [rows_of(dict(zip(NAMES, target[:, None], strict=True)), AXES[:1])]
+  assignments = [
+    rows_of(dict(zip(NAMES, target[:, None], strict=True)), AXES[:1])
+  ]
   update = jax.jit(functools.partial(cb.joint_update, decay=0.5))
   for _ in range(60):
-    book = update(book, levels)
+    book = update(book, assignments)
   np.testing.assert_allclose(book.code_KxD[0], sphere(target.sum(0)), rtol=1e-9)
   np.testing.assert_allclose(book.count_K[0], 3, rtol=1e-9)
   np.testing.assert_array_equal(book.code_KxD[1], AXES[1])  # unused
@@ -294,9 +300,9 @@ def compiled_place():
   return jax.jit(growth.place)  # keywords are traced, so it compiles once
 
 
-def place(book, levels, draw, **changes):
+def place(book, assignments, draw, **changes):
   options = {"open_": True} | PLACE | changes
-  return compiled_place()(book, levels, draw, **options)
+  return compiled_place()(book, assignments, draw, **options)
 
 
 def test_what_is_shared_gets_a_code(x64):
@@ -304,8 +310,8 @@ def test_what_is_shared_gets_a_code(x64):
   book = book_of(AXES[:2], 5)
   book = book._replace(code_KxD=book.code_KxD.at[0].set(0))  # the lowest sleeps
   x = {m: sphere(normal(4, D, seed=i) + AXES[3]) for i, m in enumerate(NAMES)}
-  levels = [rows_of(x, book.code_KxD)]
-  after = place(book, levels, noise(1, 4, 1, first=(0, 2, 0)))
+  assignments = [rows_of(x, book.code_KxD)]
+  after = place(book, assignments, noise(1, 4, 1, first=(0, 2, 0)))
   np.testing.assert_array_equal(awake(after), [0, 1])
   row = sphere(sum(v[2] for v in x.values()))
   np.testing.assert_allclose(after.code_KxD[0], row, rtol=1e-12)
@@ -324,8 +330,8 @@ def test_what_is_shared_gets_a_code(x64):
 def test_what_one_modality_shows_gets_none(x64):
   book = book_of(AXES[:1], 4)
   x = said(np.repeat(AXES[:1], 6, 0)) | {"text": np.repeat(AXES[1:2], 6, 0)}
-  levels = [rows_of(x, book.code_KxD)]
-  same(place(book, levels, noise(3, 6, 1), threshold=1e-6), book)
+  assignments = [rows_of(x, book.code_KxD)]
+  same(place(book, assignments, noise(3, 6, 1), threshold=1e-6), book)
 
 
 @pytest.mark.parametrize(
@@ -345,8 +351,8 @@ def test_modalities_must_agree_on_the_use(alone, weight, agreed, placed, x64):
   x = said([AXES[1], *[AXES[0]] * 5])
   x["text"] = x["text"].copy()
   x["text"][1 : 1 + alone] = AXES[1]
-  levels = [rows_of(x, book.code_KxD, [1] + 5 * [weight])]
-  after = place(book, levels, noise(1, 6, 1), agreed=agreed)
+  assignments = [rows_of(x, book.code_KxD, [1] + 5 * [weight])]
+  after = place(book, assignments, noise(1, 6, 1), agreed=agreed)
   assert len(awake(after)) == 1 + placed
   if placed:
     np.testing.assert_allclose(after.code_KxD[1], AXES[1], atol=1e-12)
@@ -369,23 +375,23 @@ def test_agreement_counts_all_levels(x64):
 def test_the_threshold_is_a_score(cosine, x64):
   """All say one thing at this cosine from the code: its score is 2 - 2 cos."""
   book = book_of(AXES[:1], 3)
-  levels = [rows_of(said([between(AXES[0], AXES[1], cosine)]), AXES[:1])]
+  assignments = [rows_of(said([between(AXES[0], AXES[1], cosine)]), AXES[:1])]
   for slack, placed in ((-1e-6, True), (1e-6, False)):
     threshold = 2 - 2 * cosine + slack
-    after = place(book, levels, noise(1, 1, 1), threshold=threshold)
+    after = place(book, assignments, noise(1, 1, 1), threshold=threshold)
     assert len(awake(after)) == 1 + placed
 
 
 def test_nothing_is_placed_when_closed_or_full_or_in_padding(x64):
   book = book_of(AXES[:1], 3)
-  levels = [rows_of(said(AXES[[0, 1, 2]]), AXES[:1])]
+  assignments = [rows_of(said(AXES[[0, 1, 2]]), AXES[:1])]
   draw = noise(3, 3, 1, first=(slice(None), 2, 0))
-  assert len(awake(place(book, levels, draw))) == 3
-  same(place(book, levels, draw, open_=False), book)
-  same(place(book, levels, draw, open_=jnp.array(False)), book)
+  assert len(awake(place(book, assignments, draw))) == 3
+  same(place(book, assignments, draw, open_=False), book)
+  same(place(book, assignments, draw, open_=jnp.array(False)), book)
   full = book_of(AXES[:1])
-  same(place(full, levels, draw), full)
-  padded = [levels[0]._replace(weight_B=np.array([1, 1.0, 0]))]
+  same(place(full, assignments, draw), full)
+  padded = [assignments[0]._replace(weight_B=np.array([1, 1.0, 0]))]
   after = place(book, padded, draw)
   np.testing.assert_array_equal(awake(after), [0, 1])
   np.testing.assert_allclose(after.code_KxD[1], AXES[1], atol=1e-12)
@@ -399,10 +405,10 @@ def test_codes_of_one_step_land_on_different_clusters(x64):
   }
   for size, P, expected in ((9, 4, 4), (9, 9, 4), (9, 3, 3), (2, 9, 2)):
     book = book_of([], size)
-    levels = [rows_of(x, book.code_KxD)]
+    assignments = [rows_of(x, book.code_KxD)]
     for seed in range(3):
       draw = jax.random.gumbel(jax.random.key(seed), (P, 32, 1))
-      after = place(book, levels, draw, threshold=0.5, agreed=0.0)
+      after = place(book, assignments, draw, threshold=0.5, agreed=0.0)
       np.testing.assert_array_equal(awake(after), np.arange(expected))
       cosine = np.asarray(after.code_KxD)[:expected] @ AXES[:4].T / D
       assert len({*cosine.argmax(1).tolist()}) == expected
@@ -429,13 +435,13 @@ def test_places_are_drawn_in_proportion_to_their_score():
   """Scores 2, 1 and 0.5 with Gumbel noise: 4 to 2 to 1."""
   book = book_of(AXES[:1], 2)
   x = [between(AXES[0], AXES[i + 1], c) for i, c in enumerate((0, 0.5, 0.75))]
-  levels = [rows_of(said(x), AXES[:1])]
+  assignments = [rows_of(said(x), AXES[:1])]
 
   @jax.jit
   @jax.vmap
   def drawn(key):
     draw = jax.random.gumbel(key, (1, 3, 1))
-    return (place(book, levels, draw).code_KxD[1] @ AXES[1:4].T).argmax()
+    return (place(book, assignments, draw).code_KxD[1] @ AXES[1:4].T).argmax()
 
   runs = 4000
   hits = np.bincount(drawn(jax.random.split(jax.random.key(0), runs)))
@@ -647,8 +653,8 @@ def events(step, clusters=CLUSTERS):
 def compiled_update():
   @jax.jit
   def step(book, x, key, progress):
-    levels = [rows_of(x, book.code_KxD)]
-    return growth.update(book, levels, key, progress, **GROWTH)
+    assignments = [rows_of(x, book.code_KxD)]
+    return growth.update(book, assignments, key, progress, **GROWTH)
 
   return step
 
@@ -689,7 +695,7 @@ def test_placements_come_to_rest():
 
   def placed(book):
     clips = rows_of(said(AXES[:4], ["text"]), book.code_KxD)
-    health = levels_lib.health(["text"], book, {"clip": clips}, None)
+    health = assignment_lib.health(["text"], book, {"clip": clips}, None)
     return health["codebook/placed"] * 8
 
   assert placed(history[0]) == 0
@@ -743,13 +749,13 @@ def test_update_is_averages_then_sleep_then_placement(x64):
   book = book_of(AXES[:3], 5)
   book = book._replace(age={m: jnp.full(5, 20.0) for m in NAMES})
   x = {m: sphere(v.astype(float)) for m, v in events(0).items()}
-  levels = [rows_of(x, book.code_KxD)]
+  assignments = [rows_of(x, book.code_KxD)]
   key = jax.random.key(0)
   draw = jax.random.gumbel(key, (2, BATCH, 1))
-  after = growth.update(book, levels, key, 0.0, places=2, **GROWTH)
-  expected = cb.joint_update(book, levels, decay=0.9)
+  after = growth.update(book, assignments, key, 0.0, places=2, **GROWTH)
+  expected = cb.joint_update(book, assignments, decay=0.9)
   expected = growth.fall_asleep(expected, limit=20.0)
-  expected = place(expected, levels, draw, threshold=0.5)
+  expected = place(expected, assignments, draw, threshold=0.5)
   jax.tree.map(  # two programs, which may round differently
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14),
     after,
@@ -773,23 +779,23 @@ def with_missing(rows, seed=0, share=0.6):
   for m, here_R in present.items():
     assert 0 < here_R.sum() < len(here_R)
     x[m][~here_R] = 1e3
-  return rows._replace(x=x, present=present)
+  return rows._replace(x=x, present=rows.present | present)
 
 
 def measured_again(rows, code_KxD):
-  """Distances and assignment of changed rows, as `methods.levels` has them."""
-  level = levels_lib.clips(rows.x, code_KxD, present=rows.present)
+  """Distances and codes of changed rows, as `methods.assignment` has them."""
+  level = assignment_lib.clips(rows.x, code_KxD, present=rows.present)
   return level._replace(weight_B=rows.weight_B)
 
 
 def test_what_is_missing_pulls_no_code(x64):
   book = book_of(sphere(normal(5, D, seed=20)))
-  levels = [
+  assignments = [
     measured_again(with_missing(rows, seed), book.code_KxD)
     for seed, rows in enumerate(two_levels(book.code_KxD))
   ]
-  after = cb.joint_update(book, levels, decay=0.9)
-  expected = update_loop(book, levels, 0.9)
+  after = cb.joint_update(book, assignments, decay=0.9)
+  expected = update_loop(book, assignments, 0.9)
   jax.tree.map(
     functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14),
     after,
@@ -804,7 +810,7 @@ def test_what_is_there_takes_the_nearest_code_of_the_rest(x64):
   level = measured_again(rows, code_KxD)
   wrong = 0
   for b in range(40):
-    names = [m for m in NAMES if rows.present.get(m, np.ones(40))[b]]
+    names = [m for m in NAMES if rows.present[m][b]]
     total_K = sum(((rows.x[m][b] - code_KxD) ** 2).sum(-1) for m in names)
     assert {int(level.idx[m][b]) for m in names} == {int(total_K.argmin())}
     all_K = sum(((x[m][b] - code_KxD) ** 2).sum(-1) for m in NAMES)
@@ -824,7 +830,7 @@ def test_the_score_is_of_those_that_are_there(codes, x64):
   more = growth.nearer(rows, near, row_D)
   numbers = set()
   for b in range(30):
-    names = [m for m in NAMES if rows.present.get(m, np.ones(30))[b]]
+    names = [m for m in NAMES if rows.present[m][b]]
     numbers.add(len(names))
     few = {m: rows.x[m][b : b + 1] for m in names}
     alone = rows_of(few, code_KxD)
@@ -853,7 +859,7 @@ def test_nothing_is_placed_where_one_is_alone(x64):
   two = {"text": np.array([True, False, True])}
   x = {m: v.copy() for m, v in rows.x.items()}
   x["text"][1] = 99 * AXES[7]
-  after = place(book, [rows._replace(x=x, present=two)], draw)
+  after = place(book, [rows._replace(x=x, present=rows.present | two)], draw)
   np.testing.assert_allclose(after.code_KxD[1], AXES[1], atol=1e-12)
 
 
@@ -868,7 +874,8 @@ def test_who_is_missing_does_not_disagree(lacking, placed, x64):
   x["text"] = AXES[[1, 1, 1]]
   here = np.arange(3) < 3 - lacking
   present = {"audio": here, "video": here}
-  level = rows_of(x, book.code_KxD)._replace(present=present)
+  level = rows_of(x, book.code_KxD)
+  level = level._replace(present=level.present | present)
   after = place(book, [level], noise(1, 3, 1, first=(0, 0, 0)), agreed=0.6)
   assert len(awake(after)) == 1 + placed
 

@@ -228,14 +228,16 @@ def test_update_averages_ages_and_restarts_by_clips_in_order(x64):
   book = aged({m: [9, 0, 9, 0, 0, 9] for m in NAMES}, size=6, dim=4)
   x, idx = rows(), {m: np.array([0, 1, 3, 3, 4]) for m in NAMES}
   distance = {m: cb.distances(book.code_KxD, v) for m, v in x.items()}
-  clips = cb.Rows(x, distance, idx, np.ones(5))
+  clips = cb.Assignment(
+    x, distance, idx, np.ones(5), dict.fromkeys(NAMES, np.ones(5, bool))
+  )
   steps = clips._replace(x=rows(batch=7, seed=5), idx=picks(batch=7))
   key = jax.random.key(3)
   ema = {"decay": 0.9, "own_weight": 0.6, "epsilon": 1e-4}
   restart = {"limit": 9.0, "active": 5.0, "offset": -0.5}
   run = jax.jit(  # where mappings come out sorted
-    lambda levels, order: mm_ema.update(
-      book, levels, key, 0.0, modalities=order, ema=ema, restart=restart
+    lambda assignments, order: mm_ema.update(
+      book, assignments, key, 0.0, modalities=order, ema=ema, restart=restart
     ),
     static_argnums=1,
   )

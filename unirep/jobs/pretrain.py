@@ -178,13 +178,13 @@ def train(
     job.mesh,
     sharding=job.sharding if job.mesh.shape[meshes.MODEL] > 1 else None,
   )
-  span = jax.device_put(
-    states.span(job.seed, job.steps), meshes.replicated(job.mesh)
+  run_args = jax.device_put(
+    states.run_args(job.seed, job.steps), meshes.replicated(job.mesh)
   )
   try:
     with lockstep.watched():
       return loop.run(
-        lambda state, batch: program(state, batch, span),
+        lambda state, batch: program(state, batch, run_args),
         state,
         feed,
         steps=job.steps,

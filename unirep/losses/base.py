@@ -1,7 +1,7 @@
 """The argument and the result of a loss.
 
-Dimensions: B batch rows of this device, T time, D code width, K codes, R rows
-of one level (B, or B * T).
+Dimensions: B samples of this device, T time, D code width, K codes, R rows (B,
+or B * T).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,24 +18,38 @@ Params = Mapping[str, Any]
 
 
 class Outputs(NamedTuple):
-  """What a network computes, as mappings from modality.
+  """The outputs of a network, as mappings from modality.
 
-  A method leaves empty what it has not. In FCID the first five and
-  `general_steps` hold the fine-aligned modalities, the others all of them.
+  A method leaves those empty that its network does not have. In FCID the first
+  five and `general_steps` hold the fine-aligned modalities, the others all.
+
+  Attributes:
+    tokens: (B, T, D), one for each time step.
+    specific: (B, T, S) or (B, T, h, w, S), modality-specific features.
+    summary: (B, T, Y), specific features in the form that CLUB takes.
+    fine_reconstruction: decoded features, of the shape of their target.
+    fine_target: targets of the decoders of specific features.
+    coarse: (B, D), targets of the coarse decoders.
+    general: (B, D) or (B, T, D), vectors before quantization.
+    general_steps: (B, T, D), the same of single steps, if training needs them.
+    coarse_specific: (B, D), the modality-specific part of a clip.
+    idx: (B,) or (B, T), the nearest code of each general vector.
+    code: those codes, without a gradient.
+    coarse_reconstruction: (B, D), decoded coarse features.
   """
 
-  tokens: Arrays  # (B, T, D) one a time step
-  specific: Arrays  # (B, T, S) or (B, T, h, w, S)
-  summary: Arrays  # (B, T, Y) specific features as CLUB sees them
-  fine_reconstruction: Arrays  # of the shape of its target
-  fine_target: Arrays  # what the decoders of specific features restore
-  coarse: Arrays  # (B, D) what the coarse decoders restore
-  general: Arrays  # (B, D) or (B, T, D) what is quantized
-  general_steps: Arrays  # (B, T, D) the same of single steps, if they matter
-  coarse_specific: Arrays  # (B, D) what general leaves out
-  idx: Arrays  # (B,) or (B, T) chosen codes
-  code: Arrays  # those codes, without a gradient
-  coarse_reconstruction: Arrays  # (B, D)
+  tokens: Arrays
+  specific: Arrays
+  summary: Arrays
+  fine_reconstruction: Arrays
+  fine_target: Arrays
+  coarse: Arrays
+  general: Arrays
+  general_steps: Arrays
+  coarse_specific: Arrays
+  idx: Arrays
+  code: Arrays
+  coarse_reconstruction: Arrays
 
 
 class Draws(NamedTuple):
@@ -46,7 +60,7 @@ class Draws(NamedTuple):
   Attributes:
     start: scalar, the last token of the CPC context.
     permutation: CLUB pair -> for each row, the row of its negative.
-    codebook: PRNG key of its update.
+    codebook: PRNG key of the codebook's update.
   """
 
   start: jax.Array
@@ -54,34 +68,36 @@ class Draws(NamedTuple):
   codebook: jax.Array
 
 
-class View(NamedTuple):
-  """All that a loss may look at.
+class LossInputs(NamedTuple):
+  """The argument of every loss.
 
   Attributes:
     order: names of all modalities.
-    fine: those that share a time axis.
-    outputs: of the network, on this device's rows.
-    mask: modality -> (B, T), False at padding; absent where nothing is. What a
-      sample lacks is no padding.
-    places: level -> rows with distances and assigned codes, `codebook.Rows`.
-    pairs: name -> what CLUB separates, `club.Pair`.
-    networks: of the losses that own some: "cpc" (trained), "club" (fitted).
+    fine: names of those that share a time axis.
+    outputs: of the network, for the samples of this device.
+    mask: modality -> (B, T), False at padding; without an entry for a modality
+      without padding. A missing modality is not padding.
+    present: modality -> (B,), for every modality, False where the sample lacks
+      it. Its rows are then arbitrary and must not matter, see `together`.
+    assignments: granularity ("clip", "step") -> vectors with their distances
+      and assigned codes, `codebook.Assignment`.
+    pairs: name -> features that CLUB separates, `club.Pair`.
+    networks: networks that belong to losses: "cpc" (trained), "club" (fitted).
     draws: the step's random choices.
-    groups: modality -> (B,) integers that equal features have in common, of
+    groups: modality -> (B,) integers, equal where features are equal, for
       modalities that are not fine-aligned; see `fingerprint`.
     distribution: (squared distances (R, K), D) -> probabilities of codes.
-    contrast: how rows meet those of other devices, one of `losses.contrast`.
+    contrast: how rows are compared across devices, of `losses.contrast`.
     rows: how CLUB's negatives come from other devices, see `club.estimate`.
     axis_name: the device axis over which the batch is spread.
-    present: modality -> (B,), False for samples that lack it, whose rows mean
-      nothing; absent where none does. See `together` and `counted`.
   """
 
   order: tuple[str, ...]
   fine: tuple[str, ...]
   outputs: Outputs
   mask: Arrays
-  places: Mapping[str, Any]
+  present: Arrays
+  assignments: Mapping[str, Any]
   pairs: Mapping[str, Any]
   networks: Mapping[str, Params]
   draws: Draws
@@ -90,52 +106,64 @@ class View(NamedTuple):
   contrast: Callable = contrasts.dense
   rows: Callable = collectives.gathered_rows
   axis_name: str | None = None
-  present: Mapping[str, jax.Array] = {}
+
+
+def filled(present: Arrays | None, x: Arrays) -> dict[str, jax.Array]:
+  """A mask for each modality of x (B, ...): that of `present`, or ones.
+
+  No other function asks whether a modality can be missing. XLA knows that the
+  ones are constant, and a program without missing modalities holds no mask.
+  """
+  present = present or {}
+  # Made like x, because under `shard_map` a plain constant is known to be equal
+  # on all devices, and can't take the place of a mask that differs.
+  ones = {m: jnp.ones_like(y, bool, shape=y.shape[:1]) for m, y in x.items()}
+  return {m: present.get(m, one_B) for m, one_B in ones.items()}
 
 
 def together(
-  present: Arrays, modalities: Iterable[str], valid_B: Any = None
-) -> Any:
-  """Samples that have all of `modalities`: (B,) bool, None if all samples do.
+  present: Arrays, modalities: Iterable[str], valid_B: jax.Array | None = None
+) -> jax.Array:
+  """Samples (B,) bool that have all of `modalities`.
 
   Args:
-    present: see `View`.
-    modalities: names.
-    valid_B: samples that count at all; None if all do.
+    present: see `LossInputs`.
+    modalities: at least one name.
+    valid_B: False for samples to leave out anyway; None for none.
   """
-  for m in modalities:
-    if m in present:
-      valid_B = present[m] if valid_B is None else valid_B & present[m]
+  first, *others = modalities
+  valid_B = present[first] if valid_B is None else valid_B & present[first]
+  for m in others:
+    valid_B &= present[m]
   return valid_B
 
 
-def counted(
-  mask_BxT: jax.Array | None, present_B: jax.Array | None
-) -> jax.Array | None:
-  """Steps of one modality that are there: (B, T) or (B, 1), None for all."""
-  if present_B is None:
-    return mask_BxT
+def counted(mask_BxT: jax.Array | None, present_B: jax.Array) -> jax.Array:
+  """Steps of one modality that count: (B, T), or (B, 1) without padding."""
   present_Bx1 = present_B[:, None]
   return present_Bx1 if mask_BxT is None else mask_BxT & present_Bx1
 
 
-def context(view: View) -> jax.Array:
-  """The last token of the CPC context: scalar, or (B,) where steps are padded.
+def context(inputs: LossInputs) -> jax.Array:
+  """The last token of the CPC context: a scalar, or (B,) if steps are padded.
 
-  A shorter sample is cut at the same part of its length, so that it takes
-  part in every step that has room for a future in it.
+  A shorter sample is cut at the same part of its length. So it takes part in
+  every step, as long as a token is left to predict.
   """
-  start = view.draws.start
-  lengths = [view.mask[m].sum(1) for m in view.fine if m in view.mask]
+  start = inputs.draws.start
+  lengths = [inputs.mask[m].sum(1) for m in inputs.fine if m in inputs.mask]
+  # One index for all samples is a slice; one for each is a gather, whose
+  # gradient is a scatter. That is much slower, so it is left to padded batches.
   if not lengths:
     return start
-  T = view.mask[next(m for m in view.fine if m in view.mask)].shape[1]
+  T = inputs.mask[next(m for m in inputs.fine if m in inputs.mask)].shape[1]
   length_B = jnp.stack(lengths).min(0)
+  # start is 1 .. T - 2; of a sample of length L it becomes 1 .. L - 2.
   return 1 + (start - 1) * jnp.maximum(length_B - 2, 0) // max(T - 2, 1)
 
 
 def at(x_BxTxD: jax.Array, step: jax.Array) -> jax.Array:
-  """What there is at a time step, one for all or one a sample: (B, ...)."""
+  """The time step `step`, a scalar or (B,), of each sample: (B, ...)."""
   if not jnp.ndim(step):
     return x_BxTxD[:, step]
   step_Bx1 = step.reshape(-1, *[1] * (x_BxTxD.ndim - 1))
@@ -143,9 +171,9 @@ def at(x_BxTxD: jax.Array, step: jax.Array) -> jax.Array:
 
 
 def fingerprint(x: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
-  """A number a sample, equal for equal features: (B, T, ...) -> (B,) int32.
+  """Hashes features (B, T, ...) to (B,) int32: equal features, equal hashes.
 
-  Others share one by chance, at odds of 2**-32 a pair.
+  Two different features share a hash with probability 2**-32.
 
   Args:
     x: features.
@@ -154,18 +182,20 @@ def fingerprint(x: jax.Array, mask_BxT: jax.Array | None = None) -> jax.Array:
   if mask_BxT is not None:
     x = jnp.where(mask_BxT.reshape(*mask_BxT.shape, *[1] * (x.ndim - 2)), x, 0)
   bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.int32)
+  # Odd factors, which have an inverse modulo 2**32: no change of a single
+  # number gets lost. The key is constant, so that hashes agree across devices.
   factors = jax.random.bits(jax.random.key(0), x.shape[1:], jnp.uint32) | 1
   factors = jax.lax.bitcast_convert_type(factors, jnp.int32)
   return (bits * factors).sum(tuple(range(1, x.ndim)), dtype=jnp.int32)
 
 
 class Loss(NamedTuple):
-  """What a loss function gives back.
+  """The result of a loss function.
 
   Attributes:
     parts: name -> scalar of the global batch; their sum is the loss.
-    metrics: what else is worth logging, by its full name.
-    scale: what the loss counts at this step, beside its weight; it gets no
+    metrics: full name -> further scalars for the log.
+    scale: a factor of the loss at this step, beside its weight. It gets no
       gradient, and the parts are logged without it.
   """
 

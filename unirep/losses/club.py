@@ -1,12 +1,16 @@
 """CLUB: an upper bound on mutual information, from a fitted q(y | x).
 
 Cheng et al. 2020, "CLUB: A Contrastive Log-ratio Upper Bound of Mutual
-Information" (the sampled form). Two small networks predict the mean and the
-log-variance of y from x. They are fitted on detached features, several rounds a
-step, and the bound that they give is then minimized by the encoders.
+Information" (the sampled form). With a network q that is fitted to p(y | x),
 
-Dimensions: B rows of this device, R rows of all devices and parts, T time, Y
-width of y.
+    I(x; y) <= mean_i log q(y_i | x_i) - log q(y_j | x_i),  j a random row.
+
+Two small networks predict the mean and the log-variance of y from x. In every
+step they are first fitted to detached features, for several rounds; then the
+encoders minimize the bound, with the networks held fixed.
+
+Dimensions: B samples of this device, R rows of all devices and parts, T time, X
+and Y widths of x and y.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from unirep.losses.base import Loss, View
+from unirep.losses.base import Loss, LossInputs
 from unirep.nn.blocks import Linear, draw
 from unirep.parallel import collectives
 
@@ -25,32 +29,31 @@ Params = Mapping[str, Any]
 
 
 class Pair(NamedTuple):
-  """What one network relates: x explains y.
+  """Features x and y between which one network measures information.
 
   Attributes:
-    x: parts, each (B, T, X) or (B, X); their rows count as one long batch, the
-      first part's rows first.
+    x: parts, each (B, T, X) or (B, X). Their rows are one long batch, the first
+      part's rows first.
     y: parts, each (B, T, Y) or (B, Y).
-    mask: parts, each (B, T) or (B,) bool, False for what does not count and is
-      nobody's negative, or None where all does.
+    mask: parts, each bool and of the shape (B, T), (B, 1) or (B,). A row that
+      is False neither counts nor serves as a negative.
   """
 
   x: tuple[jax.Array, ...]
   y: tuple[jax.Array, ...]
-  mask: tuple[jax.Array, ...] | None = None
+  mask: tuple[jax.Array, ...]
 
 
-def relate(x: tuple, y: tuple, mask: tuple) -> Pair:
-  """A `Pair` of parts, whose mask is None where all of a part counts."""
-  if all(part is None for part in mask):
-    return Pair(x, y)
-  whole = [jnp.ones_like(rows[..., 0], bool) for rows in y]
-  filled = [w if m is None else m for m, w in zip(mask, whole, strict=True)]
-  return Pair(x, y, tuple(filled))
+def whole(x: tuple[jax.Array, ...], y: tuple[jax.Array, ...]) -> Pair:
+  """A `Pair` of which every row counts."""
+  return Pair(x, y, tuple(jnp.ones_like(rows[..., 0], bool) for rows in y))
 
 
 class Gaussian(nn.Module):
-  """q(y | x) = N(mean(x), exp(log_variance(x))), log-variance in (-1, 1)."""
+  """q(y | x) = N(mean(x), exp(log_variance(x))), log-variance in (-1, 1).
+
+  (..., X) -> mean and log-variance, (..., Y) each.
+  """
 
   width: int
   hidden: int = 128
@@ -68,6 +71,7 @@ class Gaussian(nn.Module):
 
 def apply(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Mean and log-variance of y given x, shapes (..., Y)."""
+  # The parameters know the sizes, so that callers need no description.
   width = params["mean3"]["bias"].shape[0]
   hidden = params["mean0"]["bias"].shape[0]
   net: Any = Gaussian(width, hidden)
@@ -77,7 +81,7 @@ def apply(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
 def init(
   key: jax.Array, pairs: Mapping[str, Pair], hidden: int = 128
 ) -> dict[str, Params]:
-  """One network a pair, sized by its features."""
+  """Draws one network for each pair, of the widths of its features."""
   nets = {}
   for name, pair in pairs.items():
     net = Gaussian(pair.y[0].shape[-1], hidden)
@@ -89,15 +93,15 @@ def init(
 def log_likelihood(
   params: Params, pair: Pair, *, axis_name: str | None = None
 ) -> jax.Array:
-  """Mean over rows of log q(y | x), without the constant Y/2 log(2 pi).
+  """The mean over rows of log q(y | x), without the constant Y/2 log(2 pi).
 
-  Never above Y/2, since the log-variance stays above -1.
+  It stays below Y/2, since the log-variance is above -1.
   """
   x, y = jnp.concatenate(pair.x), jnp.concatenate(pair.y)
   mean, log_variance = apply(params, x)
   row = -((mean - y) ** 2) / jnp.exp(log_variance) - log_variance
   row = row.sum(-1) / 2
-  mask = jnp.ones(()) if pair.mask is None else jnp.concatenate(pair.mask)
+  mask = jnp.concatenate(pair.mask)
   return collectives.masked_mean(row, mask, axis_name)
 
 
@@ -112,13 +116,25 @@ def fit(
 ) -> tuple[Mapping[str, Params], optax.OptState, dict[str, jax.Array]]:
   """Fits every network to the same features, `rounds` times.
 
+  Args:
+    params: pair -> parameters.
+    opt_state: of all of them.
+    pairs: pair -> features, which get no gradient.
+    optimizer: of the networks.
+    rounds: updates.
+    axis_name: the device axis over which samples are spread.
+
   Returns:
     Parameters, optimizer state, and for each network the (rounds,)
     log-likelihoods before each of its updates.
   """
+  # The fit is a part of the step, inside the differentiated loss: without the
+  # stop, the encoders would get a gradient through every round of it.
   pairs = jax.lax.stop_gradient(pairs)
 
   def loss_fn(params):
+    # One sum for all networks: each has parameters of its own, so that their
+    # gradients do not mix, and one program updates all of them.
     gain = {
       name: log_likelihood(params[name], pair, axis_name=axis_name)
       for name, pair in pairs.items()
@@ -131,6 +147,7 @@ def fit(
     updates, opt_state = optimizer.update(grads, opt_state, params)
     return (optax.apply_updates(params, updates), opt_state), gain
 
+  # A scan compiles one round, however many there are.
   start: Any = (params, opt_state)
   fitted: Any
   fitted, gains = jax.lax.scan(one_round, start, length=rounds)
@@ -147,27 +164,28 @@ def estimate(
   rows: Callable[..., jax.Array] = collectives.gathered_rows,
   axis_name: str | None = None,
 ) -> jax.Array:
-  """The bound: how much better x explains its own y than another row's.
+  """The bound: how much better x predicts its own y than another row's y.
 
   Args:
     params: the fitted network; it gets no gradient.
-    pair: features; both sides get the gradient.
+    pair: features; x and y both get a gradient.
     permutation_R: for each row of the long batch, the row whose y is its
       negative.
     per_step: averages log q over rows, time steps and the Y features, so that
-      the bound is in nats per feature and T = 1 is no special case. False
-      computes what the released code does: the variance is averaged over axis
-      1 before use, and for inputs without a time axis that axis holds features
-      and the sum runs over the batch.
-    bounded: no reward for a bound below zero, which mutual information can't
-      be: an encoder that fools its network would otherwise be paid without end.
+      the bound is in nats per feature and T = 1 is no special case. False is
+      the released code: it averages the variance over axis 1 first (features,
+      if there is no time axis), then sums over the batch if there is no time
+      axis, and ignores the mask.
+    bounded: clamps the bound at 0, below which mutual information can't be.
+      Otherwise an encoder that misleads its network lowers the loss without
+      end.
     rows: how negatives come from other devices, `collectives.gathered_rows` or
       `collectives.rotated_rows`.
     axis_name: the device axis over which rows are spread.
   """
   params = jax.lax.stop_gradient(params)
   x, y = jnp.concatenate(pair.x), jnp.concatenate(pair.y)
-  index_R = permutation_R[_places(pair, axis_name)]
+  index_R = permutation_R[_own_rows(pair, axis_name)]
   other = rows(jnp.stack(pair.y), index_R, axis_name)
   mean, log_variance = apply(params, x)
   if not per_step:
@@ -178,17 +196,17 @@ def estimate(
       return collectives.psum(gap.sum(), axis_name)
     count = collectives.global_rows(y.shape[0], axis_name)
     return collectives.psum(gap.sum(), axis_name) / count
+  # Of log q(y | x) - log q(other | x) the log-variances cancel.
   gap = ((mean - other) ** 2 - (mean - y) ** 2) / (2 * jnp.exp(log_variance))
-  weight = jnp.ones(())
-  if pair.mask is not None:
-    weight = jnp.concatenate(pair.mask)
-    weight = weight & rows(jnp.stack(pair.mask), index_R, axis_name)
+  # A gap counts if both of its rows do.
+  weight = jnp.concatenate(pair.mask)
+  weight &= rows(jnp.stack(pair.mask), index_R, axis_name)
   bound = collectives.masked_mean(gap.mean(-1), weight, axis_name)
   return jnp.maximum(bound, 0) if bounded else bound
 
 
-def _places(pair, axis_name):
-  """Where this device's rows stand in the long batch of all devices."""
+def _own_rows(pair, axis_name):
+  """Numbers of this device's rows in the long batch of all devices."""
   mine_B = collectives.local_rows(pair.y[0].shape[0], axis_name)
   batch = collectives.global_rows(mine_B.shape[0], axis_name)
   parts = range(len(pair.y))
@@ -196,29 +214,31 @@ def _places(pair, axis_name):
 
 
 def derangement(key: jax.Array, rows: int) -> jax.Array:
-  """A random permutation (rows,) that leaves no row in its place."""
+  """A random permutation (rows,) that maps no row to itself."""
+  # Each row goes to its successor in one random cycle through all rows.
   cycle_R = jax.random.permutation(key, rows)
   return jnp.zeros_like(cycle_R).at[cycle_R].set(jnp.roll(cycle_R, -1))
 
 
 PERMUTATIONS = {
   "derangement": derangement,
-  "permutation": jax.random.permutation,  # may pair a sample with itself
+  # As released; it may pair a sample with itself.
+  "permutation": jax.random.permutation,
 }
 
 
-def pairs(view: View, **keywords) -> Loss:
-  """The bound for every pair, see `estimate`."""
+def pairs(inputs: LossInputs, **keywords) -> Loss:
+  """The bound of every pair, see `estimate`."""
   return Loss(
     {
       name: estimate(
-        view.networks["club"][name],
+        inputs.networks["club"][name],
         pair,
-        view.draws.permutation[name],
-        rows=view.rows,
-        axis_name=view.axis_name,
+        inputs.draws.permutation[name],
+        rows=inputs.rows,
+        axis_name=inputs.axis_name,
         **keywords,
       )
-      for name, pair in view.pairs.items()
+      for name, pair in inputs.pairs.items()
     }
   )

@@ -1,33 +1,33 @@
 """CMCM: cross-modal code matching.
 
-Two modalities of one sample should spread over the codes alike. Liu et al.
-2021, "Cross-Modal Discrete Representation Learning".
+Two modalities of one sample should have similar distributions over the codes.
+Liu et al. 2021, "Cross-Modal Discrete Representation Learning".
 
-Dimensions: B batch rows of this device, G rows of all devices, K codes.
+Dimensions: B samples of this device, G of all devices, T time, R clips or steps
+(B, or B * T), K codes.
 """
 
 import itertools
-import math
 
 import jax
 import jax.numpy as jnp
 
 from unirep.losses import contrast as contrasts
-from unirep.losses.base import Loss, View, together
+from unirep.losses.base import Loss, LossInputs, together
 from unirep.parallel import collectives
 
 
 def code_distribution(
   distance_BxK: jax.Array, dim: int = 0, *, floor: float = 0.0
 ) -> jax.Array:
-  """Softmax over codes of minus the distance: (B, K) squared -> (B, K).
+  """Softmax over codes of minus the distance, as released: (B, K) -> (B, K).
 
   Args:
     distance_BxK: squared distances.
-    dim: width D, which changes nothing here.
-    floor: clamps them. A square root has an infinite slope at 0, which a row
-      that sits on its code would turn into NaN; the released code does not
-      clamp and escapes by float64.
+    dim: width D, not used; the signature is that of `cosine_distribution`.
+    floor: least squared distance. The slope of a square root is infinite at 0,
+      so that a vector equal to its code would get a NaN gradient. The released
+      code does not clamp; in float64 no distance is exactly 0.
   """
   del dim
   if floor:
@@ -40,15 +40,15 @@ def cosine_distribution(
 ) -> jax.Array:
   """Softmax over codes of the cosine over a temperature: (B, K) -> (B, K).
 
-  On the sphere that is the softmax of minus the squared distance, and close to
-  one code only where others are farther away. The released distribution is
-  nearly flat at the distances that occur, so that it says little of which code
-  is chosen.
+  On the sphere that is the softmax of minus the scaled squared distance. It has
+  a clear peak where one code is nearer than the others. `code_distribution` is
+  nearly flat at the distances that occur, whichever code is nearest.
 
   Args:
-    distance_BxK: squared distances of rows and codes of squared length `dim`.
+    distance_BxK: squared distances between vectors and codes of squared length
+      `dim`.
     dim: width D.
-    temperature: as that of InfoNCE.
+    temperature: divides the cosines, as in InfoNCE.
   """
   return jax.nn.softmax(cosine_logits(distance_BxK, dim, temperature))
 
@@ -56,12 +56,11 @@ def cosine_distribution(
 def cosine_logits(
   distance_BxK: jax.Array, dim: int, temperature: float
 ) -> jax.Array:
-  """Cosines over a temperature, less the largest of a row: (B, K) -> (B, K).
-
-  The difference to the least distance comes before the scale. A softmax takes
-  it afterwards, and a compiler may do both in one operation that rounds once:
-  where all codes are asleep, 1e30 away, that misses zero by 1e22.
-  """
+  """Cosines over a temperature, minus the row's largest: (B, K) -> (B, K)."""
+  # A softmax subtracts the largest logit itself, but after the scale, and a
+  # compiler may fuse both into one operation that rounds once. Where all codes
+  # are asleep, at a distance of 1e30, that misses zero by 1e22. The stop is as
+  # in a softmax: a constant shift has no gradient.
   least_Bx1 = jax.lax.stop_gradient(distance_BxK.min(-1, keepdims=True))
   return (least_Bx1 - distance_BxK) / (2 * dim * temperature)
 
@@ -88,17 +87,16 @@ def cmcm(
   Args:
     p_BxK: code distribution of one modality.
     q_BxK: that of the other.
-    paired: False computes what the released code does: the second term is
-      q_i log p_j, only rows are contrasted, exp is shifted by the global
-      minimum and 1e-5 is added to the denominator.
+    paired: False is the released code: the second term is q_i log p_j, only one
+      direction is contrasted, exp is shifted by the global minimum, 1e-5 is
+      added to the denominator, and `valid_B` and `contrast` are ignored.
     epsilon: added inside the logarithms.
-    valid_B: False for rows that take no part; None if all do. Only if `paired`.
-    contrast: how the rows are compared, one of `unirep.losses.contrast`; only
-      if `paired`.
+    valid_B: False for samples to leave out; None for none.
+    contrast: how rows are compared, one of `unirep.losses.contrast`.
     axis_name: the device axis over which the batch is spread.
 
   Returns:
-    A scalar, log G when nothing is known.
+    A scalar; log G if the distributions say nothing about the pairing.
   """
   log_p_BxK, log_q_BxK = jnp.log(p_BxK + epsilon), jnp.log(q_BxK + epsilon)
   if not paired:
@@ -127,68 +125,65 @@ def _released(S_BxG, row_B, axis_name):
   return -jnp.log(own_B / (G_BxG.sum(1) + 1e-5)).mean()
 
 
-def pairs(view: View, **keywords) -> Loss:
-  """Half the sum over pairs of modalities, as the method has it.
+def pairs(inputs: LossInputs, **keywords) -> Loss:
+  """Half the sum of `cmcm` over pairs of modalities, as the method has it.
 
-  Of the first level; where it is of time steps, a sample's distribution is the
-  mean of theirs.
+  Distributions are those of the first assignment. If it is of steps, a sample's
+  distribution is the mean over its steps.
   """
-  rows = next(iter(view.places.values()))
-  samples = next(iter(view.outputs.general.values())).shape[0]
-  p_BxK = {m: _of_samples(view, rows, m, samples) for m in view.order}
-  options = {"contrast": view.contrast, "axis_name": view.axis_name}
+  assignment = next(iter(inputs.assignments.values()))
+  samples = next(iter(inputs.outputs.general.values())).shape[0]
+  p_BxK = {m: _of_samples(inputs, assignment, m, samples) for m in inputs.order}
+  options = {"contrast": inputs.contrast, "axis_name": inputs.axis_name}
   return Loss(
     {
       f"{m}-{n}": 0.5
       * cmcm(
         p_BxK[m],
         p_BxK[n],
-        valid_B=together(view.present, (m, n)),
+        valid_B=together(inputs.present, (m, n)),
         **options,
         **keywords,
       )
-      for m, n in itertools.combinations(view.order, 2)
+      for m, n in itertools.combinations(inputs.order, 2)
     }
   )
 
 
-def trust(view: View) -> jax.Array:
-  """How far codes tell samples apart: 0 for not at all, 1 for each from all.
+def trust(inputs: LossInputs) -> jax.Array:
+  """How well codes tell samples apart: from 0, not at all, to 1, perfectly.
 
-  The share of log G, the loss of ignorance, that CMCM has come down.
+  1 - CMCM / log G, with CMCM and log G averaged over pairs of modalities; log G
+  is the CMCM of codes that say nothing.
   """
-  # Where CMCM counts as well XLA finds that this is the same, and does it once.
-  parts = pairs(view).parts
+  # Without keywords, this is the CMCM of the clean preset, and XLA computes the
+  # common part once if CMCM is a loss too.
+  parts = pairs(inputs).parts
   mean = 2 * sum(parts.values(), jnp.zeros(())) / len(parts)
-  mean, ignorance = jax.lax.stop_gradient(mean), _ignorance(view)
-  if view.present:  # no trust where no sample has two modalities
-    gain = (ignorance - mean) / jnp.maximum(ignorance, 1e-9)
-    return jnp.clip(gain, 0, 1)
-  return jnp.clip(1 - mean / ignorance, 0, 1)
+  # A scale, not a loss: minimizing through it would make codes tell less.
+  mean, ignorance = jax.lax.stop_gradient(mean), _ignorance(inputs)
+  # 0 where no sample has two modalities, and both are 0.
+  gain = (ignorance - mean) / jnp.maximum(ignorance, 1e-9)
+  return jnp.clip(gain, 0, 1)
 
 
-def _ignorance(view):
-  """The mean over pairs of log G, where G are the samples that have both."""
-  samples = next(iter(view.outputs.general.values())).shape[0]
-  log_G = math.log(max(collectives.global_rows(samples, view.axis_name), 2))
-  if not view.present:
-    return log_G
+def _ignorance(inputs):
+  """The mean over pairs of log G, with G the samples that have both."""
   each = []
-  for pair in itertools.combinations(view.order, 2):
-    valid_B = together(view.present, pair)
-    if valid_B is None:
-      each.append(log_G)
-    else:
-      count = collectives.psum(valid_B.sum(), view.axis_name)
-      each.append(jnp.log(jnp.maximum(count, 1)))
+  for pair in itertools.combinations(inputs.order, 2):
+    valid_B = together(inputs.present, pair)
+    count = collectives.psum(valid_B.sum(), inputs.axis_name)
+    each.append(jnp.log(jnp.maximum(count, 1)))
   return jnp.asarray(sum(each)) / len(each)
 
 
-def _of_samples(view, rows, m, samples):
-  p_RxK = view.distribution(rows.distance[m], rows.x[m].shape[-1])
+def _of_samples(inputs, assignment, m, samples):
+  p_RxK = inputs.distribution(assignment.distance[m], assignment.x[m].shape[-1])
   if p_RxK.shape[0] == samples:
     return p_RxK
   p_BxTxK = p_RxK.reshape(samples, -1, p_RxK.shape[-1])
-  weight_BxTx1 = rows.weight_B.reshape(*p_BxTxK.shape[:2], 1)
+  # The weights of a padded sample do not add up to 1, so they are divided by
+  # their sum.
+  weight_BxTx1 = assignment.weight_B.reshape(*p_BxTxK.shape[:2], 1)
   total_Bx1 = jnp.maximum(weight_BxTx1.sum(1), 1e-9)
   return (p_BxTxK * weight_BxTx1).sum(1) / total_Bx1

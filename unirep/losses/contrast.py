@@ -1,18 +1,21 @@
 """Cross-entropy of inner products against the matching row, in three ways.
 
-InfoNCE, Cross-CPC and CMCM contrast each row of one modality with all rows of
-another, over the whole batch of all devices. They differ in what their rows
-are; here is what they share. All three functions give the same values and
-gradients, and differ in what a device must hold at once:
+InfoNCE, Cross-CPC and CMCM contrast each row of one modality (a query) with the
+rows of another (keys), over the whole batch of all devices. They differ only in
+how they make rows. The loss of query i is
+
+    -log softmax_j(q_i . k_j)_i = log sum_j exp(q_i . k_j) - q_i . k_i.
+
+All three functions give the same values and gradients. They differ in the
+memory that a device needs at once:
 
   dense    all logits, B x G, several times over for the gradient
   chunked  all keys, G x F, and logits of B x chunk
-  ring     one block of keys at a time, B x F, and its logits, B x B; the blocks
-           travel around the ring of devices, twice: for the loss, and with
-           their gradients
+  ring     one block of keys, B x F, and its logits, B x B; the blocks travel
+           around the ring of devices, twice: for the loss, and with their
+           gradients
 
-Dimensions: B batch rows of this device, G rows of all devices, F width of a
-row, N chunks or devices.
+Dimensions: B rows of this device, G rows of all devices, F width of a row.
 """
 
 import functools
@@ -28,30 +31,30 @@ Contrast = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 class Keys(NamedTuple):
-  """Rows to compare with, of this device, of all, or a block of them.
+  """The keys of this device, of all devices, or a block of them.
 
   Attributes:
-    row: (B, F) what the queries are multiplied with.
-    number: (B,) which row of the global batch it is.
-    valid: (B,) bool, False for one that is no candidate; None if all are.
+    row: (B, F) vectors.
+    number: (B,) number of the row in the global batch.
+    valid: (B,) bool, False for a row that is no candidate.
     group: (B,) int; a row of the query's own group is no negative. None if
-      every row is its own group.
+      every row is a group of its own.
   """
 
   row: jax.Array
   number: jax.Array
-  valid: jax.Array | None
+  valid: jax.Array
   group: jax.Array | None
 
 
 class Sums(NamedTuple):
-  """What is known of each query's logits so far, each (B,).
+  """Running sums over the keys seen so far, each (B,), for every query.
 
   Attributes:
-    top: the largest.
+    top: the largest logit.
     total: the sum of exp(logit - top).
-    own: the logit of the matching row, once it was met.
-    best: the number of the largest, the lowest one on a tie.
+    own: the logit of the matching key, 0 before it was seen.
+    best: the number of the key with the largest logit, the lowest on a tie.
   """
 
   top: jax.Array
@@ -73,14 +76,15 @@ def dense(
   Args:
     query_BxF: rows of one modality.
     key_BxF: the matching rows of the other.
-    valid_B: False for keys that are no candidates, such as padding.
-    group_B: integers; samples that share one mean the same thing (an identical
+    valid_B: False for keys that are no candidates, such as padding; None for
+      none.
+    group_B: integers. Samples with the same one mean the same (an identical
       caption) and are no negatives of each other.
     axis_name: the device axis over which the batch is spread.
 
   Returns:
-    The losses (B,), log G when nothing is known and 0 for a row whose own key
-    is no candidate, and (B,) bool.
+    The losses (B,), log G at ignorance and 0 for a row whose own key is no
+    candidate; and (B,) bool.
   """
   own = _keys(key_BxF, valid_B, group_B, axis_name)
   keys = _gathered(own, axis_name)
@@ -100,23 +104,25 @@ def chunked(
   group_B: jax.Array | None = None,
   axis_name: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-  """As `dense`, over `chunk` keys at a time; logits are computed twice."""
+  """As `dense`, over `chunk` keys at a time; computes all logits twice."""
   own = _keys(key_BxF, valid_B, group_B, axis_name)
   keys = _gathered(own, axis_name)
   rows = keys.number.shape[0]
   count = -(-rows // chunk)
   extra = count * chunk - rows  # filled up with keys that are no candidates
-  if extra and keys.valid is None:
-    keys = keys._replace(valid=keys.number >= 0)
 
   def fold(x):
     x = jnp.pad(x, [(0, extra)] + [(0, 0)] * (x.ndim - 1))
     return x.reshape(count, -1, *x.shape[1:])
 
-  filled = keys._replace(number=keys.number + 1)  # so that 0 is nobody's number
+  # Padding makes zeros, and 0 is the number of a true row: numbers are shifted
+  # while they are padded, so that an extra key has the number -1.
+  filled = keys._replace(number=keys.number + 1)
   filled = jax.tree.map(fold, filled)
   filled = filled._replace(number=filled.number - 1)
 
+  # Without the checkpoint the scan would keep the logits of all chunks for the
+  # gradient, which is all that chunks are to avoid.
   @jax.checkpoint
   def step(sums, block):
     return _add(sums, _logits(query_BxF, own, block), own, block), None
@@ -133,8 +139,10 @@ def ring(
   group_B: jax.Array | None = None,
   axis_name: str | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-  """As `dense`, with the keys of one device resident at a time."""
+  """As `dense`, with the keys of one device at a time in memory."""
   own = _keys(key_BxF, valid_B, group_B, axis_name)
+  # A leaf that is no float, in the place of the rows: only query and key are
+  # differentiated.
   about = own._replace(row=own.number)
   pair: Any = _ring(query_BxF, own.row, about, axis_name)
   return pair[0], pair[1] > 0
@@ -145,7 +153,9 @@ CONTRASTS = {"dense": dense, "chunked": chunked, "ring": ring}
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _ring(query_BxF, key_BxF, about, axis_name):
-  """(loss, 1 where the own key scores highest); `about` is all but the keys."""
+  """(loss, 1.0 where the own key scores highest); `about` has no rows."""
+  # The gradient is written out: that of the scan would keep every block and
+  # all logits, B x G, as `dense` does.
   own = about._replace(row=key_BxF)
   return _forward(query_BxF, own, axis_name)[0]
 
@@ -161,6 +171,8 @@ def _forward(query_BxF, own, axis_name):
   (_, sums), _ = jax.lax.scan(step, start, length=devices)
   loss_B, right_B = _result(sums, own)
   right_B = right_B.astype(loss_B.dtype)
+  # The log of the normalizer is all that the backward pass needs of the logits,
+  # which it computes again.
   return (loss_B, right_B), sums.top + jnp.log(sums.total)
 
 
@@ -171,7 +183,7 @@ def _ring_forward(query_BxF, key_BxF, about, axis_name):
 
 
 def _ring_backward(axis_name, kept, cotangents):
-  """The slope of loss i by logit ij is p_ij - (i = j); key slopes travel."""
+  """The derivative of loss i by logit ij is softmax_j(logits)_ij - (i = j)."""
   query_BxF, own, normal_B = kept
   weight_B, _ = cotangents
 
@@ -181,6 +193,7 @@ def _ring_backward(axis_name, kept, cotangents):
     slope -= own.number[:, None] == block.number
     slope *= _counted(weight_B, own)[:, None]
     grad_BxF += jnp.matmul(slope, block.row, precision="highest")
+    # A block's gradient travels with it, and is home after a whole turn.
     grad_block += jnp.matmul(slope.T, query_BxF, precision="highest")
     block, grad_block = collectives.rotate((block, grad_block), axis_name)
     return (block, grad_block, grad_BxF), None
@@ -196,7 +209,11 @@ _ring.defvjp(_ring_forward, _ring_backward)
 
 def _keys(key_BxF, valid_B, group_B, axis_name):
   number_B = collectives.local_rows(key_BxF.shape[0], axis_name)
-  number_B += jnp.zeros_like(key_BxF[:, 0], jnp.int32)  # it varies over devices
+  # The zeros make it vary over the same mesh axes as the keys: the carry of a
+  # scan must keep its type when a block is rotated.
+  number_B += jnp.zeros_like(key_BxF[:, 0], jnp.int32)
+  if valid_B is None:
+    valid_B = jnp.ones_like(key_BxF[:, 0], bool)
   return Keys(key_BxF, number_B, valid_B, group_B)
 
 
@@ -211,10 +228,12 @@ def _logits(query_BxF, own, keys):
   logits = jnp.matmul(query_BxF, keys.row.T, precision="highest")
   low = jnp.finfo(logits.dtype).min
   if keys.group is not None:
+    # The matching key is of the query's group, and yet its positive.
     me = own.number[:, None] == keys.number
     same = own.group[:, None] == keys.group
     logits = jnp.where(me | ~same, logits, low)
-  return logits if keys.valid is None else jnp.where(keys.valid, logits, low)
+  # Not -inf: of a query without any candidate inf - inf would be NaN.
+  return jnp.where(keys.valid, logits, low)
 
 
 def _nothing(query_BxF, own):
@@ -227,6 +246,8 @@ def _add(sums, logits, own, block):
   """The running sums after one more block of keys."""
   here_B = logits.max(1)
   best_B = block.number[logits.argmax(1)]
+  # The sum is scaled to the largest logit seen so far, so that no exp
+  # overflows. The scale cancels, hence it needs no gradient.
   top_B = jax.lax.stop_gradient(jnp.maximum(sums.top, here_B))
   fresh_B = (here_B > sums.top) | ((here_B == sums.top) & (best_B < sums.best))
   me = own.number[:, None] == block.number
@@ -245,4 +266,4 @@ def _result(sums, own):
 
 
 def _counted(x_B, own):
-  return x_B if own.valid is None else jnp.where(own.valid, x_B, 0)
+  return jnp.where(own.valid, x_B, 0)

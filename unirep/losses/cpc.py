@@ -2,10 +2,12 @@
 
 Contrastive predictive coding across time-aligned modalities ("Achieving Cross
 Modal Generalization with Multimodal Unified Representation", NeurIPS 2023,
-Eq. 6), one step ahead.
+Eq. 6), one step ahead. With g_m the prediction from the tokens 0..t of modality
+m and z_n the token t + 1 of modality n, the loss of the pair m -> n is
 
-Dimensions: B batch rows of this device, G rows of all devices, T time, D token
-width, H state width.
+    -mean_i log softmax_j(z_n^i . g_m^j)_i.
+
+Dimensions: B samples of this device, G of all devices, T time, D token width.
 """
 
 import itertools
@@ -17,7 +19,15 @@ import jax
 import jax.numpy as jnp
 
 from unirep.losses import contrast as contrasts
-from unirep.losses.base import Arrays, Loss, View, at, context, together
+from unirep.losses.base import (
+  Arrays,
+  Loss,
+  LossInputs,
+  at,
+  context,
+  filled,
+  together,
+)
 from unirep.nn.blocks import Linear, draw
 from unirep.nn.recurrent import LSTM
 from unirep.parallel import collectives
@@ -26,9 +36,9 @@ Params = Mapping[str, Any]
 
 
 class Predictor(nn.Module):
-  """LSTM layers over the tokens, then a linear prediction of the next one.
+  """Predicts the next token after every step: (B, T, D) -> (B, T, D).
 
-  Returns the prediction after every step: (B, T, D) -> (B, T, D).
+  LSTM layers over the tokens, then a linear layer.
   """
 
   width: int = 256
@@ -49,9 +59,10 @@ def init(
   width: int = 256,
   layers: int = 2,
 ) -> dict[str, Params]:
-  """One predictor a modality for tokens of width `dim`."""
+  """Draws one predictor for each modality, for tokens of width `dim`."""
   net = Predictor(width, layers)
   z = jnp.zeros((1, 2, dim))
+  # Predictors differ only in their draws, so one declaration serves for all.
   declared = net.init(key, z)["params"]
   return draw(key, dict.fromkeys(modalities, declared))
 
@@ -79,26 +90,30 @@ def cpc(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Contrasts predictions over the batch, for every ordered pair.
 
-  A context of tokens 0..start predicts token start + 1; the softmax runs over
-  contexts for a fixed future, on plain inner products.
+  The tokens 0..start predict the token start + 1. The softmax runs over the
+  predictions of all samples for one future token, on plain inner products.
 
   Args:
     params: modality -> predictor, see `init`.
     z: modality -> tokens (B, T, D) with T >= start + 2.
     start: index of the last token of the context, a scalar or (B,).
     modalities: the time-aligned modalities.
-    self_weight: weight of a modality's prediction of itself; those of others
-      weigh 1.
-    normalize: divides by the sum of the weights, so that log G means that
-      nothing is known, however many modalities there are.
-    mask: modality -> (B, T) bool; samples whose future is padding take no part.
-    present: modality -> (B,) bool; nor do those that lack one of a pair.
-    contrast: how the rows are compared, one of `unirep.losses.contrast`.
+    self_weight: weight of the pairs m -> m; all others weigh 1.
+    normalize: divides by the sum of the weights, so that ignorance costs log G,
+      however many modalities there are.
+    mask: modality -> (B, T) bool. Samples whose future token is padding in any
+      modality are left out.
+    present: modality -> (B,) bool. Samples without one of a pair's modalities
+      are left out of that pair.
+    contrast: how rows are compared, one of `unirep.losses.contrast`.
     axis_name: the device axis over which the batch is spread.
 
   Returns:
-    The loss and, of each "context->future" pair, how often the best is right.
+    The loss, and for each pair "context->future" the share of samples whose own
+    prediction scores highest.
   """
+  # The last token is only ever a future. The LSTM reads all tokens before it,
+  # whatever `start` is, so that one compiled program serves for every start.
   steps = max(z[m].shape[1] for m in modalities) - 1
   guess, future = {}, {}
   for m in modalities:
@@ -107,42 +122,44 @@ def cpc(
   valid_B = jnp.ones_like(future[modalities[0]][:, 0], bool)
   for mask_BxT in [x for m, x in (mask or {}).items() if m in modalities]:
     valid_B &= at(mask_BxT, start + 1)
-  total, weights, accuracy, present = jnp.zeros(()), 0.0, {}, present or {}
+  present, accuracy = filled(present, z), {}
+  total = weights = jnp.zeros(())
   for source, target in itertools.product(modalities, modalities):
     both_B = together(present, (source, target), valid_B)
+    # Predictions are the keys: samples compete to explain one future token.
     loss_B, right_B = contrast(
       future[target], guess[source], valid_B=both_B, axis_name=axis_name
     )
     weight = self_weight if source == target else 1.0
-    if both_B is not valid_B:  # a pair that no sample has is no term
-      weight *= collectives.psum(both_B.sum(), axis_name) > 0
+    # Without any sample that has both, a pair does not enter the mean.
+    weight *= collectives.psum(both_B.sum(), axis_name) > 0
     total += weight * collectives.masked_mean(loss_B, both_B, axis_name)
     weights += weight
     accuracy[f"{source}->{target}"] = collectives.masked_mean(
       right_B.astype(loss_B.dtype), both_B, axis_name
     )
-  if present:
-    weights = jnp.maximum(weights, 1e-9)  # never 0 / 0
+  weights = jnp.maximum(weights, 1e-9)  # never 0 / 0
   return (total / weights if normalize else total), accuracy
 
 
-def time_aligned(view: View, **keywords) -> Loss:
-  """Of the modalities that share a time axis; nothing where it is too short.
+def time_aligned(inputs: LossInputs, **keywords) -> Loss:
+  """CPC between the modalities that share a time axis.
 
-  `infonce.clips` then aligns them.
+  Without parts if the time axis is too short; `infonce.clips` then aligns these
+  modalities.
   """
-  if "cpc" not in view.networks:
+  if "cpc" not in inputs.networks:
     return Loss({})
   loss, accuracy = cpc(
-    view.networks["cpc"],
-    view.outputs.tokens,
-    context(view),
-    view.fine,
-    mask=view.mask,
-    present=view.present,
-    contrast=view.contrast,
-    axis_name=view.axis_name,
+    inputs.networks["cpc"],
+    inputs.outputs.tokens,
+    context(inputs),
+    inputs.fine,
+    mask=inputs.mask,
+    present=inputs.present,
+    contrast=inputs.contrast,
+    axis_name=inputs.axis_name,
     **keywords,
   )
   right = {f"cpc_accuracy/{pair}": a for pair, a in accuracy.items()}
-  return Loss({"+".join(view.fine): loss}, right)
+  return Loss({"+".join(inputs.fine): loss}, right)

@@ -1,11 +1,10 @@
-"""Matching: every modality by itself chooses the code of all.
+"""Matching: each modality alone should choose the jointly assigned code.
 
-The cross-entropy of the code that was assigned to a place jointly under the
-code distribution of each modality alone. It takes the part of the commitment
-loss: a row is not only pulled towards its code but away from the others, until
-the choice is the same whichever modality makes it.
+The cross-entropy of that code under the code distribution of each modality. It
+replaces the commitment loss: it pulls a vector towards its code and away from
+all others, until every modality chooses the same code.
 
-Dimensions: B batch rows of this device, K codes.
+Dimensions: B clips or steps of this device, K codes.
 """
 
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from unirep.losses import cmcm
-from unirep.losses.base import Arrays, Loss, View
+from unirep.losses.base import Arrays, Loss, LossInputs, filled
 from unirep.parallel import collectives
 
 
@@ -33,46 +32,45 @@ def matching(
   Args:
     distance: modality -> squared distances (B, K) on the sphere.
     idx: modality -> (B,) assigned codes.
-    weight_B: what a row counts, 0 for padding.
-    dim: width D, the squared length of rows and codes.
-    temperature: of the softmax over cosines, as that of InfoNCE.
-    present: modality -> (B,) bool, see `View`; rows of a level.
+    weight_B: weights, 0 for padding.
+    dim: width D, the squared length of vectors and codes.
+    temperature: divides the cosines, as in InfoNCE.
+    present: modality -> (B,) bool, False where it is missing.
     axis_name: the device axis over which the batch is spread.
 
   Returns:
-    A scalar in nats, log K when nothing is known.
+    A scalar in nats; log K if the vectors say nothing about the code.
   """
-  total, count, present = jnp.zeros(()), 0, present or {}
+  total = count = jnp.zeros(())
+  present = filled(present, distance)
   for m, distance_BxK in distance.items():
     logit_BxK = cmcm.cosine_logits(distance_BxK, dim, temperature)
     log_p_BxK = jax.nn.log_softmax(logit_BxK)
     loss_B = -jnp.take_along_axis(log_p_BxK, idx[m][:, None], 1)[:, 0]
-    own_B = weight_B * present[m] if m in present else weight_B
+    own_B = weight_B * present[m]
     total += collectives.masked_mean(loss_B, own_B, axis_name)
-    if m in present:  # a modality that no sample has is not averaged over
-      count += collectives.psum(own_B.sum(), axis_name) > 0
-    else:
-      count += 1
-  return total / (jnp.maximum(count, 1) if present else count)
+    # A modality that no sample has does not enter the mean.
+    count += collectives.psum(own_B.sum(), axis_name) > 0
+  return total / jnp.maximum(count, 1)
 
 
-def levels(view: View, **keywords) -> Loss:
-  """Matching at every level, as far as codes already tell samples apart.
+def match(inputs: LossInputs, **keywords) -> Loss:
+  """Matching of clips and of steps, scaled by `cmcm.trust`.
 
-  Before that (`cmcm.trust`) all rows would move to the few codes there are, and
-  stay.
+  While codes do not yet tell samples apart, matching would only pull all
+  vectors to the few codes that are awake, and keep them there.
   """
-  trust = cmcm.trust(view)
+  trust = cmcm.trust(inputs)
   parts = {
     name: matching(
-      rows.distance,
-      rows.idx,
-      rows.weight_B,
-      dim=next(iter(rows.x.values())).shape[-1],
-      present=rows.present,
-      axis_name=view.axis_name,
+      assignment.distance,
+      assignment.idx,
+      assignment.weight_B,
+      dim=next(iter(assignment.x.values())).shape[-1],
+      present=assignment.present,
+      axis_name=inputs.axis_name,
       **keywords,
     )
-    for name, rows in view.places.items()
+    for name, assignment in inputs.assignments.items()
   }
   return Loss(parts, {"codebook/trust": trust}, trust)

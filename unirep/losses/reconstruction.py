@@ -1,6 +1,6 @@
-"""Losses between a tensor and what should be equal to it.
+"""Losses of squared distance: reconstruction and commitment.
 
-Dimensions: B batch rows of this device, D code width; `...` any axes.
+Dimensions: B samples of this device, T time, D code width; `...` any axes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from unirep.losses.base import Arrays, Loss, View, counted
+from unirep.losses.base import Arrays, Loss, LossInputs, counted, filled
 from unirep.parallel import collectives
 
 
@@ -26,13 +26,13 @@ def reconstruction(
   Args:
     prediction: (B, ...).
     target: of the same shape.
-    normalize: divides by the variance of the global batch of targets (without
-      gradient), which makes the loss 1 for whoever predicts the mean and 0 for
-      a perfect decoder, whatever the features' scale.
-    stop_target: no gradient into the target, which would otherwise learn to be
-      easy to predict.
-    mask_BxT: False at padding; needs a time axis in the second place. Or (B,),
-      False for samples that do not count.
+    normalize: divides by the variance of the targets in the global batch
+      (without gradient). The loss is then 1 for a decoder that predicts the
+      mean and 0 for a perfect one, whatever the scale of the features.
+    stop_target: stops the gradient into the target, which would otherwise
+      become easy to predict.
+    mask_BxT: False for steps to leave out; (B, T), (B, 1) or (B,), or None for
+      none.
     axis_name: the device axis over which the batch is spread.
   """
   if prediction.shape != target.shape:
@@ -46,6 +46,8 @@ def reconstruction(
   error = collectives.masked_mean((prediction - target) ** 2, weight, axis_name)
   if not normalize:
     return error
+  # One mean over all features, not one for each: the variance that a constant
+  # prediction leaves.
   center = collectives.masked_mean(target, weight, axis_name)
   spread = collectives.masked_mean((target - center) ** 2, weight, axis_name)
   return error / jax.lax.stop_gradient(jnp.maximum(spread, 1e-6))
@@ -61,31 +63,33 @@ def commitment(
   present: Arrays | None = None,
   axis_name: str | None = None,
 ) -> dict[str, jax.Array]:
-  """Pulls each row towards its own code and towards the others' codes.
+  """Pulls each vector towards its own code and towards the others' codes.
+
+  For modality m of M, the mean over samples and dimensions of
+
+    own_weight (x_m - c_m)^2
+    + other_weight / (M - 1) sum over n != m of (x_m - c_n)^2.
 
   Args:
-    x: modality -> rows (B, D) before quantization.
-    code: modality -> (B, D) chosen codes; they get no gradient.
+    x: modality -> (B, D) vectors before quantization.
+    code: modality -> (B, D) nearest codes; they get no gradient.
     modalities: the order of the modalities.
     own_weight: weight of the squared distance to the own code.
-    other_weight: weight that the other modalities' codes share equally.
-    present: see `View`. Where a sample lacks some, those that it has share.
+    other_weight: weight that the codes of the other modalities share equally.
+    present: modality -> (B,), see `LossInputs`. Only the modalities that a
+      sample has share the weight.
     axis_name: the device axis over which the batch is spread.
+
+  Returns:
+    Modality -> scalar.
   """
   fixed = {m: jax.lax.stop_gradient(code[m]) for m in modalities}
-  loss, present = {}, present or {}
+  loss, present = {}, filled(present, x)
   for m in modalities:
-    others = [n for n in modalities if n != m]
-    if present:
-      gap = {n: _by_sample((x[m] - fixed[n]) ** 2) for n in modalities}
-      error_B = own_weight * gap[m]
-      error_B += other_weight * _mean_of_present(gap, others, present)
-      loss[m] = collectives.mean(error_B, present.get(m), axis_name)
-      continue
-    error = own_weight * ((x[m] - fixed[m]) ** 2).mean()
-    for n in others:
-      error += other_weight / len(others) * ((x[m] - fixed[n]) ** 2).mean()
-    loss[m] = collectives.pmean(error, axis_name)
+    gap = {n: _by_sample((x[m] - fixed[n]) ** 2) for n in modalities}
+    others = {n: present[n] for n in modalities if n != m}
+    error_B = own_weight * gap[m] + other_weight * _mean_of(gap, others)
+    loss[m] = collectives.masked_mean(error_B, present[m], axis_name)
   return loss
 
 
@@ -93,40 +97,39 @@ def _by_sample(x):
   return x.mean(tuple(range(1, x.ndim)))
 
 
-def _mean_of_present(gap, names, present):
-  """Over those of `names` that a sample has; 0 if it has none."""
+def _mean_of(gap, present):
+  """The mean over the modalities of `present` that a sample has; 0 for none."""
   total_B = count_B = jnp.zeros_like(next(iter(gap.values())))
-  for n in names:
-    here_B = present.get(n, jnp.ones_like(total_B, bool))
-    total_B += jnp.where(here_B, gap[n], 0)
-    count_B += here_B
+  for n, present_B in present.items():
+    total_B += jnp.where(present_B, gap[n], 0)
+    count_B += present_B
   return total_B / jnp.maximum(count_B, 1)
 
 
-def fine(view: View, **keywords) -> Loss:
-  """Raw features from tokens and specific features, see `reconstruction`."""
-  outputs, parts = view.outputs, {}
+def fine(inputs: LossInputs, **keywords) -> Loss:
+  """Raw features, decoded from tokens and specific features."""
+  outputs, parts = inputs.outputs, {}
   for m, prediction in outputs.fine_reconstruction.items():
     parts[m] = reconstruction(
       prediction,
       outputs.fine_target[m].astype(prediction.dtype),
-      mask_BxT=counted(view.mask.get(m), view.present.get(m)),
-      axis_name=view.axis_name,
+      mask_BxT=counted(inputs.mask.get(m), inputs.present[m]),
+      axis_name=inputs.axis_name,
       **keywords,
     )
   return Loss(parts)
 
 
-def coarse(view: View, **keywords) -> Loss:
-  """Coarse features from codes and what codes leave out."""
-  outputs = view.outputs
+def coarse(inputs: LossInputs, **keywords) -> Loss:
+  """Coarse features, decoded from codes and coarse specific features."""
+  outputs = inputs.outputs
   return Loss(
     {
       m: reconstruction(
         prediction,
         outputs.coarse[m],
-        mask_BxT=view.present.get(m),
-        axis_name=view.axis_name,
+        mask_BxT=inputs.present[m],
+        axis_name=inputs.axis_name,
         **keywords,
       )
       for m, prediction in outputs.coarse_reconstruction.items()
@@ -134,16 +137,16 @@ def coarse(view: View, **keywords) -> Loss:
   )
 
 
-def commit(view: View, **keywords) -> Loss:
-  """Every modality to the codes of all, see `commitment`."""
-  outputs = view.outputs
+def commit(inputs: LossInputs, **keywords) -> Loss:
+  """Commitment of every modality to the codes of all, see `commitment`."""
+  outputs = inputs.outputs
   return Loss(
     commitment(
       outputs.general,
       outputs.code,
-      view.order,
-      present=view.present,
-      axis_name=view.axis_name,
+      inputs.order,
+      present=inputs.present,
+      axis_name=inputs.axis_name,
       **keywords,
     )
   )

@@ -1,1 +1,1 @@
-"""Methods: a network, and what it asks of codebook and losses, a file each."""
+"""Methods: networks, their assignment of codes, and the recipe of a step."""

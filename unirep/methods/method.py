@@ -1,43 +1,127 @@
-"""The value that training sees of a method."""
+"""The interface between training and a method.
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+Dimensions: B samples of this device.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
 Params = Mapping[str, Any]
+Batch = Mapping[str, Mapping[str, Any]]
 Metrics = dict[str, jax.Array]
 
 
-class Method(NamedTuple):
-  """What is trained, as pure functions; `train` knows no more of it.
-
-  Attributes:
-    init: (key, batch) -> (params, codebook, side). The batch gives only shapes;
-      `side` is the method's own state, a mapping that nothing else looks into.
-    draw: (key, rows) -> the random choices of a step over a global batch of so
-      many rows. The key is equal on all devices, so that these are too.
-    loss: (params, codebook, side, batch, draws, keys_B, axis_name=) -> (total,
-      Aux). The total is of the global batch, and so is its gradient.
-    update: (codebook, places, draws, progress, axis_name=) -> (codebook,
-      metrics), where progress is the share of training that is done.
-  """
-
-  init: Callable
-  draw: Callable
-  loss: Callable
-  update: Callable
-
-
 class Aux(NamedTuple):
-  """What a loss leaves behind.
+  """The second result of a method's loss.
 
   Attributes:
     side: the method's own state after the step.
-    places: what `Method.update` needs; it gets no gradient.
+    assignments: the vectors and assigned codes that `Update` takes; without a
+      gradient.
     metrics: name -> scalar of the global batch.
   """
 
   side: Params
-  places: Any
+  assignments: Any
   metrics: Metrics
+
+
+class Init(Protocol):
+  """Draws the first state of a method."""
+
+  def __call__(self, key: jax.Array, batch: Batch) -> tuple[Params, Any, Any]:
+    """Returns (params, codebook, side).
+
+    Args:
+      key: PRNG key.
+      batch: of which only the shapes matter.
+
+    Returns:
+      Parameters, which the gradient moves; the codebook, which `Update` moves;
+      and the method's own state, a mapping that only the method looks into.
+    """
+    ...
+
+
+class Draw(Protocol):
+  """Draws the random choices of a step."""
+
+  def __call__(self, key: jax.Array, batch: Batch, rows: int) -> Any:
+    """Returns the choices, equal on all devices, for the global batch.
+
+    Args:
+      key: PRNG key, equal on all devices.
+      batch: of this device, of which only the shapes matter.
+      rows: number of samples in the global batch.
+    """
+    ...
+
+
+class LossFn(Protocol):
+  """The function that training differentiates."""
+
+  def __call__(
+    self,
+    params: Params,
+    codebook: Any,
+    side: Any,
+    batch: Batch,
+    draws: Any,
+    keys_B: jax.Array | None,
+    *,
+    axis_name: str | None = None,
+  ) -> tuple[jax.Array, Aux]:
+    """Returns the total of the global batch, equal on all devices, and `Aux`.
+
+    Args:
+      params: gets the gradient.
+      codebook: before the step.
+      side: the method's own state before the step.
+      batch: of this device, see `train.step.train_step`.
+      draws: from `Draw`.
+      keys_B: one dropout key for each sample, or None for no dropout.
+      axis_name: the device axis over which the batch is spread.
+    """
+    ...
+
+
+class Update(Protocol):
+  """Moves the codebook, which gets no gradient."""
+
+  def __call__(
+    self,
+    codebook: Any,
+    assignments: Any,
+    draws: Any,
+    progress: jax.Array,
+    *,
+    axis_name: str | None = None,
+  ) -> tuple[Any, Metrics]:
+    """Returns the codebook after the step, and metrics of its health.
+
+    Args:
+      codebook: before the step.
+      assignments: of `Aux`.
+      draws: from `Draw`.
+      progress: share of training that is done, a scalar in [0, 1].
+      axis_name: the device axis over which the batch is spread.
+    """
+    ...
+
+
+class Method(NamedTuple):
+  """A method as four pure functions; training knows nothing else of it.
+
+  Attributes:
+    init: draws the first state.
+    draw: draws the random choices of a step.
+    loss: the total to minimize, and its by-products.
+    update: moves the codebook after the gradient.
+  """
+
+  init: Init
+  draw: Draw
+  loss: LossFn
+  update: Update

@@ -1,6 +1,6 @@
-"""The base of all methods' networks.
+"""The base class of the methods' networks.
 
-Dimensions: B batch, T time, D code width, K codes, F raw feature width.
+Dimensions: B samples, T time, D code width, K codes, F raw feature width.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ Params = Mapping[str, Any]
 
 
 class Modality(NamedTuple):
-  """What the network must know of one modality.
+  """The description of one modality.
 
   Attributes:
     kind: one of `nn.kinds.KINDS`.
@@ -40,19 +40,19 @@ class Modality(NamedTuple):
 class Network:
   """A description of a network; its methods are pure functions.
 
-  A method of the family writes `run`, `quantized`, `levels`, `club_rows` and
-  `club_pairs`.
+  A subclass writes `run`, `quantized`, `left_out`, `decode`, `assign`,
+  `club_rows` and `club_pairs`.
 
   Attributes:
     modalities: name -> Modality. Their order is the codebook's update order.
     dim: code width D.
-    heads: attention heads of a temporal encoder.
-    hidden: width of its feed-forward layer.
-    layers: its depth.
-    dropout: its dropout rate.
-    pool: how a grid becomes a vector, see `encoders.GridPool`.
-    sphere: whether what is quantized is scaled to the sphere that the codes lie
-      on, see `codebook.on_sphere`.
+    heads: attention heads of the temporal encoders.
+    hidden: width of their feed-forward layers.
+    layers: their depth.
+    dropout: their dropout rate.
+    pool: the pool of grids, see `encoders.GridPool`.
+    sphere: whether vectors before quantization are scaled to the sphere on
+      which the codes lie, see `codebook.on_sphere`.
     dtype: computation type (None: that of the features).
   """
 
@@ -73,15 +73,16 @@ class Network:
 
   @property
   def fine(self) -> tuple[str, ...]:
-    """Names of the fine-aligned modalities, which have a code a time step."""
+    """Names of the fine-aligned modalities, which have a code for each step."""
     return tuple(m for m, spec in self.modalities.items() if spec.fine)
 
   def kind(self, modality: str) -> Kind:
-    """Its layers and the shape of its features."""
+    """The kind of a modality: its layers and the shape of its features."""
     return KINDS[self.modalities[modality].kind]
 
   def aligns_in_time(self, features: Mapping[str, Any]) -> bool:
-    """Whether the fine-aligned modalities have the steps that CPC needs."""
+    """Whether there are two fine-aligned modalities of enough steps for CPC."""
+    # A context of two tokens, and one token to predict.
     return len(self.fine) > 1 and features[self.fine[0]].shape[1] >= 3
 
   def check(self, features: Mapping[str, Any]) -> None:
@@ -95,12 +96,12 @@ class Network:
           f"encoders.{m}.kind={spec.kind!r} wants (T, {', '.join(kind.axes)}) "
           f"features, but {m!r} has shape {features[m].shape[1:]}"
         )
-      places = shape[:-1]
-      small = [n < k for n, k in zip(places, kind.least, strict=True)]
+      grid = shape[:-1]
+      small = [n < k for n, k in zip(grid, kind.least, strict=True)]
       if spec.fine and any(small):
         least = " x ".join(map(str, kind.least))
         raise InputError(
-          f"{m!r}: a {spec.kind} needs {least} positions, got {places}"
+          f"{m!r}: a {spec.kind} needs {least} positions, got {grid}"
         )
     times = {m: features[m].shape[1] for m in self.fine}
     if len(set(times.values())) > 1:
@@ -110,7 +111,7 @@ class Network:
       )
 
   def width(self, params: Params, modality: str) -> int:
-    """Raw feature width F that a trained encoder takes."""
+    """Raw feature width F of the trained encoder's inputs."""
     tokens = params["encoder"]["tokens"][modality]
     return tokens["embed"]["kernel"].shape[0]
 
@@ -127,14 +128,15 @@ class Network:
     mask: Arrays | None = None,
     keys_B: jax.Array | None = None,
   ) -> Outputs:
-    """Runs everything once.
+    """The forward pass of training.
 
     Args:
       params: from `init`.
       code_KxD: the codebook's codes; they get no gradient.
       features: modality -> (B, T, ...).
-      mask: modality -> (B, T), False at padding; absent where nothing is.
-      keys_B: one dropout key a sample, or None for none.
+      mask: modality -> (B, T), False at padding; without an entry for a
+        modality without padding.
+      keys_B: one dropout key for each sample, or None for no dropout.
     """
     run = sites.apply(params)
     outputs = self.run(run, code_KxD, features, mask or {}, keys_B)
@@ -149,10 +151,14 @@ class Network:
     *,
     clip: bool = False,
   ) -> dict[str, jax.Array]:
-    """What is quantized downstream: modality -> (B, T, D).
+    """Vectors before quantization, for downstream use: modality -> (B, T, D).
 
-    `features` may hold a part of the modalities; `keys_B` as in `forward`. With
-    `clip` there is one row a sample (T = 1).
+    Args:
+      params: from `init`.
+      features: modality -> (B, T, ...), of some or all modalities.
+      mask: as in `forward`.
+      keys_B: as in `forward`.
+      clip: gives one vector for each sample (T = 1).
     """
     run, mask, general = sites.apply(params), mask or {}, {}
     for m, own_keys_B in self.split_keys(keys_B).items():
@@ -172,12 +178,12 @@ class Network:
     *,
     clip: bool = False,
   ) -> dict[str, jax.Array]:
-    """Codes: modality -> (B, T) int32, see `general`."""
+    """Nearest codes: modality -> (B, T) int32; arguments as in `general`."""
     general = self.general(params, features, mask, keys_B, clip=clip)
     return {m: codebook.assign(code_KxD, x) for m, x in general.items()}
 
   def tokens(self, run, m, x, mask_BxT, keys_B=None):
-    """General features, one a time step: (B, T, D)."""
+    """General features of each step: (B, T, D)."""
     kind = self.kind(m)
     pool = kind.pool(self.pool, dtype=self.dtype) if kind.pool else None
     encoder = encoders.Tokens(
@@ -193,32 +199,33 @@ class Network:
     return run(f"encoder/tokens/{m}", encoder, x, mask_BxT, keys_B)
 
   def specific(self, run, m, x):
-    """Specific features of steps, and their summary."""
+    """Specific features of steps, and their summary for CLUB."""
     width = self.modalities[m].specific
     encoder = self.kind(m).specific(width, dtype=self.dtype)
     return run(f"encoder/specific/{m}", encoder, x)
 
   def restored(self, run, m, tokens, specific, width):
-    """Features of tokens and what these leave out."""
+    """Features (B, T, ..., width) decoded from tokens and specific features."""
     decoder = self.kind(m).decoder(width, dtype=self.dtype)
     return run(f"decoder/fine/{m}", decoder, tokens, specific)
 
   def on_sphere(self, x):
-    """Scaled as codes are, where they lie on a sphere."""
+    """Vectors on the codes' sphere, if the codes lie on one."""
     if not self.sphere:
       return x
+    # The mean of squares in 16 bits would put vectors off the sphere.
     return codebook.on_sphere(sites.at_least_float32(x)).astype(x.dtype)
 
   def quantize(self, codes, x):
-    """Indices, codes, and codes through which the gradient goes straight."""
-    if codes is None:  # only shapes matter to `init`
+    """Indices, codes, and codes with the gradient of x (straight-through)."""
+    if codes is None:  # `init` needs only shapes
       return jnp.zeros(x.shape[:-1], jnp.int32), x, x
     idx = codebook.assign(codes, x)
     code = jax.lax.stop_gradient(codes)[idx]
     return idx, code, codebook.straight_through(x, code)
 
   def split_keys(self, keys_B) -> dict[str, jax.Array | None]:
-    """One dropout key a sample and modality."""
+    """One dropout key for each sample and modality."""
     if keys_B is None:
       return dict.fromkeys(self.order)
     split = functools.partial(jax.random.split, num=len(self.order))
@@ -226,62 +233,67 @@ class Network:
     return dict(zip(self.order, keys_MxB, strict=True))
 
   def run(self, run, codes, features, mask, keys_B) -> Outputs:
-    """The network itself: `run(path, layer, *inputs)` for every layer.
+    """The forward pass: calls `run(path, layer, *inputs)` for every layer.
 
     Args:
       run: see `nn.sites`.
-      codes: (K, D), or None where only shapes matter.
+      codes: (K, D), or None if only shapes matter.
       features: modality -> (B, T, ...).
-      mask: modality -> (B, T); absent where nothing is padded.
-      keys_B: one dropout key a sample, or None.
+      mask: as in `forward`.
+      keys_B: as in `forward`.
     """
     raise NotImplementedError
 
   def quantized(self, run, m, x, mask_BxT, keys_B, *, clip):
-    """What is quantized of one modality downstream: (B, T, D)."""
+    """Vectors before quantization of one modality: (B, T, D)."""
     raise NotImplementedError
 
   def left_out(self, params: Params, m: str, x, mask_BxT=None) -> Arrays:
-    """What codes leave out of a modality's features, name -> (B, ...).
+    """The specific features that `decode` takes beside codes: name -> (B, ...).
 
-    It is what `decode` wants beside codes; of whom is for the caller to say.
+    They may come from another sample than the codes.
     """
     raise NotImplementedError
 
   def decode(
     self, params: Params, m: str, code_BxTxD, left_out: Arrays
   ) -> jax.Array:
-    """Features (B, T, ...) of codes, by the decoders of pretraining.
+    """Features (B, T, ...) decoded from codes, by the decoders of pretraining.
 
     Args:
       params: from `init`.
-      m: the modality.
-      code_BxTxD: vectors of codes.
-      left_out: as `left_out` gives it.
+      m: the modality to decode to.
+      code_BxTxD: the codes, as vectors.
+      left_out: from `left_out`.
     """
     raise NotImplementedError
 
-  def levels(
+  def assign(
     self,
     outputs: Outputs,
     mask: Arrays,
     code_KxD: jax.Array,
     nearest,
     present: Arrays | None = None,
-  ) -> dict[str, codebook.Rows]:
-    """Level -> what is quantized there in training, and its codes.
+  ) -> dict[str, codebook.Assignment]:
+    """Assigns codes in training: granularity ("clip", "step") -> Assignment.
 
-    See `losses.view.View` for `mask` and `present`.
+    Args:
+      outputs: of `forward`.
+      mask: as in `forward`.
+      code_KxD: the codes before their update.
+      nearest: `codebook.nearest_jointly` or `codebook.nearest_each`.
+      present: modality -> (B,), see `LossInputs`; None if none is missing.
     """
     raise NotImplementedError
 
   @property
   def club_rows(self) -> dict[str, int]:
-    """CLUB pair -> rows of its long batch, a sample."""
+    """CLUB pair -> number of rows of each sample; see `club.Pair`."""
     raise NotImplementedError
 
   def club_pairs(
     self, outputs: Outputs, mask: Arrays, present: Arrays
   ) -> dict[str, club.Pair]:
-    """What CLUB separates; `mask` and `present` as in `losses.view.View`."""
+    """The pairs that CLUB separates; masks as in `losses.base.LossInputs`."""
     raise NotImplementedError

@@ -1,6 +1,6 @@
-"""Methods made of a network, losses and rules of a codebook.
+"""Methods made of a network, losses and rules for the codebook.
 
-Dimensions: B batch rows of this device, T time, K codes, D code width.
+Dimensions: B samples of this device, T time, K codes, D code width.
 """
 
 import functools
@@ -13,8 +13,9 @@ import optax
 
 from unirep.losses import club, cmcm, cpc, objective
 from unirep.losses import contrast as contrasts
-from unirep.losses.base import Draws, View, fingerprint
-from unirep.methods import dcid, fcid, levels
+from unirep.losses.base import Draws, LossInputs, filled, fingerprint
+from unirep.methods import assignment as assigning
+from unirep.methods import dcid, fcid
 from unirep.methods.method import Aux, Method
 from unirep.methods.network import Network
 from unirep.parallel import collectives
@@ -23,23 +24,23 @@ from unirep.quantizer import growth
 
 
 class Recipe(NamedTuple):
-  """What a method of this family is made of; functions have keywords bound.
+  """The parts of a method of this family; functions have their keywords bound.
 
   Attributes:
     network: see `Network`.
-    losses: name -> (view) -> Loss, of `objective.LOSSES`.
-    weights: name -> what it counts; 0 leaves a loss and its networks out.
+    losses: name -> (inputs) -> Loss, of `objective.LOSSES`.
+    weights: name -> weight; 0 leaves out a loss and its networks.
     club_optimizer: of the CLUB networks.
     init_codebook: (key, dim, modalities) -> Codebook.
-    nearest: which codes are assigned, `codebook.nearest_jointly` or `_each`.
+    nearest: `codebook.nearest_jointly` or `codebook.nearest_each`.
     update_codebook: `growth.update` or `mm_ema.update`.
     distribution: one of `cmcm.DISTRIBUTIONS`.
-    contrast: how rows meet those of other devices, of `contrast.CONTRASTS`.
-    rows: how CLUB's negatives do.
+    contrast: how rows are compared across devices, of `contrast.CONTRASTS`.
+    rows: how CLUB's negatives come from other devices, see `club.estimate`.
     init_cpc: see `cpc.init`.
     init_club: see `club.init`.
     permute: (key, rows) -> for each row, the row of its CLUB negative.
-    club_rounds: CLUB updates a step; 0 leaves the CLUB terms out.
+    club_rounds: CLUB updates in each step; 0 leaves out the CLUB loss.
     mask_padding: whether padded steps are left out, where lengths are known.
   """
 
@@ -61,7 +62,7 @@ class Recipe(NamedTuple):
 
 
 def method(recipe: Recipe) -> Method:
-  """What `train` trains."""
+  """The four functions that `train` trains, for one recipe."""
   bind = functools.partial
   return Method(
     init=bind(init, recipe),
@@ -72,7 +73,7 @@ def method(recipe: Recipe) -> Method:
 
 
 def init(recipe: Recipe, key: jax.Array, batch: Mapping[str, Any]):
-  """Parameters, codebook and side state, see `Method.init`."""
+  """Parameters, codebook and CLUB networks, see `methods.method.Init`."""
   network = recipe.network
   keys = jax.random.split(key, 4)
   features = {m: jnp.asarray(batch["features"][m][:1]) for m in network.order}
@@ -85,8 +86,9 @@ def init(recipe: Recipe, key: jax.Array, batch: Mapping[str, Any]):
 
     def pairs(params, code_KxD, features):
       outputs = network.forward(params, code_KxD, features)
-      return network.club_pairs(outputs, {}, {})
+      return network.club_pairs(outputs, {}, filled(None, features))
 
+    # Only the widths of the pairs are needed, so nothing is computed.
     shapes = jax.eval_shape(pairs, params, codebook.code_KxD, features)
     nets = recipe.init_club(keys[3], shapes)
   opt_state = recipe.club_optimizer.init(nets)
@@ -94,12 +96,13 @@ def init(recipe: Recipe, key: jax.Array, batch: Mapping[str, Any]):
 
 
 def draw(recipe: Recipe, key: jax.Array, batch: Mapping[str, Any], rows: int):
-  """The random choices of a step over `rows` samples, see `Draws`."""
+  """The random choices of a step over `rows` samples: `Draws`."""
   network = recipe.network
   first = (network.fine or network.order)[0]
   time = batch["features"][first].shape[1]
   pairs = network.club_rows
   keys = iter(jax.random.split(key, 2 + len(pairs)))
+  # At least two tokens of context, and one to predict.
   start = jax.random.randint(next(keys), (), 1, max(time - 1, 2))
   permutation = {
     name: recipe.permute(next(keys), rows * parts)
@@ -119,29 +122,36 @@ def loss(
   *,
   axis_name: str | None = None,
 ) -> tuple[jax.Array, Aux]:
-  """Forward, CLUB fit, losses: see `Method.loss`."""
-  network, features = recipe.network, batch["features"]
+  """Forward pass, CLUB fit, losses: see `methods.method.LossFn`."""
+  network = recipe.network
+  features = {m: batch["features"][m] for m in network.order}
   mask = padding_mask(batch) if recipe.mask_padding else {}
-  present = batch.get("present", {})
+  present = filled(batch.get("present"), features)
   outputs = network.forward(params, codebook.code_KxD, features, mask, keys_B)
-  # CLUB networks learn on detached features before they judge these.
+  # First the CLUB networks are fitted to the features of this step, detached.
+  # Then they give the bound on these same features, through which the gradient
+  # reaches the encoders but not the networks.
   pairs = network.club_pairs(outputs, mask, present) if side["club"] else {}
   side, metrics = _fit_club(recipe, side, pairs, axis_name)
-  places = network.levels(
+  # Codes before their update: losses and update see one assignment.
+  assignments = network.assign(
     outputs, mask, codebook.code_KxD, recipe.nearest, present
   )
   networks = {"club": side["club"]}
   if "cpc" in params:
     networks["cpc"] = params["cpc"]
-  view = View(
+  inputs = LossInputs(
     order=network.order,
     fine=network.fine,
     outputs=outputs,
     mask=mask,
-    places=places,
+    present=present,
+    assignments=assignments,
     pairs=pairs,
     networks=networks,
     draws=draws,
+    # Samples with equal captions mean the same, and so do those with equal
+    # features of any other modality that is not fine-aligned.
     groups={
       m: fingerprint(features[m], mask.get(m))
       for m in network.order
@@ -151,27 +161,30 @@ def loss(
     contrast=recipe.contrast,
     rows=recipe.rows,
     axis_name=axis_name,
-    present=present,
   )
-  total, terms = objective.objective(view, recipe.losses, recipe.weights)
-  return total, Aux(side, places, metrics | terms)
+  total, terms = objective.objective(inputs, recipe.losses, recipe.weights)
+  return total, Aux(side, assignments, metrics | terms)
 
 
 def update(
   recipe: Recipe,
   codebook: codebooks.Codebook,
-  places: Mapping[str, codebooks.Rows],
+  assignments: Mapping[str, codebooks.Assignment],
   draws: Draws,
   progress: jax.Array,
   *,
   axis_name: str | None = None,
 ) -> tuple[codebooks.Codebook, dict[str, jax.Array]]:
-  """The codebook after a step, and how it fares, see `Method.update`."""
+  """The codebook after a step, and metrics: see `methods.method.Update`."""
   codebook = recipe.update_codebook(
-    codebook, [*places.values()], draws.codebook, progress, axis_name=axis_name
+    codebook,
+    [*assignments.values()],
+    draws.codebook,
+    progress,
+    axis_name=axis_name,
   )
   order = recipe.network.order
-  return codebook, levels.health(order, codebook, places, axis_name)
+  return codebook, assigning.health(order, codebook, assignments, axis_name)
 
 
 def _fit_club(recipe, side, pairs, axis_name):
@@ -188,8 +201,8 @@ def _fit_club(recipe, side, pairs, axis_name):
   metrics = {}
   for name, gain in gains.items():
     metrics[f"club_log_likelihood/{name}"] = gain[-1]
-    # As a share of the best that bounded log-variances allow: 1 is a perfect
-    # fit, and far below 0 the bound means nothing.
+    # As a share of the maximum, Y/2, that the bounded log-variances allow: 1 is
+    # a perfect fit; far below 0 the network is wrong and its bound meaningless.
     width = nets[name]["mean3"]["bias"].shape[0]
     metrics[f"club_fit/{name}"] = gain[-1] / (width / 2)
   return {"club": nets, "club_opt_state": opt_state}, metrics
@@ -198,7 +211,8 @@ def _fit_club(recipe, side, pairs, axis_name):
 def padding_mask(batch: Mapping[str, Any]) -> dict[str, jax.Array]:
   """Modality -> (B, T) bool, False at padding, where lengths are given.
 
-  What a sample lacks is no padding, so that it cuts nothing short.
+  All True where the modality is missing: its length says nothing, and must not
+  shorten the other modalities of the sample.
   """
   mask, present = {}, batch.get("present", {})
   for m, length_B in batch.get("lengths", {}).items():
@@ -209,5 +223,5 @@ def padding_mask(batch: Mapping[str, Any]) -> dict[str, jax.Array]:
   return mask
 
 
-# Name -> the class of its network; all else of a method is in its config.
+# Name -> the class of the network; a configuration names all other parts.
 METHODS = {"fcid": fcid.FCID, "dcid": dcid.DCID}

@@ -1,8 +1,8 @@
-"""Layers with the initial distributions that the method's numbers assume.
+"""Layers with the initial distributions of the published method.
 
-Dimensions: B batch, T time, H/W grid, F features in, D features out, N heads.
-Every layer computes in `dtype` (None: as its input) and stores its parameters
-in float32, or in float64 when x64 is on.
+Dimensions: B samples, T time, H/W grid, F features in, D features out, N heads
+(of attention) or numbers, R rows. Every layer computes in `dtype` (None: that
+of its input) and stores its parameters in float32, or in float64 with x64 on.
 """
 
 import functools
@@ -23,7 +23,7 @@ Initializer = Callable[..., jax.Array]
 
 
 def uniform(bound: float) -> Initializer:
-  """Declares U(-bound, bound): the half width everywhere, see `draw`."""
+  """Declares U(-bound, bound), as an array of `bound`; `draw` makes draws."""
 
   def init(key, shape, dtype=float):
     del key
@@ -35,14 +35,12 @@ def uniform(bound: float) -> Initializer:
 def draw(key: jax.Array, declared: Any) -> Any:
   """Turns declared half widths into draws; scales of norms stay as they are.
 
-  Layers only declare their distributions, and a whole tree is filled from one
-  long draw: that compiles in a second, where one draw for every parameter took
-  half a minute.
-
   Args:
     key: PRNG key.
     declared: parameters as the layers' own `init` returns them.
   """
+  # One long draw for the whole tree compiles in a second; a draw for every
+  # parameter took half a minute.
   leaves, treedef = jax.tree_util.tree_flatten_with_path(declared)
   sizes = [leaf.size for _, leaf in leaves]
   noise = jax.random.uniform(key, (sum(sizes),), float, -1, 1)
@@ -57,9 +55,10 @@ def draw(key: jax.Array, declared: Any) -> Any:
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """The matrix product of (..., F) and (F, D), in the type of x.
 
-  It has one axis of rows: for the gradient of one over several axes a CPU
-  transposes all rows first. The kernel's gradient is summed in its own type.
+  The kernel's gradient is summed in the kernel's own type.
   """
+  # One axis of rows: for the gradient of a product over several axes, a CPU
+  # transposes all rows first.
   rows = x.reshape(-1, x.shape[-1])
   mixed = x.dtype != kernel.dtype
   y = _mixed_product(rows, kernel) if mixed else rows @ kernel
@@ -75,7 +74,8 @@ def _mixed_backward(kept, dy_RxD):
   x_RxF, kernel_FxD = kept
   dx_RxF = dy_RxD @ kernel_FxD.astype(dy_RxD.dtype).T
   rows = (((0,), (0,)), ((), ()))
-  # Sums of many rows, and over devices, are not rounded to 8 bits.
+  # The sum over many rows, and later over devices, would lose the most to the
+  # 8 bits of bfloat16; so it is the one product that is not in the type of x.
   d_FxD = jax.lax.dot_general(
     x_RxF, dy_RxD, rows, preferred_element_type=kernel_FxD.dtype
   )
@@ -88,12 +88,19 @@ _mixed_product.defvjp(
 
 
 def add(y: jax.Array, bias: jax.Array) -> jax.Array:
-  """Of the type of y; what the bias gets as gradient is summed in its own."""
+  """Adds a bias, in the type of y; its gradient is summed in its own type."""
   return (y + bias).astype(y.dtype)
 
 
 class Linear(nn.Module):
-  """x @ kernel + bias, both drawn from U(±1/sqrt(fan_in))."""
+  """x @ kernel + bias, drawn from U(±1/sqrt(fan_in)): (..., F) -> (..., D).
+
+  Attributes:
+    width: D.
+    use_bias: whether there is a bias.
+    bound: half width of the draws instead of 1/sqrt(fan_in).
+    dtype: computation type.
+  """
 
   width: int
   use_bias: bool = True
@@ -115,15 +122,25 @@ class Linear(nn.Module):
 class Conv(nn.Module):
   """Stride-1 convolution over (..., H, W, F) with a square kernel.
 
-  The grids here are tiny and the features wide, so it is written as the one
-  matrix product that it mostly is: of gathered neighborhoods (an ordinary
-  convolution), or before products are spread over neighborhoods (a transposed
-  one, y[p + i, q + j] += x[p, q] @ kernel[i, j], which grows the grid by
-  size - 1). On CPU this is several times faster than the library's convolution
-  and its gradients, and the transposed form multiplies no padding.
+  Grids are tiny here and features wide, so a convolution is mostly one matrix
+  product: of gathered neighborhoods, or, if `transposed`, followed by adding
+  the products up over neighborhoods,
 
-  A transposed one may get its first features as `everywhere` (..., E), which
-  are equal at all places of the grid and multiplied once.
+      y[p + i, q + j] += x[p, q] @ kernel[i, j],
+
+  which grows the grid by size - 1. On CPU this is several times faster than
+  the library's convolution and its gradients.
+
+  A transposed convolution may get its first features as `everywhere` (..., E).
+  They are the same at all positions of the grid, so they are multiplied once.
+
+  Attributes:
+    width: D.
+    size: of the kernel.
+    padding: zeros on each side of the grid; not if `transposed`.
+    use_bias: whether there is a bias.
+    transposed: see above.
+    dtype: computation type.
   """
 
   width: int
@@ -145,6 +162,7 @@ class Conv(nn.Module):
     *given, _ = promote_dtype(*given, kernel, dtype=self.dtype)
     if self.size == 1 and not self.padding and everywhere is None:
       y = product(given[0], kernel[0, 0])
+    # Neighborhoods and products are size^2 times as large as x: see `chunks`.
     elif self.transposed:
       y = chunks.rows_on_cpu(_spread, kernel, given, self.size**2 * self.width)
     else:
@@ -160,6 +178,7 @@ def _gather(kernel, x, padding: int):
   pad = [(0, 0)] * (x.ndim - 3) + [(padding, padding)] * 2 + [(0, 0)]
   x = jnp.pad(x, pad) if padding else x
   H, W = x.shape[-3] - size + 1, x.shape[-2] - size + 1
+  # Shifted grids side by side, in the order of the kernel's flattened axes.
   near = [
     x[..., i : i + H, j : j + W, :] for i in range(size) for j in range(size)
   ]
@@ -177,6 +196,7 @@ def _spread(kernel, *given):
     y += product(given[0], flat[:E])[..., None, None, :]
   # A split, because its gradient is one concatenation; that of slices is not.
   parts = jnp.split(y, size**2, -1)
+  # Padded sums instead of scatters into slices, whose gradients copy the grid.
   edge = [(0, 0)] * (x.ndim - 3)
   y = jnp.zeros((), y.dtype)
   for n, part in enumerate(parts):
@@ -189,7 +209,7 @@ def _spread(kernel, *given):
 class ResidualBlock(nn.Module):
   """relu(r + conv1x1(relu(conv3x3(r)))) with r = relu(x); no biases.
 
-  The skip carries relu(x), not x: the released code rectifies in place.
+  The skip carries relu(x), not x, because the released code rectifies in place.
   """
 
   dtype: Dtype = None
@@ -204,7 +224,11 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-  """Multi-head self-attention over time with a packed q, k, v projection."""
+  """Multi-head self-attention over time: (B, T, D) -> (B, T, D).
+
+  Vaswani et al. 2017, "Attention Is All You Need", with a packed projection to
+  q, k and v. Steps that are False in the mask get no attention.
+  """
 
   heads: int = 4
   dtype: Dtype = None
@@ -220,12 +244,15 @@ class SelfAttention(nn.Module):
     qkv = qkv.reshape(B, T, 3, self.heads, D // self.heads)
     q, k, v = qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
     score = jnp.einsum("btnd,bsnd->bnts", q, k) / math.sqrt(D // self.heads)
+    # A softmax in 16 bits would not add up to 1.
     score = score.astype(jnp.promote_types(score.dtype, jnp.float32))
     if mask_BxT is not None:
+      # Not -inf: a row without any valid step would be NaN.
       low = jnp.finfo(score.dtype).min
       score = jnp.where(mask_BxT[:, None, None, :], score, low)
     weight = drop(jax.nn.softmax(score).astype(x.dtype))
     mixed = jnp.einsum("bnts,bsnd->btnd", weight, v).reshape(B, T, D)
+    # The bias apart, since it begins at zero, unlike that of `Linear`.
     out_bias = self.param("out_bias", nn.initializers.zeros, (D,), float)
     y = Linear(D, use_bias=False, dtype=self.dtype, name="out")(mixed)
     return add(y, out_bias)
@@ -234,20 +261,21 @@ class SelfAttention(nn.Module):
 def dropout(
   keys_B: jax.Array, rate: float, shapes: Sequence[tuple[int, ...]]
 ) -> list[Callable[[jax.Array], jax.Array]]:
-  """One dropout function for each shape (without the batch axis).
+  """Dropout functions, one for each shape (without the batch axis).
 
-  Each sample draws from its own key, so that what it loses does not depend on
-  the device that holds it; all places share one draw, which compiles faster.
+  Each sample draws from its own key, so that its zeros do not depend on the
+  device that holds it.
 
   Args:
-    keys_B: one PRNG key a sample.
+    keys_B: one PRNG key for each sample.
     rate: probability of a zero; kept entries are scaled by 1 / (1 - rate).
-    shapes: of the arrays that will be dropped from.
+    shapes: of the arrays to drop from.
   """
   sizes = [math.prod(shape) for shape in shapes]
 
   def draw(key):
-    # Halves of words: a CPU takes longer to draw than to drop.
+    # One draw for all shapes compiles faster. Each half of a word decides one
+    # entry, because a CPU takes longer to draw than to drop.
     word = jax.random.bits(key, (-(-sum(sizes) // 2),), jnp.uint32)
     half = jnp.concatenate([word >> 16, word & 0xFFFF])
     return half[: sum(sizes)] >= round(rate * 2**16)
@@ -267,7 +295,11 @@ def dropout(
 
 
 class TransformerLayer(nn.Module):
-  """One post-norm encoder layer with four dropout sites, no positions."""
+  """A post-norm encoder layer without positions: (B, T, D) -> (B, T, D).
+
+  Dropout acts on attention weights, on the outputs of attention, on hidden
+  units and on their outputs.
+  """
 
   heads: int = 4
   hidden: int = 1024
@@ -290,11 +322,11 @@ class TransformerLayer(nn.Module):
 
 
 def LayerNorm(dtype: Dtype, name: str) -> nn.LayerNorm:
-  """Layer normalization over the last axis with PyTorch's epsilon."""
+  """Layer normalization over the last axis, with PyTorch's epsilon."""
   return nn.LayerNorm(
     epsilon=1e-5,
     dtype=dtype,
     param_dtype=jnp.result_type(float),
-    use_fast_variance=False,
+    use_fast_variance=False,  # E[x^2] - E[x]^2 cancels
     name=name,
   )

@@ -1,8 +1,8 @@
-"""Rows that a CPU works on a few at a time.
+"""Layers in chunks of rows, for CPUs.
 
-What a layer holds between its input and its output may be many times as large
-as both. An array that outgrows the caches is mapped anew in every step of a
-CPU, which takes longer than what the layer computes.
+The arrays inside a layer may be many times as large as its input and output. On
+a CPU, arrays that are larger than the caches take longer to allocate, in every
+step anew, than the layer takes to compute.
 """
 
 import functools
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-_NUMBERS = 1 << 21  # that a chunk may hold; as float32 they fit the caches
+_NUMBERS = 1 << 21  # in a chunk; as float32 they fit the caches
 
 
 def rows_on_cpu(
@@ -20,22 +20,23 @@ def rows_on_cpu(
   given: Sequence[jax.Array],
   numbers: int,
 ) -> jax.Array:
-  """`function(kernel, *given)`; on a CPU in chunks, which keep only inputs.
-
-  As a whole where the kernel alone outgrows the caches: every chunk, and every
-  chunk's gradient, would bring it anew.
+  """Returns `function(kernel, *given)`, computed in chunks on a CPU.
 
   Args:
-    function: (kernel, *rows) -> rows (B, T, ...), each from its own alone.
-    kernel: what all rows share.
+    function: (kernel, *rows) -> rows (B, T, ...), each made of its own inputs.
+    kernel: shared by all rows.
     given: arrays (B, T, ...), the last of them grids (B, T, H, W, F).
-    numbers: that `function` holds at each place of the grid.
+    numbers: how many numbers `function` holds at each position of the grid.
   """
   lead, grid = given[-1].shape[:-3], given[-1].shape[-3:-1]
   rows = math.prod(lead)
   parts = _parts(rows, rows * math.prod(grid) * numbers)
+  # A kernel larger than the caches would be read anew by every chunk, and by
+  # every chunk's gradient.
   if parts == 1 or kernel.size > _NUMBERS:
     return function(kernel, *given)
+  # The checkpoint keeps only a chunk's inputs for the gradient; otherwise all
+  # inner arrays would be kept, and chunks would save nothing.
   one = jax.checkpoint(lambda kernel, chunk: function(kernel, *chunk))
 
   def chunked(kernel, *given):
@@ -43,12 +44,13 @@ def rows_on_cpu(
     y = jax.lax.map(functools.partial(one, kernel), split)
     return y.reshape(*lead, *y.shape[2:])
 
+  # Chosen at compile time: a GPU is faster with one large product.
   return jax.lax.platform_dependent(
     kernel, *given, cpu=chunked, default=function
   )
 
 
 def _parts(rows: int, numbers: int) -> int:
-  """Number of equal chunks that fit, or 1 where no such number divides rows."""
+  """Number of equal chunks that fit, or 1 if none near it divides the rows."""
   least = -(-numbers // _NUMBERS)
   return next((n for n in range(least, 4 * least) if rows % n == 0), 1)

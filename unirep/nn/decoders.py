@@ -1,6 +1,6 @@
-"""Decoders: shared code and specific features in, raw features out.
+"""Decoders: from codes and specific features to raw features.
 
-Dimensions: B batch, T time, H/W grid, D code width, S specific width, F raw
+Dimensions: B samples, T time, H/W grid, D code width, S specific width, F raw
 feature width. The code comes first in every concatenation.
 """
 
@@ -11,7 +11,7 @@ from unirep.nn.blocks import Conv, Dtype, Linear, ResidualBlock
 
 
 class GridDecoder(nn.Module):
-  """(B, T, D) and (B, T, H-4, W-4, S) -> (B, T, H, W, F)."""
+  """Decodes grids: (B, T, D) and (B, T, H-4, W-4, S) -> (B, T, H, W, F)."""
 
   width: int
   dtype: Dtype = None
@@ -21,6 +21,7 @@ class GridDecoder(nn.Module):
     S, dtype = specific_BxTxHxWxS.shape[-1], self.dtype
     code = Linear(code_BxTxD.shape[-1], dtype=dtype, name="linear")(code_BxTxD)
     grow = {"transposed": True, "dtype": dtype}
+    # The code goes to every position of the grid, without being copied there.
     specific = specific_BxTxHxWxS.astype(code.dtype)
     x = Conv(S // 2, 3, name="conv0", **grow)(specific, code)
     x = ResidualBlock(dtype, name="residual")(x)

@@ -1,8 +1,8 @@
-"""Encoders: raw features of one modality in, tokens and specific features out.
+"""Encoders: from raw features to tokens and specific features.
 
-Dimensions: B batch, T time, H/W grid, F raw feature width, D code width,
-S width of a modality's specific features. A frozen `nn.Module` here is only a
-description; `init(key, sample)` and `apply({"params": p}, x)` are pure.
+Dimensions: B samples, T time, H/W grid, F raw feature width, D code width, S
+width of a modality's specific features. An `nn.Module` is only a description;
+its `init(key, sample)` and `apply({"params": p}, x)` are pure.
 """
 
 import flax.linen as nn
@@ -23,10 +23,17 @@ from unirep.runtime.errors import pick
 class GridPool(nn.Module):
   """Squeeze-and-excitation over channels, then a pool over the grid.
 
-  `how` is one of `POOLS`. The sum adds up the H*W positions, which is what the
-  released attention amounts to (its softmax runs over an axis of length one):
-  H*W * mean * (1 + gate). Attention is what it was meant to be: a softmax over
-  the positions, rescaled by H*W so that both pools have the same magnitude.
+  (B, T, H, W, F) -> (B, T, F).
+
+  Hu et al. 2018, "Squeeze-and-Excitation Networks".
+
+  Attributes:
+    how: one of `POOLS`. "sum" adds up the H*W positions: H*W * mean *
+      (1 + gate). The released attention amounts to that, since its softmax runs
+      over an axis of length 1. "attention" is the intended softmax over
+      positions, times H*W, so that both have the same magnitude.
+    reduction: F over the width of the gate's hidden layer.
+    dtype: computation type.
   """
 
   how: str = "sum"
@@ -55,6 +62,7 @@ def _attend(x_BxTxHxWxF, mean, gate, dtype):
   query = nn.relu(Linear(F // 2, dtype=dtype, name="query")(mean))
   key = nn.relu(Linear(F // 2, dtype=dtype, name="key")(x))
   score = Linear(1, dtype=dtype, name="score")(key * query[:, :, None])
+  # A softmax in 16 bits would not add up to 1.
   score = jnp.tanh(score).astype(jnp.promote_types(x.dtype, jnp.float32))
   weight = jax.nn.softmax(score, axis=2).astype(x.dtype)
   return H * W * (weight * x).sum(2)
@@ -64,11 +72,10 @@ POOLS = {"sum": _sum, "attention": _attend}
 
 
 class Tokens(nn.Module):
-  """Raw features -> one token per time step: the general encoder.
+  """The general encoder: (B, T, ...) raw features -> (B, T, D) tokens.
 
   Attributes:
-    pool: the layer that makes a vector (T, F) of what a time step holds, or
-      None where it is one.
+    pool: layer that makes a vector of each time step; None if it is one.
     attends: whether a transformer attends over time; False encodes step by
       step.
     dim: width D.
@@ -101,6 +108,8 @@ class Tokens(nn.Module):
       layer = TransformerLayer(
         self.heads, self.hidden, self.rate, self.dtype, name=f"layer{i}"
       )
+      # The first layer takes the keys as they are, so that a model of one layer
+      # draws as it did before there could be more.
       if i and keys_B is not None:
         keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, i)
       x = layer(x, mask_BxT, keys_B)
@@ -108,10 +117,10 @@ class Tokens(nn.Module):
 
 
 class GridSpecific(nn.Module):
-  """Convolutional specific encoder: the grid shrinks by 4 in each direction.
+  """Specific encoder of grids: (B, T, H, W, F) -> (B, T, H-4, W-4, S).
 
-  Returns the map (B, T, H-4, W-4, S) and its pooled projection (B, T, F),
-  which stands for it in the mutual-information bound.
+  The second result, (B, T, F), is a projection of the grid's mean, which stands
+  for the grid in CLUB.
   """
 
   width: int
@@ -131,7 +140,10 @@ class GridSpecific(nn.Module):
 
 
 class LinearSpecific(nn.Module):
-  """relu(Linear(x)) per time step, returned twice as in `GridSpecific`."""
+  """Specific encoder of vectors, relu(Linear(x)): (B, T, F) -> (B, T, S).
+
+  The result comes twice, because `GridSpecific` has two.
+  """
 
   width: int
   dtype: Dtype = None
@@ -143,7 +155,7 @@ class LinearSpecific(nn.Module):
 
 
 class Head(nn.Module):
-  """relu(Linear(x)): from a coarse feature to a general or a specific one."""
+  """relu(Linear(x)), from coarse to general or specific features: (..., D)."""
 
   width: int
   dtype: Dtype = None
@@ -154,7 +166,7 @@ class Head(nn.Module):
 
 
 def mean_over_time(x_BxTxD: jax.Array, mask_BxT: jax.Array | None) -> jax.Array:
-  """Mean of the valid time steps: (B, T, D), (B, T) bool -> (B, D)."""
+  """Mean over the time steps that are not padding: (B, T, D) -> (B, D)."""
   if mask_BxT is None:
     return x_BxTxD.mean(1)
   weight = mask_BxT[:, :, None].astype(x_BxTxD.dtype)

@@ -1,6 +1,6 @@
-"""Kinds of modalities: what a time step looks like, and which layers fit it.
+"""Kinds of modalities: the shape of a time step, and layers that fit it.
 
-A new kind is an entry here and its layers, wherever they are.
+To add a kind, write its layers anywhere and add an entry here.
 """
 
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from unirep.nn import decoders, encoders
 
 
 class Kind(NamedTuple):
-  """What the rest of the library must know of a kind.
+  """The description of a kind.
 
   Attributes:
-    axes: of a time step's features, the width F last.
+    axes: names of the axes of a time step's features, the width F last.
     least: smallest size of each axis but the width.
-    pool: (how, dtype) -> the layer that makes a vector of a time step; None
-      where it is one.
+    pool: (how, dtype) -> layer that makes a vector of a time step; None if it
+      is one.
     attends: whether tokens attend over time.
-    specific: (width, dtype) -> the specific encoder.
-    decoder: (width, dtype) -> its inverse, with codes beside.
+    specific: (width, dtype) -> specific encoder.
+    decoder: (width, dtype) -> decoder of codes and specific features.
   """
 
   axes: tuple[str, ...]

@@ -1,6 +1,6 @@
 """Recurrent layers.
 
-Dimensions: B batch, T time, D features in, H state width.
+Dimensions: B samples, T time, D features in, H state width.
 """
 
 import functools
@@ -14,10 +14,10 @@ from unirep.nn.blocks import Dtype, product, uniform
 
 
 class LSTM(nn.Module):
-  """One layer, gates i, f, g, o, with two biases as PyTorch has them.
+  """One LSTM layer: (B, T, D) -> (B, T, H).
 
-  Two biases are one in the forward pass, but under Adam their sum moves twice
-  as far as one would.
+  Hochreiter & Schmidhuber 1997, "Long Short-Term Memory", with the gates in the
+  order i, f, g, o and two biases, as in PyTorch.
   """
 
   width: int
@@ -29,6 +29,8 @@ class LSTM(nn.Module):
     init = uniform(1 / math.sqrt(H))
     w_in = self.param("in_kernel", init, (D, 4 * H), dtype)
     w_state = self.param("state_kernel", init, (H, 4 * H), dtype)
+    # Their sum is all that the forward pass sees, but under Adam it moves twice
+    # as far as a single bias would.
     b_in = self.param("in_bias", init, (4 * H,), dtype)
     b_state = self.param("state_bias", init, (4 * H,), dtype)
     # Time first, before the product: gates are four times as wide.
@@ -40,11 +42,15 @@ class LSTM(nn.Module):
 
 @jax.custom_vjp
 def recur(w_Hx4H: jax.Array, gates_TxBx4H: jax.Array) -> jax.Array:
-  """States (T, B, H) of gates (T, B, 4 H) that know the inputs, but no state.
+  """States (T, B, H), from the inputs' part of the gates (T, B, 4 H).
 
-  Its gradient is written out, because one by `scan` keeps each gate of each
-  step in an array of its own, and sums the kernel's step by step.
+  With z_t = gates_t + h_(t-1) w, split into i, f, g and o:
+
+      c_t = sigmoid(f) c_(t-1) + sigmoid(i) tanh(g)
+      h_t = sigmoid(o) tanh(c_t).
   """
+  # The gradient is written out: that of `scan` keeps each gate of each step in
+  # an array of its own, and sums the kernel's gradient step by step.
   return _forward(w_Hx4H, gates_TxBx4H)[0]
 
 
@@ -57,7 +63,8 @@ def _forward(w_Hx4H, gates_TxBx4H):
     h_BxH = o * jnp.tanh(c_BxH)
     return (h_BxH, c_BxH), (h_BxH, c_BxH, z_Bx4H)
 
-  # zeros_like of an input: a constant would not vary over devices.
+  # zeros_like of an input: a plain constant does not vary over devices, and the
+  # carry of a scan must keep its type.
   zero_BxH = jnp.zeros_like(gates_TxBx4H[0, :, : w_Hx4H.shape[0]])
   _, (h, c, z) = jax.lax.scan(step, (zero_BxH, zero_BxH), gates_TxBx4H)
   return h, (w_Hx4H, h, c, z)
@@ -70,7 +77,8 @@ def _gates(z):
 
 
 def _backward(kept, dh_TxBxH):
-  """What every step multiplies with is known before the first of them."""
+  # All local slopes are computed at once, before the scan. Each step of it is
+  # then only multiplications and one product.
   w_Hx4H, h, c, z = kept
   i, f, g, o = _gates(z)
   tanh_c, before = jnp.tanh(c), functools.partial(_shifted, h[:1] * 0)
@@ -91,12 +99,13 @@ def _backward(kept, dh_TxBxH):
   zero_BxH = jnp.zeros_like(h[0])
   given = dh_TxBxH, slope_TxBx4H, slope_c, f
   _, d = jax.lax.scan(step, (zero_BxH, zero_BxH), given, reverse=True)
+  # The kernel's gradient is one product over all steps and samples.
   rows = [x.reshape(-1, x.shape[-1]) for x in (before(h), d)]
   return rows[0].T @ rows[1], d
 
 
 def _shifted(first, x):
-  """Of each step, the one before it."""
+  """The step before each step."""
   return jnp.concatenate([first, x[:-1]])
 
 
@@ -104,7 +113,7 @@ recur.defvjp(_forward, _backward)
 
 
 class BiLSTM(nn.Module):
-  """Layers that read both ways: (B, T, F) -> (B, T, 2 * width)."""
+  """Bidirectional LSTM layers: (B, T, F) -> (B, T, 2 * width)."""
 
   width: int = 128
   layers: int = 2

@@ -1,8 +1,9 @@
-"""Parameters by path: networks of layers that are named where they are used.
+"""Networks as functions, whose layers are named where they are called.
 
-A network is one function that calls `run(path, layer, *inputs)` for every
-layer. Run once it declares all parameters; run again it applies them. A path
-that occurs twice is a layer that is shared.
+A network is a function that calls `run(path, layer, *inputs)` for every layer.
+`init` and `apply` call it with two different `run`s: one declares the
+parameters at each path, the other applies them. A path that occurs twice is a
+shared layer.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ def init(key: jax.Array, network: Callable[[Run], Any]) -> dict[str, Any]:
   sites: dict[str, Params] = {}
 
   def declare(path, layer: nn.Module, *inputs):
-    if path in sites:
+    if path in sites:  # shared: declared by the call before
       return layer.apply({"params": sites[path]}, *inputs)
     y, variables = layer.init_with_output(key, *inputs)
     sites[path] = variables["params"]
@@ -34,7 +35,7 @@ def init(key: jax.Array, network: Callable[[Run], Any]) -> dict[str, Any]:
 
 
 def apply(params: Params) -> Run:
-  """The `run` that applies `params`."""
+  """Returns the `run` that applies `params`."""
 
   def run(path, layer: nn.Module, *inputs):
     part = params
@@ -46,7 +47,7 @@ def apply(params: Params) -> Run:
 
 
 def nest(flat: Mapping[str, Params]) -> dict[str, Any]:
-  """{"a/b": x} -> {"a": {"b": x}}."""
+  """Nests a mapping by its paths: {"a/b": x} -> {"a": {"b": x}}."""
   tree: dict[str, Any] = {}
   for path, leaf in flat.items():
     *parents, name = path.split("/")
@@ -58,7 +59,7 @@ def nest(flat: Mapping[str, Params]) -> dict[str, Any]:
 
 
 def at_least_float32(x):
-  """What losses and codes compute with, whatever the layers did."""
+  """Casts 16-bit floats to float32, in which losses and codes compute."""
   if not jnp.issubdtype(x.dtype, jnp.floating):
     return x
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -1,36 +1,38 @@
 """One codebook for all modalities, moved by averages instead of gradients.
 
-After MM-EMA (multi-modal exponential moving average) of "Achieving Cross Modal
-Generalization with Multimodal Unified Representation" (NeurIPS 2023), with one
-assignment for all that is said at one place: so the modalities come to share
-codes. `quantizer.mm_ema` has the published form. State is a `Codebook`, all
-else is a pure function.
+It follows MM-EMA (multi-modal exponential moving average) of "Achieving Cross
+Modal Generalization with Multimodal Unified Representation" (NeurIPS 2023),
+with one change: at each clip or step all modalities are assigned one code, so
+that they come to share codes. The published form is in `quantizer.mm_ema`. The
+state is a `Codebook`; all functions are pure.
 
-A code of zeros is asleep: nothing is assigned to it. How many codes are awake
-is a result of training (see `quantizer.growth`), and K only an upper bound.
+A code of zeros is asleep (dead): no vector is assigned to it. Training decides
+how many codes are awake, see `quantizer.growth`; K is only an upper bound.
 
-Dimensions: B batch rows (this device's), K codes, D code width. Inputs and
-indices are mappings from modality; `modalities` fixes their order.
+Dimensions: B vectors on this device, K codes, D code width, M modalities.
+Vectors and indices are mappings from modality; `modalities` fixes their order.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from unirep.parallel import collectives
 
-FAR = 1e30  # squared distance of what is asleep: finite, and never the least
+# Squared distance to a code that is asleep: finite, because inf - inf is NaN
+# in a softmax, and larger than any distance between vectors.
+FAR = 1e30
 
 
 class Codebook(NamedTuple):
-  """Codes with the running counts and sums they are the ratio of.
+  """Codes, and the running counts and sums that they are made of.
 
   Attributes:
     code_KxD: the codes.
-    count_K: running number of rows assigned to each code.
-    sum_KxD: running sum of those rows; codes are sum / count.
+    count_K: running number of vectors assigned to each code.
+    sum_KxD: running sum of those vectors; codes are sum / count.
     age: modality -> (K,) steps since it last chose each code.
     tenure_K: steps since the code was last placed somewhere else.
   """
@@ -42,47 +44,45 @@ class Codebook(NamedTuple):
   tenure_K: jax.Array
 
 
-class Rows(NamedTuple):
-  """What modalities say at the same places, clips or time steps of clips.
+class Assignment(NamedTuple):
+  """All vectors of one granularity (clips, or steps) and their codes.
+
+  Row b of every modality is of the same clip or step.
 
   Attributes:
-    x: modality -> rows (B, D) before quantization.
+    x: modality -> (B, D) vectors before quantization.
     distance: modality -> (B, K), see `distances`.
-    idx: modality -> (B,) the codes that the update gives them.
-    weight_B: what a place counts; 0 for padding.
-    present: modality -> (B,) bool, False where it is missing and its row means
-      nothing; absent where it never is.
+    idx: modality -> (B,) the assigned codes, by which the codebook is updated.
+    weight_B: weight of each clip or step; 0 for padding.
+    present: modality -> (B,) bool, False where the modality is missing. Its
+      vector is then arbitrary and must not matter.
   """
 
   x: Mapping[str, jax.Array]
   distance: Mapping[str, jax.Array]
   idx: Mapping[str, jax.Array]
   weight_B: jax.Array
-  present: Mapping[str, jax.Array] = {}
+  present: Mapping[str, jax.Array]
 
   def weight(self, *modalities: str) -> jax.Array:
-    """What the places count at which all of `modalities` are there: (B,)."""
+    """Weights (B,), 0 where one of `modalities` is missing."""
     weight_B = self.weight_B
     for m in modalities:
-      weight_B = only(self.present.get(m), weight_B)
+      weight_B = only(self.present[m], weight_B)
     return weight_B
 
   def stack(self, values: Mapping[str, jax.Array]) -> jax.Array:
-    """Of every modality (B, ...) -> (M, B, ...), zeros where it is missing."""
-    return jnp.stack([only(self.present.get(m), x) for m, x in values.items()])
+    """Modality -> (B, ...) as one (M, B, ...), zeros where one is missing."""
+    return jnp.stack([only(self.present[m], x) for m, x in values.items()])
 
-  def modalities(self) -> Any:
-    """How many are there: M, or (B,) where some are missing."""
-    if not self.present:
-      return len(self.x)
+  def modalities(self) -> jax.Array:
+    """Number of modalities that are present: (B,), of the weights' type."""
     one_B = jnp.ones_like(self.weight_B)
     return self.stack(dict.fromkeys(self.x, one_B)).sum(0)
 
 
-def only(present_B: jax.Array | None, x: jax.Array) -> jax.Array:
-  """Zeros in the rows of x (B, ...) that are missing; x if none is."""
-  if present_B is None:
-    return x
+def only(present_B: jax.Array, x: jax.Array) -> jax.Array:
+  """Returns x (B, ...) with zeros in the rows where `present_B` is False."""
   return jnp.where(present_B.reshape(-1, *[1] * (x.ndim - 1)), x, 0)
 
 
@@ -104,8 +104,9 @@ def init(
     dim: code width D.
     modalities: names of the modalities that share the codebook.
     bound: half width of the initial distribution.
-    count: initial count of every code. With 0 and sums equal to the codes, as
-      released, a code that the first step misses explodes and then vanishes.
+    count: initial count of every code. With count 0 and sums equal to the
+      codes, as released, a code that the first step misses explodes and then
+      vanishes.
     age: initial age.
   """
   code_KxD = jax.random.uniform(key, (size, dim), float, -bound, bound)
@@ -114,6 +115,7 @@ def init(
     count_K=jnp.full((size,), count, code_KxD.dtype),
     sum_KxD=code_KxD * (count if count else 1.0),
     age={m: jnp.full((size,), age, code_KxD.dtype) for m in modalities},
+    # No code was placed lately, so that `health` counts none as new.
     tenure_K=jnp.full((size,), FAR, code_KxD.dtype),
   )
 
@@ -121,20 +123,20 @@ def init(
 def asleep(
   key: jax.Array, size: int, dim: int, modalities: Sequence[str]
 ) -> Codebook:
-  """As `init`, with all codes asleep: `unirep.quantizer.growth` places them."""
+  """As `init`, with all codes asleep: `unirep.quantizer.growth` wakes them."""
   return init(key, size, dim, modalities, bound=0.0, count=0.0)
 
 
 def awake(code_KxD: jax.Array) -> jax.Array:
-  """Which codes can be chosen: (K,) bool."""
+  """Whether each code is awake: (K,) bool."""
   return (code_KxD != 0).any(-1)
 
 
 def on_sphere(x: jax.Array, floor: float = 1e-6) -> jax.Array:
-  """Rows (..., D) scaled to a root mean square of 1; zeros stay zeros.
+  """Scales vectors (..., D) to a root mean square of 1; zeros stay zeros.
 
-  Squared distances over 2 D are then 1 minus the cosine: codes, contrastive
-  losses and the matching of codes measure with one ruler.
+  The squared distance of two such vectors, over 2 D, is 1 minus their cosine.
+  So the codebook, contrastive losses and matching all measure the cosine.
   """
   square = (x**2).mean(-1, keepdims=True)
   # The root of a clamped value: at x = 0 its slope is 0, not infinite.
@@ -142,11 +144,10 @@ def on_sphere(x: jax.Array, floor: float = 1e-6) -> jax.Array:
 
 
 def distances(code_KxD: jax.Array, x_BxD: jax.Array) -> jax.Array:
-  """Squared Euclidean distances (B, K), never below zero.
-
-  `FAR` for codes that are asleep.
-  """
+  """Squared Euclidean distances (B, K); `FAR` to codes that are asleep."""
   x_BxD = x_BxD.astype(code_KxD.dtype)
+  # |x|^2 + |c|^2 - 2 x.c is one matrix product instead of (B, K, D) numbers.
+  # It cancels where x is near c: hence full precision, and the clamp below.
   product_BxK = jnp.matmul(x_BxD, code_KxD.T, precision="highest")
   norm_K = (code_KxD**2).sum(-1)
   norm_Bx1 = (x_BxD**2).sum(-1, keepdims=True)
@@ -161,14 +162,14 @@ def assign(code_KxD: jax.Array, x_BxD: jax.Array) -> jax.Array:
 
 
 def nearest_each(distance: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-  """Every modality's row takes the code that is nearest to it, as released."""
+  """Assigns each vector its own nearest code, as released: m -> (B,) int32."""
   return {m: x.argmin(-1).astype(jnp.int32) for m, x in distance.items()}
 
 
 def nearest_jointly(distance: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-  """All modalities take the code with the least sum of distances.
+  """Assigns all modalities the code with the least sum of distances.
 
-  On the sphere that is the code nearest to the mean of what they say.
+  On the sphere that is the code nearest to the mean of their vectors.
   """
   total_BxK = sum(x for x in distance.values())
   idx_B = jnp.asarray(total_BxK).argmin(-1).astype(jnp.int32)
@@ -176,26 +177,35 @@ def nearest_jointly(distance: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
 
 
 def straight_through(x_BxD: jax.Array, q_BxD: jax.Array) -> jax.Array:
-  """The code in the forward pass, the identity in the backward pass."""
+  """Returns the codes q, with the gradient of x (straight-through).
+
+  Van den Oord et al. 2017, "Neural Discrete Representation Learning".
+  """
+  # The forward value is q; the difference is constant, so d/dx is the identity.
   return x_BxD + jax.lax.stop_gradient(q_BxD - x_BxD)
 
 
 def joint_update(
   codebook: Codebook,
-  levels: Sequence[Rows],
+  assignments: Sequence[Assignment],
   *,
   decay: float = 0.99,
   axis_name: str | None = None,
 ) -> Codebook:
-  """Moves each code to the direction of all that was assigned to it.
+  """Moves each code to the direction of the vectors assigned to it.
 
-  One update for all modalities, whatever their order, and for clips and time
-  steps. Where the modalities of a place have one code, that code is pulled to
-  the mean of what they say. Codes stay on the sphere, see `on_sphere`.
+  One update for all modalities, whatever their order, and for clips and steps.
+  Where the modalities of a clip or step share a code, it is pulled to the mean
+  of their vectors. Codes stay on the sphere, see `on_sphere`. With hits n_k and
+  the sum s_k of the vectors assigned to code k in this step,
+
+      N_k <- decay N_k + (1 - decay) n_k,  S_k <- decay S_k + (1 - decay) s_k,
+
+  and the code is S_k on the sphere.
 
   Args:
     codebook: state before the step.
-    levels: rows with the codes assigned to them.
+    assignments: vectors of clips, and maybe of steps, with their codes.
     decay: share of the old count and sum that is kept.
     axis_name: the device axis over which counts and sums are added up.
 
@@ -205,20 +215,26 @@ def joint_update(
   size, dtype = codebook.count_K.shape[0], codebook.code_KxD.dtype
   hits = {m: jnp.zeros_like(codebook.count_K) for m in codebook.age}
   pull_KxD = jnp.zeros_like(codebook.sum_KxD)
-  for rows in levels:
-    for m, x_BxD in rows.x.items():
-      onehot_BxK = jax.nn.one_hot(rows.idx[m], size, dtype=dtype)
-      onehot_BxK *= rows.weight(m)[:, None].astype(dtype)
+  for assignment in assignments:
+    for m, x_BxD in assignment.x.items():
+      # Sums by code as a matrix product, which accelerators do faster than a
+      # scatter, and in an order that does not change from run to run.
+      onehot_BxK = jax.nn.one_hot(assignment.idx[m], size, dtype=dtype)
+      onehot_BxK *= assignment.weight(m)[:, None].astype(dtype)
       part_KxD = jnp.matmul(
         onehot_BxK.T, x_BxD.astype(dtype), precision="highest"
       )
       hits[m] += collectives.psum(onehot_BxK.sum(0), axis_name)
       pull_KxD += collectives.psum(part_KxD, axis_name)
-  awake_K = awake(codebook.code_KxD)  # before the first placement none is
+  # Before the first placement all codes are asleep, and a vector may still
+  # have been assigned one of them, all being equally far: such hits are dropped
+  # below.
+  awake_K = awake(codebook.code_KxD)
   hit_K = jnp.asarray(sum(hits.values()))
   count_K = decay * codebook.count_K + (1 - decay) * hit_K
   sum_KxD = decay * codebook.sum_KxD + (1 - decay) * pull_KxD
-  # The direction of a sum that only decayed is the same, until it underflows.
+  # Without a hit the sum only decays: its direction is the same in theory, but
+  # it underflows in time, and the code would be lost.
   moved_K = awake_K & (hit_K > 0)
   return Codebook(
     code_KxD=jnp.where(moved_K[:, None], on_sphere(sum_KxD), codebook.code_KxD),
@@ -232,18 +248,11 @@ def joint_update(
   )
 
 
-def usage(
-  idx: jax.Array, size: int, present: jax.Array | None = None
-) -> jax.Array:
-  """How often each code occurs in `idx` (any shape): (K,) int32.
+def usage(idx: jax.Array, size: int) -> jax.Array:
+  """Number of hits of each of `size` codes: (...) indices -> (K,) int32.
 
-  Args:
-    idx: codes.
-    size: K.
-    present: of the shape of `idx`, False for what does not count.
+  An index of `size` or more is counted nowhere.
   """
-  if present is not None:
-    idx = jnp.where(present, idx, size)  # beyond the end it is dropped
   return jnp.bincount(idx.reshape(-1), length=size).astype(jnp.int32)
 
 

@@ -1,29 +1,34 @@
 """Growth of a codebook by what modalities share.
 
-All codes begin asleep. One is proposed where the modalities of a clip, or of a
-time step, agree that the codes are wrong: where their residuals, what is left
-of each after the nearest code is taken off, point the same way. It is placed
-only if modalities would agree on its use: of the places of the batch at which
-any modality by itself would choose it, all must choose it at a given share (in
-training that is low while few codes exist, each of which wins much). What
-only one modality says, or each in its own way (a speaker, a camera, the gap
-between modalities that are not yet aligned) draws no code. Codes that nobody
-chooses fall asleep again, and so does the lesser of two that have come closer
-than one may be placed to another: modalities would divide between them. So the
-number of codes in use becomes a result, few where little is shared and many
-where much is, and what remains of K is left over.
+All codes begin asleep (dead). A code is proposed at a clip or step where all
+modalities agree that the codes are wrong: where their residuals (each vector
+minus its nearest code) point the same way. The code is placed only if the
+modalities would agree on its use: among the clips and steps of the batch where
+at least one modality would choose it, all must choose it in at least a given
+share. (In training that share is low, since the first codes each win much.) A
+direction that one modality has alone, or that each has in its own way (a
+speaker, a camera, the gap between modalities that are not aligned yet), gets no
+code.
 
-The score of a place with rows x_m of M modalities and nearest code c is the
-mean inner product of two residuals,
+Codes that no modality chooses fall asleep again. So does the smaller of two
+codes that have come closer than the distance at which one may be placed beside
+the other, because modalities would be divided between them. Hence training
+decides how many codes are awake: few where modalities share little, many where
+they share much. The rest of K stays asleep.
 
-    s = mean over m != n of (x_m - c) . (x_n - c) / D,
+For a clip or step with vectors x_m of M modalities and nearest code c, the
+score is the mean inner product of two residuals,
 
-an estimate of how far what they share is from the code (unbiased by what each
-keeps to itself, as in cross-covariance). On the sphere it is at most 4, and 2
-for a direction at a right angle to the code's that all modalities agree upon.
+    s = mean over m != n of (x_m - c) . (x_n - c) / D.
 
-Dimensions: B samples of this device, C candidates a sample, R = B * C, M
-modalities, K codes, D code width, P proposals a step.
+It estimates the squared distance from the code to the part that modalities
+share; the parts that they do not share cancel, as in a cross-covariance. On the
+sphere the score is at most 4, and it is 2 for vectors that are equal in all
+modalities and at a right angle to the code.
+
+Dimensions: B samples of this device, G of all devices, C candidates a sample
+(clip and steps), R = B * C (or the part of one granularity), M modalities, K
+codes, D code width, P proposals a step.
 """
 
 from collections.abc import Sequence
@@ -34,20 +39,22 @@ import jax.numpy as jnp
 
 from unirep.parallel import collectives
 from unirep.quantizer import codebook as codebooks
-from unirep.quantizer.codebook import Codebook, Rows
+from unirep.quantizer.codebook import Assignment, Codebook
 
-LOOK = 64  # codes a step of which it is asked whether they are worth keeping
+LOOK = 64  # codes a step that `merge` compares with all others
 
 
 class Near(NamedTuple):
-  """How well the codes fit the rows of one level.
+  """The similarity of vectors to the nearest of the codes so far.
+
+  Kept beside the codes while codes are placed, so that a further code costs one
+  product with it instead of all distances anew.
 
   Attributes:
-    each_MxR: inner product of each modality's row with its nearest code.
-    sum_R: that of the sum of the rows with the code nearest to it.
-
-  Where a modality is missing, see `Rows.present`, its part of the first is as
-  large as can be, and the second is of the others.
+    each_MxR: inner product of each modality's vector with its nearest code.
+      Where the modality is missing, D, which no code exceeds.
+    sum_R: inner product of the sum over present modalities with the code
+      nearest to it.
   """
 
   each_MxR: jax.Array
@@ -56,7 +63,7 @@ class Near(NamedTuple):
 
 def update(
   codebook: Codebook,
-  levels: Sequence[Rows],
+  assignments: Sequence[Assignment],
   key: jax.Array,
   progress: jax.Array,
   *,
@@ -73,35 +80,38 @@ def update(
 
   Args:
     codebook: state before the step.
-    levels: rows of clips, and maybe of time steps, that were assigned jointly.
+    assignments: clips, and maybe steps, assigned jointly.
     key: PRNG key, equal on every device.
     progress: share of training that is done.
     decay: see `codebook.joint_update`.
     limit: a code that no modality chose for more steps falls asleep.
     places: proposals of a step, so that 4 may place 128 codes in 32 steps.
-    threshold: least score of a place for a code, see above.
-    agreed: least share of the places that any modality would give to a code
-      which all of them would give to it.
+    threshold: least score of a clip or step that may get a code, see above.
+    agreed: of the clips and steps where at least one modality would choose the
+      code, the least share in which all must.
     until: progress at which placements end, so that codes come to rest.
-    count: a placed code's count. The smaller, the sooner the rows that choose
-      it move it.
-    axis_name: the device axis over which rows are spread.
+    count: count of a code that is placed. The smaller it is, the sooner the
+      vectors that choose the code move it.
+    axis_name: the device axis over which samples are spread.
   """
   codebook = codebooks.joint_update(
-    codebook, levels, decay=decay, axis_name=axis_name
+    codebook, assignments, decay=decay, axis_name=axis_name
   )
   codebook = fall_asleep(codebook, limit=limit)
-  # A few codes a step: all pairs would be too many where K is large.
+  # Codes approach each other slowly, so a few of them are looked at each step:
+  # all pairs would be K^2 distances. The fold keeps these draws apart from the
+  # noise below, which comes from the same key.
   K = codebook.count_K.size
   look_P = jax.random.randint(jax.random.fold_in(key, 1), (min(K, LOOK),), 0, K)
   codebook = merge(codebook, look_P, threshold=threshold)
-  B = levels[0].weight_B.shape[0]
-  candidates = sum(rows.weight_B.shape[0] for rows in levels) // B
-  # By global sample, so that the number of devices can't change it.
+  B = assignments[0].weight_B.shape[0]
+  candidates = sum(x.weight_B.shape[0] for x in assignments) // B
+  # Drawn for the global batch on every device, so that the codes that are
+  # placed do not depend on the number of devices.
   shape = places, collectives.global_rows(B, axis_name), candidates
   return place(
     codebook,
-    levels,
+    assignments,
     jax.random.gumbel(key, shape),
     open_=progress < until,
     threshold=threshold,
@@ -119,22 +129,25 @@ def fall_asleep(codebook: Codebook, *, limit: float) -> Codebook:
 def merge(
   codebook: Codebook, look_P: jax.Array, *, threshold: float
 ) -> Codebook:
-  """Puts a code to sleep beside a greater one that is as good.
+  """Puts codes to sleep that are close to a code with a larger count.
 
-  The clips and the seconds of one meaning may each have grown a code, and the
-  two have moved together since. What chose the lesser one chooses the other.
+  A clip and its steps may each have grown a code for one meaning, and the two
+  codes have approached each other since. Vectors of the code that falls asleep
+  choose the other one from then on.
 
   Args:
     codebook: codes on the sphere.
-    look_P: numbers of the codes to look at.
-    threshold: two codes are one if their squared distance is below threshold *
-      D, that is, if a place at the one would not score enough for a code beside
-      the other, see above.
+    look_P: indices of the codes that may fall asleep.
+    threshold: two codes are close if their squared distance is below threshold
+      * D: a clip or step at the one would then score too little to get a code
+      beside the other.
   """
   code_KxD, count_K = codebook.code_KxD, codebook.count_K
   K, D = code_KxD.shape
   count_Px1 = count_K[look_P][:, None]
   lesser_PxK = count_Px1 < count_K
+  # On a tie the later index goes. Otherwise two equal codes would both fall
+  # asleep, or a code beside itself.
   lesser_PxK |= (count_Px1 == count_K) & (look_P[:, None] > jnp.arange(K))
   distance_PxK = codebooks.distances(code_KxD, code_KxD[look_P])
   goes_P = (lesser_PxK & (distance_PxK < threshold * D)).any(1)
@@ -143,6 +156,7 @@ def merge(
 
 def _keep(codebook: Codebook, stays_K: jax.Array) -> Codebook:
   """Puts all other codes to sleep."""
+  # The count and sum go too, or the next code in this slot would inherit them.
   return codebook._replace(
     code_KxD=jnp.where(stays_K[:, None], codebook.code_KxD, 0),
     count_K=jnp.where(stays_K, codebook.count_K, 0),
@@ -152,7 +166,7 @@ def _keep(codebook: Codebook, stays_K: jax.Array) -> Codebook:
 
 def place(
   codebook: Codebook,
-  levels: Sequence[Rows],
+  assignments: Sequence[Assignment],
   noise_PxGxC: jax.Array,
   *,
   open_: jax.Array | bool = True,
@@ -161,139 +175,153 @@ def place(
   count: float = 0.1,
   axis_name: str | None = None,
 ) -> Codebook:
-  """Wakes codes, one after the other, at places that share something new.
+  """Wakes codes, one after the other, where modalities share something new.
 
-  Places are drawn in proportion to their score, as k-means++ draws by distance,
-  and each code that is placed lowers the scores around it.
+  Clips and steps are drawn with probability proportional to their score, as
+  k-means++ draws by distance. Each code that is placed lowers the scores near
+  it, so that the next proposal comes from elsewhere.
 
   Args:
     codebook: state after `codebook.joint_update`.
-    levels: rows at the same places, with their distances from the codes before
-      it; see `codebook.Rows`.
-    noise_PxGxC: Gumbel noise, which decides; G is the global batch and C the
-      candidates of a sample, the levels' one after the other.
+    assignments: clips, and maybe steps, with distances from the codes before
+      `codebook.joint_update`.
+    noise_PxGxC: Gumbel noise for the draws, (proposals, samples of the global
+      batch, candidates of a sample); one assignment's candidates come after the
+      other's.
     open_: whether any code may be placed.
     threshold: least score.
-    agreed: least share of the places won by any modality that all win.
-    count: the placed code's count; its sum becomes count * code.
-    axis_name: the device axis over which rows are spread.
+    agreed: of the clips and steps where at least one modality would choose the
+      code, the least share in which all must.
+    count: count of the placed code; its sum becomes count * code.
+    axis_name: the device axis over which samples are spread.
   """
-  B, D = levels[0].weight_B.shape[0], codebook.code_KxD.shape[1]
+  B, D = assignments[0].weight_B.shape[0], codebook.code_KxD.shape[1]
   mine_B = collectives.local_rows(B, axis_name)
 
   def propose(carry, noise_BxC):
     book, nears = carry
-    found, row_D = _draw(levels, nears, noise_BxC, threshold, axis_name)
+    fits, code_D = _draw(assignments, nears, noise_BxC, threshold, axis_name)
     after = [
-      nearer(rows, near, row_D)
-      for rows, near in zip(levels, nears, strict=True)
+      nearer(assignment, near, code_D)
+      for assignment, near in zip(assignments, nears, strict=True)
     ]
-    share = _agreement(levels, nears, after, axis_name)
+    share = _agreement(assignments, nears, after, axis_name)
+    # The first free slot, as a mask that is empty if the proposal is refused or
+    # no slot is free: shapes must not depend on the outcome.
     free_K = ~codebooks.awake(book.code_KxD)
     here_K = free_K & (jnp.arange(free_K.size) == free_K.argmax())
-    here_K &= found & (share >= agreed) & open_
-    book = _wake(book, here_K, row_D, count)
+    here_K &= fits & (share >= agreed) & open_
+    book = _wake(book, here_K, code_D, count)
     nears = jax.tree.map(
       lambda new, old: jnp.where(here_K.any(), new, old), after, nears
     )
     return (book, nears), None
 
-  start = (codebook, [nearest(rows, D) for rows in levels])
+  # One proposal after the other, since each depends on the codes before it.
+  start = (codebook, [nearest(assignment, D) for assignment in assignments])
   (codebook, _), _ = jax.lax.scan(propose, start, noise_PxGxC[:, mine_B])
   return codebook
 
 
-def _draw(levels, nears, noise_BxC, threshold, axis_name):
-  """Whether any place of all devices scores enough, and what is said there."""
+def _draw(assignments, nears, noise_BxC, threshold, axis_name):
+  """Whether any candidate scores enough, and the code (D,) of the drawn one."""
   B = noise_BxC.shape[0]
-  scores = [score(*x) for x in zip(levels, nears, strict=True)]
+  scores = [score(*x) for x in zip(assignments, nears, strict=True)]
   score_R = _by_sample(scores, B)
-  fits_R = _by_sample([_weight(rows) > 0 for rows in levels], B)
+  fits_R = _by_sample([_weight(x) > 0 for x in assignments], B)
   fits_R &= score_R > threshold
+  # The argmax of log s + Gumbel noise is a draw in proportion to s.
   rank_R = jnp.log(jnp.where(fits_R, score_R, 1)) + noise_BxC.reshape(-1)
   rank_R = jnp.where(fits_R, rank_R, -jnp.inf)
   best = rank_R.argmax()
-  row_D = _by_sample([_sum(rows) for rows in levels], B)[best]
-  rank, row_D = collectives.winner(rank_R[best], row_D, axis_name)
-  return jnp.isfinite(rank), codebooks.on_sphere(row_D)
+  code_D = _by_sample([_sum(x) for x in assignments], B)[best]
+  rank, code_D = collectives.winner(rank_R[best], code_D, axis_name)
+  return jnp.isfinite(rank), codebooks.on_sphere(code_D)
 
 
-def nearest(rows: Rows, dim: int) -> Near:
-  """Inner products with the nearest code, below -FAR / 4 if all are asleep."""
-  distance_MxRxK = rows.stack(rows.distance)
+def nearest(assignment: Assignment, dim: int) -> Near:
+  """Similarities to the nearest code; below -FAR / 4 if all are asleep."""
+  # On the sphere |x - c|^2 = 2 D - 2 x.c, and for the sum over M modalities the
+  # distances add up to 2 M D - 2 (sum of x).c.
+  distance_MxRxK = assignment.stack(assignment.distance)
   each_MxR = dim - distance_MxRxK.min(-1) / 2
   total_R = distance_MxRxK.sum(0).min(-1)
-  return Near(each_MxR, rows.modalities() * dim - total_R / 2)
+  return Near(each_MxR, assignment.modalities() * dim - total_R / 2)
 
 
-def nearer(rows: Rows, near: Near, row_D: jax.Array) -> Near:
-  """The same once `row_D` is a code as well."""
-  each_MxR = rows.stack({m: x_RxD @ row_D for m, x_RxD in rows.x.items()})
+def nearer(assignment: Assignment, near: Near, code_D: jax.Array) -> Near:
+  """The similarities once `code_D` is a code as well."""
+  each_MxR = assignment.stack(
+    {m: x_RxD @ code_D for m, x_RxD in assignment.x.items()}
+  )
   return Near(
     jnp.maximum(near.each_MxR, each_MxR),
     jnp.maximum(near.sum_R, each_MxR.sum(0)),
   )
 
 
-def score(rows: Rows, near: Near) -> jax.Array:
-  """Mean inner product of residuals, see above: (R,).
+def score(assignment: Assignment, near: Near) -> jax.Array:
+  """The score of each clip or step: (R,), see above.
 
-  Without any code awake, the mean inner product of the rows. Rows and codes are
-  on the sphere, so that squares of both are D. Of two modalities or more.
+  Without any code awake, the mean inner product of the vectors. Vectors and
+  codes are on the sphere, so that the square of each is D.
   """
-  M, sum_RxD = rows.modalities(), _sum(rows)
-  M = jnp.maximum(M, 2) if rows.present else M  # fewer: see `_weight`
+  # Fewer than two modalities share nothing: `_weight` leaves them out, and here
+  # they must only not divide by 0.
+  M_R = jnp.maximum(assignment.modalities(), 2)
+  sum_RxD = _sum(assignment)
   D = sum_RxD.shape[1]
   awake_R = near.sum_R > -codebooks.FAR / 4
   near_R = jnp.where(awake_R, near.sum_R, 0)
-  cross_R = (sum_RxD**2).sum(-1) - M * D
-  cross_R -= jnp.where(awake_R, 2 * (M - 1) * near_R - M * (M - 1) * D, 0)
-  return cross_R / (M * (M - 1) * D)
+  # With S the sum of x_m: the sum over pairs of x_m.x_n is |S|^2 - M D, and
+  # taking c away from both adds -2 (M - 1) S.c + M (M - 1) D. So no pair of
+  # modalities is formed.
+  cross_R = (sum_RxD**2).sum(-1) - M_R * D
+  cross_R -= jnp.where(awake_R, 2 * (M_R - 1) * near_R - M_R * (M_R - 1) * D, 0)
+  return cross_R / (M_R * (M_R - 1) * D)
 
 
-def _agreement(levels, before, after, axis_name):
+def _agreement(assignments, before, after, axis_name):
   """Of the weight that a code would win, the share won in all modalities."""
   everyone = anyone = jnp.zeros(())
-  for rows, old, new in zip(levels, before, after, strict=True):
+  for assignment, old, new in zip(assignments, before, after, strict=True):
     wins_MxR = new.each_MxR > old.each_MxR
-    everyone += (_weight(rows) * _unanimous(rows, wins_MxR)).sum()
-    anyone += (_weight(rows) * wins_MxR.any(0)).sum()
+    # A missing modality wins nothing, and has no say in whether all agree.
+    missing = [~assignment.present[m] for m in assignment.x]
+    agree_R = (wins_MxR | jnp.stack(missing)).all(0)
+    everyone += (_weight(assignment) * agree_R).sum()
+    anyone += (_weight(assignment) * wins_MxR.any(0)).sum()
   anyone = collectives.psum(anyone, axis_name)
   return collectives.psum(everyone, axis_name) / jnp.maximum(anyone, 1e-9)
 
 
-def _unanimous(rows, wins_MxR):
-  if not rows.present:
-    return wins_MxR.all(0)
-  return wins_MxR.sum(0) == rows.modalities()  # who is missing wins nothing
+def _sum(assignment: Assignment) -> jax.Array:
+  """The sum over present modalities: (R, D)."""
+  return assignment.stack(assignment.x).sum(0)
 
 
-def _sum(rows: Rows) -> jax.Array:
-  """What the modalities say together: (R, D)."""
-  return rows.stack(rows.x).sum(0)
-
-
-def _weight(rows):
-  """What places count at which something may be shared."""
-  if not rows.present:
-    return rows.weight_B
-  return codebooks.only(rows.modalities() > 1, rows.weight_B)
+def _weight(assignment):
+  """Weights (R,), 0 where fewer than two modalities are present."""
+  return codebooks.only(assignment.modalities() > 1, assignment.weight_B)
 
 
 def _by_sample(parts, samples: int):
-  """Concatenates rows of all levels, those of one sample side by side."""
+  """Concatenates rows of all assignments, those of one sample side by side."""
+  # Samples first, so that the order is the same on one device and on many.
   parts = [x.reshape(samples, -1, *x.shape[1:]) for x in parts]
   whole = jnp.concatenate(parts, 1)
   return whole.reshape(-1, *whole.shape[2:])
 
 
-def _wake(book: Codebook, here_K, row_D, count) -> Codebook:
-  row_KxD = jnp.where(here_K[:, None], row_D, 0).astype(book.code_KxD.dtype)
-  fresh = here_K[:, None]
+def _wake(book: Codebook, here_K, code_D, count) -> Codebook:
+  code_KxD = jnp.where(here_K[:, None], code_D, 0).astype(book.code_KxD.dtype)
+  fresh_Kx1 = here_K[:, None]
   return Codebook(
-    code_KxD=jnp.where(fresh, row_KxD, book.code_KxD),
-    count_K=jnp.where(here_K, count, book.count_K).astype(row_KxD.dtype),
-    sum_KxD=jnp.where(fresh, count * row_KxD, book.sum_KxD),
+    code_KxD=jnp.where(fresh_Kx1, code_KxD, book.code_KxD),
+    count_K=jnp.where(here_K, count, book.count_K).astype(code_KxD.dtype),
+    sum_KxD=jnp.where(fresh_Kx1, count * code_KxD, book.sum_KxD),
+    # A new code is as young as one that was just chosen, so that it does not
+    # fall asleep before any vector could choose it.
     age={m: jnp.where(here_K, 0, age) for m, age in book.age.items()},
     tenure_K=jnp.where(here_K, 0, book.tenure_K),
   )

@@ -1,11 +1,12 @@
-"""MM-EMA as released: every modality assigns for itself, one after the other.
+"""MM-EMA as released: every modality is assigned its own nearest code.
 
 The multi-modal exponential moving average of "Achieving Cross Modal
-Generalization with Multimodal Unified Representation" (NeurIPS 2023) in the
-form that FCID runs, quirk by quirk.
+Generalization with Multimodal Unified Representation" (NeurIPS 2023), in the
+form of FCID's released code with all its quirks. It does not know of missing
+modalities or padding.
 
-Dimensions: B batch rows (this device's), K codes, D code width. Inputs and
-indices are mappings from modality; `modalities` fixes their order.
+Dimensions: B vectors on this device, K codes, D code width. Vectors and indices
+are mappings from modality; `modalities` fixes their order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,12 +16,12 @@ import jax
 import jax.numpy as jnp
 
 from unirep.parallel import collectives
-from unirep.quantizer.codebook import Codebook, Rows, awake, idle, usage
+from unirep.quantizer.codebook import Assignment, Codebook, awake, idle, usage
 
 
 def update(
   codebook: Codebook,
-  levels: Sequence[Rows],
+  assignments: Sequence[Assignment],
   key: jax.Array,
   progress: jax.Array,
   *,
@@ -30,21 +31,22 @@ def update(
   spread: float = 0.0,
   axis_name: str | None = None,
 ) -> Codebook:
-  """Averages, ages and restarts by the rows of one step.
+  """One step: averages, then ages, then restarts of dead codes.
 
   Args:
     codebook: state before the step.
-    levels: the first is what the method quantizes, others are not looked at.
+    assignments: the first one counts; others are ignored.
     key: PRNG key of the restart, equal on every device.
     progress: not used; the signature is that of `growth.update`.
-    modalities: their order; that of a mapping is lost inside JAX, which sorts.
+    modalities: the order of the updates. (JAX sorts the keys of mappings.)
     ema: keywords of `ema_update`.
     restart: keywords of `restart_from_codes`.
-    spread: half width of noise that a restarted code gets beside the offset.
-    axis_name: the device axis over which rows are spread.
+    spread: half width of the noise added to a restarted code, beside the
+      offset.
+    axis_name: the device axis over which vectors are spread.
   """
   del progress
-  x, idx = levels[0].x, levels[0].idx
+  x, idx = assignments[0].x, assignments[0].idx
   codebook = ema_update(
     codebook, x, idx, modalities, **ema, axis_name=axis_name
   )
@@ -52,6 +54,8 @@ def update(
   uniform_K = jax.random.uniform(key, codebook.count_K.shape)
   options = dict(restart)
   if spread:
+    # Without noise, copies of one parent are equal, and all hits go to the one
+    # of the lowest index.
     shape = codebook.code_KxD.shape
     noise_KxD = jax.random.uniform(jax.random.fold_in(key, 1), shape, float, -1)
     options["offset"] = options["offset"] + spread * noise_KxD
@@ -69,19 +73,20 @@ def ema_update(
   epsilon: float = 1e-5,
   axis_name: str | None = None,
 ) -> Codebook:
-  """Moves the codes towards the rows assigned to them, as released.
+  """Moves the codes towards the vectors assigned to them, as released.
 
-  A row of modality m pulls its code with `own_weight`, the rows of the other
-  modalities at the same position share the rest. Counts and sums decay once per
-  modality, in order, and the stored counts are smoothed each time.
+  The vector of modality m pulls its code with `own_weight`; the vectors of the
+  other modalities at the same clip or step share the rest. Counts and sums
+  decay once per modality, in order, and the stored counts are smoothed each
+  time.
 
   Args:
     codebook: state before the step.
-    x: modality -> rows (B, D) before quantization.
+    x: modality -> (B, D) vectors before quantization.
     idx: modality -> (B,) codes assigned before the update.
     modalities: the order of the modalities.
     decay: share of the old count and sum that is kept.
-    own_weight: weight of the assigned modality's own row.
+    own_weight: weight of the assigned modality's own vector.
     epsilon: Laplace smoothing of the counts.
     axis_name: the device axis over which counts and sums are added up.
 
@@ -99,10 +104,13 @@ def ema_update(
     count_K = decay * count_K + (1 - decay) * hit_K
     sum_KxD = decay * sum_KxD + (1 - decay) * pull_KxD
     total = count_K.sum()
+    # Smoothed counts replace the stored ones, as released, so that the
+    # smoothing adds up over steps.
     count_K = (count_K + epsilon) / (total + size * epsilon) * total
     code_KxD = sum_KxD / count_K[:, None]
-  # A sum that has decayed to nothing leaves a code at the origin, which rows
-  # may choose. Zeros would mean that it sleeps; this is as near to the bit.
+  # A sum that has decayed to 0 leaves a code at the origin, and as released
+  # vectors may choose it. Exact zeros would mean that the code is asleep, so
+  # the smallest number stands for them.
   tiny = jnp.finfo(code_KxD.dtype).tiny
   vanished_Kx1 = ~awake(code_KxD)[:, None]
   code_KxD = jnp.where(vanished_Kx1, tiny, code_KxD)
@@ -123,7 +131,7 @@ def grow_older(
   *,
   axis_name: str | None = None,
 ) -> Codebook:
-  """Adds one to every age, then zeroes those of the codes just chosen."""
+  """Adds one to every age; the age of a code with a hit becomes 0."""
   age = {}
   for m, old_K in codebook.age.items():
     hit_K = collectives.psum(usage(idx[m], old_K.shape[0]), axis_name)
@@ -142,7 +150,7 @@ def restart_from_codes(
   """Overwrites dead codes with shifted copies of active ones, as released.
 
   Counts and sums stay, so that the next `ema_update` undoes the restart of a
-  code which no row has chosen by then.
+  code without hits.
 
   Args:
     codebook: state after `grow_older`.
@@ -153,6 +161,7 @@ def restart_from_codes(
   """
   idle_K = idle(codebook)
   dead_K = idle_K > limit
+  # Ages begin at -1: a code that is that young was never counted.
   active_K = (idle_K >= 0) & (idle_K < active)
   position_K = (uniform_K * active_K.sum()).astype(jnp.int32)
   parents_K = jnp.argsort(~active_K, stable=True)  # active ones first, in order

@@ -1,12 +1,12 @@
-"""TOC: which dimensions of a codebook to keep, without training anything.
+"""TOC: chooses the dimensions of a codebook to keep, without training.
 
-Training-free Optimization of the Codebook, the second half of FCID. A codebook
-goes in; the importance of each dimension and masks come out. All but `indices`,
-`choose` and `check_keep` are pure and go under `jax.jit` and `jax.vmap`. 16-bit
-codes are computed in float32, float64 stays where x64 is on. Masks are bools,
-or numbers of which 0 is false. Input that does not fit raises ValueError.
+Training-free Optimization of the Codebook, the second half of FCID. It scores
+the dimensions of a codebook and makes masks of them. All functions but
+`indices`, `choose` and `check_keep` are pure and work under `jax.jit` and
+`jax.vmap`. 16-bit codes are computed in float32; with x64 on, float64 stays.
+Masks are bools, or numbers of which 0 is False. Invalid input raises ValueError.
 
-Dimensions: K codes, D code width, N rows, S sizes of a sweep. With (p, r) =
+Dimensions: K codes, D code width, N vectors, S sizes of a sweep. With (p, r) =
 `top_share`, keep // (p + r) * p dimensions of highest and keep // (p + r) * r
 of lowest importance are kept.
 """
@@ -39,12 +39,12 @@ def importance(
     code_KxD: the codes E.
     similarity_weight: 0.7 in all published scripts.
     variance_weight: 0.3 in one published script, 0 in the other three.
-    live_K: the codes that count. The others are left out of both averages,
-      whatever they hold. With fewer than two, all scores are 0.
-    centered: takes each dimension's mean over codes away first: it is in no
-      distance between codes, and yet can decide the plain score alone. What is
-      left of sim_d is -var_d / K, so that this is a ranking by variance, the
-      same for all weights.
+    live_K: True for the codes that count; the others are left out of both
+      averages. With fewer than two, all scores are 0.
+    centered: subtracts each dimension's mean over codes first. That mean enters
+      no distance between codes, and yet can decide the plain score alone.
+      sim_d is then -var_d / K, so this is a ranking by variance, the same for
+      all weights.
   """
   code_KxD = _codes(code_KxD)
   live_K = _mask("live codes", live_K, code_KxD.shape[:1], True)
@@ -69,9 +69,9 @@ def dead(
 
   Args:
     code_KxD: the codes.
-    live_K: the codes that count.
+    live_K: True for the codes that count.
     tolerance: the largest magnitude in a dead dimension, in units of the root
-      mean square of the codes: what matters is not zero but far below the rest.
+      mean square of the codes.
   """
   code_KxD = _codes(code_KxD)
   live_K = _mask("live codes", live_K, code_KxD.shape[:1], True)
@@ -100,20 +100,20 @@ def select(
 ) -> jax.Array:
   """Marks the dimensions to keep: (D,) bool.
 
-  As released, `keep` is rounded down to a multiple of p + r; `check_keep` is
-  for those who would rather know. The lowest are taken from the end of `rank`,
-  so that a tie there goes to the higher index.
+  As released, `keep` is rounded down to a multiple of p + r; `check_keep` fails
+  instead. The lowest are taken from the end of `rank`, so that a tie there goes
+  to the higher index.
 
   Args:
     importance_D: importance.
     keep: how many dimensions, 1 to D; an int or a traced integer.
     top_share: parts (p, r) of highest and of lowest importance; static.
-    dead_D: dimensions that are kept only once the others have run out.
+    dead_D: dimensions that are kept only after all others.
   """
   importance_D = _scores(importance_D)
   _check_range(keep, importance_D.size)
-  places = _places(importance_D, dead_D)
-  return _kept(*places, jnp.asarray(keep), _share(top_share))
+  ranks = _ranks(importance_D, dead_D)
+  return _kept(*ranks, jnp.asarray(keep), _share(top_share))
 
 
 def sweep(
@@ -122,7 +122,7 @@ def sweep(
   top_share: tuple[int, int] = (1, 0),
   dead_D: Any = None,
 ) -> jax.Array:
-  """Does `select` for S sizes in one call, compiled once: (S, D) bool."""
+  """As `select`, for S sizes at once, compiled once: (S, D) bool."""
   importance_D = _scores(importance_D)
   if np.ndim(keep_S) != 1:
     raise ValueError(f"sizes must be (S,), not {np.shape(keep_S)}")
@@ -133,24 +133,23 @@ def sweep(
 
 @functools.partial(jax.jit, static_argnums=3)
 def _sweep(importance_D, keep_S, dead_D, share):
-  places = _places(importance_D, dead_D)
-  return jax.vmap(lambda keep: _kept(*places, keep, share))(keep_S)
+  ranks = _ranks(importance_D, dead_D)
+  return jax.vmap(lambda keep: _kept(*ranks, keep, share))(keep_S)
 
 
-def _places(importance_D, dead_D):
-  """The place of each dimension in `rank`, and how many are not dead."""
+def _ranks(importance_D, dead_D):
+  """The position of each dimension in `rank`, and how many are not dead."""
+  # The argsort of a permutation is its inverse.
   dead_D = _mask("dead dimensions", dead_D, importance_D.shape, False)
   return jnp.argsort(rank(importance_D, dead_D)), (~dead_D).sum()
 
 
-def _kept(place_D, living, keep, share):
+def _kept(rank_D, living, keep, share):
   p, r = share
   base = keep // (p + r)
   # The dead come last in rank; the lowest are those just before them.
   pool = jnp.maximum(living, base * (p + r))
-  return (place_D < base * p) | (
-    (place_D >= pool - base * r) & (place_D < pool)
-  )
+  return (rank_D < base * p) | ((rank_D >= pool - base * r) & (rank_D < pool))
 
 
 def indices(
@@ -159,11 +158,12 @@ def indices(
   top_share: tuple[int, int] = (1, 0),
   dead_D: Any = None,
 ) -> np.ndarray:
-  """Lists what `select` marks, highest down, then lowest up, as released."""
+  """Indices that `select` marks, highest down, then lowest up, as released."""
   _check_range(keep, np.size(importance_D))
   p, r = _share(top_share)
   base = int(keep) // (p + r)
   order_D = np.asarray(rank(importance_D, dead_D))
+  # `_kept` on the host, with the order that a mask does not have.
   living = order_D.size - int(np.count_nonzero(0 if dead_D is None else dead_D))
   pool = max(living, base * (p + r))
   lowest = order_D[pool - base * r : pool][::-1]
@@ -171,7 +171,7 @@ def indices(
 
 
 def slice_dims(x: Any, mask_D: Any) -> jax.Array:
-  """Zeroes what is not kept of (..., D) vectors; to a probe it is gone."""
+  """Zeroes the dimensions of (..., D) vectors that are not kept."""
   x = jnp.asarray(x)
   return jnp.where(_mask("kept dimensions", mask_D, x.shape[-1:], True), x, 0)
 
@@ -181,7 +181,7 @@ def requantize(code_KxD: Any, x_NxD: Any, mask_D: Any) -> jax.Array:
 
   Args:
     code_KxD: the codes; on a tie the lower index is nearer.
-    x_NxD: rows before quantization; any leading axes.
+    x_NxD: vectors before quantization; any leading axes.
     mask_D: the dimensions to keep, or None for all.
   """
   code_KxD, x_NxD = _codes(code_KxD), jnp.asarray(x_NxD)
@@ -189,6 +189,8 @@ def requantize(code_KxD: Any, x_NxD: Any, mask_D: Any) -> jax.Array:
     raise ValueError(f"rows {x_NxD.shape} do not fit codes {code_KxD.shape}")
   code_KxD = slice_dims(code_KxD, mask_D)
   x_NxD = slice_dims(x_NxD.astype(code_KxD.dtype), mask_D)
+  # As `codebook.distances`, which this module does not import, so that it can
+  # be used by itself.
   product_NxK = jnp.matmul(x_NxD, code_KxD.T, precision="highest")
   norm_K = (code_KxD**2).sum(-1)
   norm_Nx1 = (x_NxD**2).sum(-1, keepdims=True)
@@ -199,13 +201,13 @@ def requantize(code_KxD: Any, x_NxD: Any, mask_D: Any) -> jax.Array:
 def apply(
   code_KxD: Any, x_NxD: Any, mask_D: Any, mode: str = "slice"
 ) -> jax.Array:
-  """Quantizes rows and keeps the marked dimensions of their codes.
+  """Quantizes vectors and keeps the marked dimensions of their codes.
 
   Args:
     code_KxD: the codes.
-    x_NxD: rows before quantization; any leading axes.
+    x_NxD: vectors before quantization; any leading axes.
     mask_D: the dimensions to keep.
-    mode: `slice` looks for the nearest code in all dimensions, as the released
+    mode: `slice` finds the nearest code in all dimensions, as the released
       scripts do; `requantize` in the kept ones only, as the paper argues.
 
   Returns:
@@ -225,18 +227,19 @@ def choose(
   importance_D: Any = None,
   dead_D: Any = None,
 ) -> int:
-  """Says how many dimensions to keep, from the codebook alone.
+  """Proposes how many dimensions to keep, from the codebook alone.
 
-  The least number, best first, that hold `share` of the squared distances
-  between codes, summed over pairs: the same share of the summed variance. It
-  sees no labels, so it can't know what a task needs. Runs on the host.
+  The least number of dimensions, best first, that hold `share` of the squared
+  distances between codes, summed over pairs. That is the same share of the
+  summed variance. It sees no labels, so it can't know the needs of a task. Runs
+  on the host.
 
   Args:
     code_KxD: the codes.
-    live_K: the codes that count.
+    live_K: True for the codes that count.
     share: in (0, 1].
-    importance_D: what `select` will be given; by default `importance`.
-    dead_D: what `select` will be given.
+    importance_D: as for `select`; by default `importance`.
+    dead_D: as for `select`.
   """
   if not 0 < share <= 1:
     raise ValueError(f"share must be above 0 and at most 1, not {share}")
@@ -262,7 +265,7 @@ def check_keep(
 
 
 def _check_range(keep, dims):
-  if isinstance(keep, Tracer):
+  if isinstance(keep, Tracer):  # its value is not known yet
     return
   keep_S = np.asarray(keep)
   whole = keep_S.dtype.kind in "iu"
@@ -272,6 +275,7 @@ def _check_range(keep, dims):
 
 def _share(top_share):
   p, r = top_share
+  # type(), because True is an int.
   if {type(p), type(r)} != {int} or min(p, r) < 0 or p + r < 1:
     raise ValueError(f"top_share must be counts, one above 0, not {top_share}")
   return p, r

@@ -1,7 +1,7 @@
-"""The training loop: quiet, late, and never waiting for the host.
+"""The training loop.
 
-Metrics of a step are fetched after the next one has been dispatched, so that
-the devices always have work.
+The metrics of a step are fetched only after the next step has been dispatched,
+so that the devices always have work.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ class NonFiniteError(FloatingPointError):
   """A metric became NaN or infinite.
 
   Attributes:
-    state: the state after the step at fault, or one step later.
+    state: the state after the step with that metric, or one step later.
   """
 
   def __init__(self, step: int, metric: str, value: float, state: TrainState):
@@ -45,38 +45,45 @@ def run(
   """Trains until `steps` steps are done in all.
 
   Args:
-    step_fn: from `step.build`; it donates the state.
-    state: where to start; its `step` says how many steps are done.
-    batches: batches on the devices, from that place of the stream on.
+    step_fn: from `step.build`, with the arguments of the run bound; it donates
+      the state.
+    state: the first state; its `step` is the number of steps done.
+    batches: batches on the devices, beginning with that of the next step.
     steps: number of the last step.
-    log: where metrics go.
-    log_every: steps between two logged ones; the last one is logged too.
+    log: receives the metrics.
+    log_every: steps between two lines of the log; the last step has one too.
     save: (state, whether it is the last) -> whether there is a checkpoint of
       it. All but the last may be written while training goes on.
-    save_every: steps between two calls of it; the last state is saved too.
+    save_every: steps between two calls of `save`; the last state is saved too.
 
   Returns:
     The last state.
 
   Raises:
     NonFiniteError: naming the step and the first metric that is not finite.
-    PreemptedError: after SIGTERM or Ctrl-C, once the state is saved or no place
-      can be found for it.
+    PreemptedError: after SIGTERM or Ctrl-C, once the state is saved or could
+      not be saved.
   """
   first = int(state.step)
   pending: tuple[int, Metrics] | None = None
   clock = Clock()
-  notice, heard = preemption.Notice(), contextlib.ExitStack()
-  with heard, jax.transfer_guard("disallow"):
+  notice, listening = preemption.Notice(), contextlib.ExitStack()
+  # The guard forbids implicit copies between host and device, each of which
+  # would make the loop wait. `device_get` is explicit, and allowed.
+  with listening, jax.transfer_guard("disallow"):
     for step in range(first + 1, steps + 1):
       state, metrics = step_fn(state, next(batches))
-      if step == first + 1:  # until it was compiled nothing is lost
-        heard.enter_context(notice)
+      # Only from here on does a signal ask for a checkpoint: before the first
+      # step, which compiles for long, nothing would be lost.
+      if step == first + 1:
+        listening.enter_context(notice)
+      # The step before this one. Its metrics are ready by now, or nearly so.
       if pending:
         _report(*pending, state, log, log_every, steps, clock)
       pending = (step, metrics)
       ends = step < steps and notice.given(step)
       if step % save_every == 0 or step == steps or ends:
+        # First the metrics, so that a state that is not finite is not saved.
         _report(*pending, state, log, log_every, steps, clock)
         pending = None
         with jax.transfer_guard("allow"):  # what is saved leaves the devices
@@ -87,14 +94,14 @@ def run(
 
 
 class Clock:
-  """Steps per second since the last look, without the first (compiling) one."""
+  """Steps per second, without the first step, which compiles."""
 
   def __init__(self):
     self._last: tuple[int, float] | None = None
     self.speed = 0.0
 
   def tick(self, step: int) -> None:
-    """Notes that `step` is done; looks at most twice a second."""
+    """Notes that `step` is done; updates the speed at most twice a second."""
     now = time.perf_counter()
     if self._last is None:
       self._last = (step, now)
@@ -117,7 +124,7 @@ def _report(
   }
   bad = [name for name, value in values.items() if not math.isfinite(value)]
   if bad:
-    # A single term says more than the sums that it spoils.
+    # A single term ("loss/part") says more than the sums that contain it.
     name = next((name for name in bad if "/" in name), bad[0])
     raise NonFiniteError(step, name, values[name], state)
   clock.tick(step)

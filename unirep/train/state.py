@@ -1,4 +1,4 @@
-"""The state of training, and what is trained."""
+"""The state of training, and the arguments of a run."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,42 +15,45 @@ Batch = Mapping[str, Mapping[str, Any]]
 
 
 class Training(NamedTuple):
-  """What is trained and how long.
+  """A method and the optimizer of its parameters.
 
   Attributes:
     method: init, draw, loss and update.
-    optimizer: of the parameters; its update may ask for the `steps` of the run.
+    optimizer: of the parameters; its update may take the `steps` of the run.
   """
 
   method: Method
   optimizer: optax.GradientTransformation
 
 
-class Span(NamedTuple):
-  """What a run may change without compiling its step anew.
+class RunArgs(NamedTuple):
+  """The numbers of a run that its compiled step takes as arguments.
+
+  A run with another seed or another length needs no other program.
 
   Attributes:
-    seed: of all keys, uint32.
-    steps: of the whole run, int32; rates and methods are other late than early.
+    seed: uint32; all keys are derived from it and the step.
+    steps: length of the whole run, int32. The learning rate and the codebook's
+      update depend on the share of it that is done.
   """
 
   seed: jax.Array
   steps: jax.Array
 
 
-def span(seed: int, steps: int) -> Span:
-  """As the step takes them."""
-  return Span(jnp.uint32(seed), jnp.int32(steps))
+def run_args(seed: int, steps: int) -> RunArgs:
+  """Numbers as the arrays that the step takes."""
+  return RunArgs(jnp.uint32(seed), jnp.int32(steps))
 
 
 class TrainState(NamedTuple):
-  """All that a run carries from step to step; plain arrays only.
+  """All arrays that a run carries from step to step.
 
   Attributes:
     step: number of steps done, int32.
-    params: what the gradient moves.
-    codebook: what the method's own update moves.
-    side: the method's own state; nothing else looks into it.
+    params: parameters, moved by the gradient.
+    codebook: moved by the method's own update, without a gradient.
+    side: the method's own state; only the method looks into it.
     opt_state: of the optimizer.
   """
 
@@ -62,7 +65,7 @@ class TrainState(NamedTuple):
 
 
 def init(training: Training, key: jax.Array, batch: Batch) -> TrainState:
-  """Draws the first state; `batch` gives only shapes."""
+  """Draws the first state; only the shapes of `batch` matter."""
   params, codebook, side = training.method.init(key, batch)
   return TrainState(
     step=jnp.zeros((), jnp.int32),
@@ -76,12 +79,14 @@ def init(training: Training, key: jax.Array, batch: Batch) -> TrainState:
 def nonfinite(state: TrainState) -> str:
   """The name of the first array that is not finite, or "".
 
-  Of several processes each looks at its own devices, which have all of it. No
-  program is compiled for that: the numbers are about to be copied anyway.
+  Each process looks at its own devices, which together hold the whole state.
   """
+  # In NumPy: this runs before a save, which copies the arrays to the host
+  # anyway, and a program for it would have to be compiled.
   for keys, x in jax.tree_util.tree_leaves_with_path(state):
     if not jnp.issubdtype(x.dtype, jnp.inexact):
       continue
+    # One copy is enough where all devices hold the same.
     shards = x.addressable_shards[: 1 if x.is_fully_replicated else None]
     for shard in shards:
       if not np.isfinite(jax.device_get(shard.data)).all():
