@@ -172,8 +172,7 @@ def test_configs_are_plain():
 
 def test_only_prepare_reads_a_configuration():
   """And the checks that it begins with; all else in jobs/ is bound."""
-  may = {"prepare", "check_pretrain", "check_evaluate", "check_retrieve"}
-  may |= {"check_generate", "check_missing", "leaf"}
+  may = {"prepare", "check", "check_pretrain", "check_missing", "leaf"}
   may |= {"run"}  # of dispatch, which calls prepare
   readers = set()
   for path in (PACKAGE / "jobs").glob("*.py"):

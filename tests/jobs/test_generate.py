@@ -17,7 +17,7 @@ from unirep.configs import generate, pretrain
 from unirep.data import raw, sources
 from unirep.data.procedural.digits import Digits
 from unirep.inference.codes import Codes
-from unirep.jobs import checks, dispatch, generators
+from unirep.jobs import dispatch, generators
 from unirep.jobs import generate as job
 from unirep.reports import generated, tables
 from unirep.runtime.errors import InputError
@@ -279,10 +279,10 @@ def test_a_step_sees_itself_and_as_many_on_either_side():
   config.checkpoint = "runs/x"
   for reach in (1, 3, 5, 7):
     config.flow.reach = reach
-    checks.check_generate(config)
+    job.check(config)
   config.flow.reach = 4
   with pytest.raises(InputError, match=r"flow\.reach=4 must be odd"):
-    checks.check_generate(config)
+    job.check(config)
 
 
 def test_the_loss_is_told_every_500_steps_and_at_the_end():

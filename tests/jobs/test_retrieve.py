@@ -11,7 +11,7 @@ import unirep
 from unirep.configs import retrieve
 from unirep.data.procedural.synthetic import SyntheticEvents
 from unirep.inference import similarity
-from unirep.jobs import checks, dispatch, results
+from unirep.jobs import dispatch, results
 from unirep.jobs import retrieve as job
 from unirep.runtime.errors import InputError
 from unirep.tasks import bags
@@ -231,7 +231,7 @@ def test_every_variant_loads():
   config = retrieve.get_config("data=arrays")
   config.checkpoint = "somewhere"
   with pytest.raises(InputError, match=r"data\.test is empty"):
-    checks.check_retrieve(config)
+    job.check(config)
 
 
 def test_a_photo_beside_each_of_its_captions_is_one_photo():

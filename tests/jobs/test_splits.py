@@ -11,7 +11,7 @@ from rich.console import Console
 from unirep.configs import pretrain
 from unirep.data import arrays, labels, resample, sources
 from unirep.inference.codes import Codes
-from unirep.jobs import checks, evaluate, evaluation, preparation
+from unirep.jobs import evaluate, evaluation, preparation
 from unirep.runtime.errors import InputError
 from unirep.tasks import classification, localization
 
@@ -130,10 +130,10 @@ def test_features_of_another_model(trained):
 
   model = unirep.load(trained)
   with pytest.raises(InputError, match=r"test split: .video."):
-    checks.check_features(model, source(), "test")
+    model.check_source(source(), "test")
   other = arrays.Arrays({"smell": np.ones((3, 2))})
   with pytest.raises(InputError, match="it has only smell"):
-    checks.check_features(model, other, "test")
+    model.check_source(other, "test")
 
 
 def codes(label_N, seed=0):

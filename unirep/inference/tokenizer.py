@@ -269,6 +269,29 @@ class Tokenizer:
       for m, x in features.items()
     }
 
+  def check_source(self, source: Source, where: str) -> None:
+    """Checks the first sample of a source.
+
+    Args:
+      source: one sample or more.
+      where: the name of the split, for the error.
+
+    Raises:
+      InputError: for features that the model does not take, or none that it
+        takes.
+    """
+    given = source[0]["features"]
+    names = [m for m in self.modalities if m in given]
+    if not names:
+      raise InputError(
+        f"{where} split: it has only {', '.join(given)}, but the model takes"
+        f" {', '.join(self.modalities)}"
+      )
+    try:
+      self.check({m: given[m][None] for m in names})
+    except InputError as error:
+      raise InputError(f"{where} split: {error}") from error
+
   def embed(
     self,
     features: Mapping[str, Any] | None = None,

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from unirep.files import torch_reader
+from unirep.files import state_dicts
+from unirep.files.state_dicts import Saved
 from unirep.files.torch_pickles import Tensor
-from unirep.files.torch_reader import Saved
 from unirep.interop.model import Like, fault, flat, nested, some
 from unirep.interop.official import (
   BOOKS,
@@ -125,17 +125,17 @@ def stored(checkpoint: Found, size: int) -> dict[str, Any]:
   for name, (path, layout) in checkpoint.names.items():
     tensor = checkpoint.tensors[name]
     try:
-      torch_reader.check(tensor)
+      state_dicts.check(tensor)
     except (TypeError, ValueError) as error:
       raise InputError(f"{_short(name)!a}: {error}") from error
-    total += torch_reader.nbytes(tensor)
+    total += state_dicts.nbytes(tensor)
     if total > size:  # many tensors share their numbers
       raise InputError(f"its arrays take {total} bytes, and it has {size}")
     try:
       shape = layout.ours(_nothing(tensor.shape)).shape
     except (ValueError, OverflowError):  # `check` will refuse it
       shape = tuple(tensor.shape)
-    likes[path] = Like(shape, torch_reader.dtype(tensor))
+    likes[path] = Like(shape, state_dicts.dtype(tensor))
   return nested(likes)
 
 
@@ -216,7 +216,7 @@ def _parts(value: Any) -> dict[Any, dict[str, Any]]:
   """State dicts by part; a bare state dict is the encoder's."""
   if not isinstance(value, dict):
     raise InputError("it holds no state dict")
-  for name in torch_reader.WRAPPERS:
+  for name in state_dicts.WRAPPERS:
     if isinstance(value.get(name), dict) and ENCODER_PART not in value:
       value = value[name]
   parts = {

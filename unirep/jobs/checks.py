@@ -1,25 +1,18 @@
-"""Checks of keys that depend on each other, before anything runs."""
+"""Checks of a pretraining run: keys that depend on each other, and samples."""
 
 import functools
 import pathlib
-from collections.abc import Callable, Iterable
 from typing import Any
 
 from unirep.configuration.build import CODES, DTYPES, Config
 from unirep.data import labels
 from unirep.data.sample import Source
-from unirep.inference import similarity
-from unirep.inference.tokenizer import Tokenizer
-from unirep.jobs.results import SPLITS
 from unirep.losses import club, cmcm, contrast
 from unirep.methods.network import Network
 from unirep.methods.recipe import METHODS
 from unirep.nn import encoders
 from unirep.nn.kinds import KINDS
 from unirep.runtime.errors import InputError, pick
-from unirep.tasks.probing import protocol
-from unirep.tasks.registry import TASKS
-from unirep.tasks.retrieval import table as retrieval
 from unirep.train import optimizer, reading, tracking
 
 CHOICES = {  # leaf -> the registry that it names an entry of
@@ -71,57 +64,6 @@ def check_pretrain(config: Config) -> None:
     raise InputError("codes.rule='shared' needs model.sphere=True")
 
 
-def check_evaluate(config: Config) -> None:
-  """Raises InputError for values that no part below would explain."""
-  if not config.checkpoint:
-    raise InputError("checkpoint is empty; name the work directory of a run")
-  for name in config.tasks:
-    pick(TASKS, "tasks", name)
-  if not config.tasks:
-    raise InputError("tasks must not be empty")
-  if config.protocol not in protocol.PROTOCOLS:
-    raise InputError(
-      f"protocol={config.protocol!r} is not one of {protocol.PROTOCOLS}"
-    )
-  if config.probe.steps % config.probe.evaluations:
-    raise InputError(
-      f"probe.steps={config.probe.steps} is not a multiple of "
-      f"probe.evaluations={config.probe.evaluations}"
-    )
-
-
-def check_retrieve(config: Config) -> None:
-  """Raises InputError for values that no part below would explain."""
-  if not config.representations:
-    raise InputError("representations must not be empty")
-  for name in config.representations:
-    pick(similarity.REPRESENTATIONS, "representations", name)
-  pick(retrieval.NOTES, "relevance", config.relevance)
-  if config.split not in SPLITS:
-    raise InputError(f"split={config.split!r} is not one of {SPLITS}")
-  if not config.at:
-    raise InputError("at=() must not be empty")
-  if config.data.source == "arrays" and not config.data[config.split]:
-    raise InputError(
-      f"data.{config.split} is empty; name a file or folder of features"
-    )
-
-
-def check_generate(config: Config) -> None:
-  """Raises InputError for values that no part below would explain."""
-  if config.split not in SPLITS[1:]:
-    raise InputError(f"split={config.split!r} is not one of {SPLITS[1:]}")
-  if config.flow.reach % 2 != 1:
-    raise InputError(f"flow.reach={config.flow.reach} must be odd")
-  if config.guidance != 1 and not config.flow.drop:
-    raise InputError(
-      f"guidance={config.guidance} needs flow.drop: a flow that has seen"
-      " samples without codes"
-    )
-  if not config.at:
-    raise InputError("at=() must not be empty")
-
-
 def check_missing(config: Config) -> None:
   """Raises InputError for keywords that can't leave out a missing modality."""
   needed = {
@@ -164,42 +106,3 @@ def check_splits(network: Network, train: Source, test: Source) -> None:
         " split; both must agree"
       )
   labels.check({"train": train, "test": test})
-
-
-def check_downstream(
-  opened: Callable[[str, str], Source], model: Tokenizer, kinds: Iterable[str]
-) -> None:
-  """Checks all splits that tasks use.
-
-  Args:
-    opened: (kind, split) -> samples, see `sources.opened`.
-    model: trained.
-    kinds: of data, see `sources`.
-
-  Raises:
-    InputError: naming the split, for features that the model does not take,
-      and for labels that `labels.check` refuses.
-  """
-  for kind in sorted({*kinds}):
-    for split in ("train", "validation", "test"):
-      where = split if kind == "clips" else f"{split} ({kind})"
-      source = opened(kind, split)
-      if not len(source):
-        raise InputError(f"{where} split: it holds no samples")
-      check_features(model, source, where)
-      labels.check({where: source})
-
-
-def check_features(model: Tokenizer, source: Source, where: str) -> None:
-  """Raises InputError for features that a model does not take."""
-  given = source[0]["features"]
-  names = [m for m in model.modalities if m in given]
-  if not names:
-    raise InputError(
-      f"{where} split: it has only {', '.join(given)}, but the model takes"
-      f" {', '.join(model.modalities)}"
-    )
-  try:
-    model.check({m: given[m][None] for m in names})
-  except InputError as error:
-    raise InputError(f"{where} split: {error}") from error

@@ -25,14 +25,11 @@ DAY = 24 * 3600  # a lost process is noticed sooner, by its heartbeat
 
 
 class Model(Protocol):
-  """The part of a `Tokenizer` that encodes sources.
-
-  Attributes:
-    digest: of its settings, weights and codebook.
-  """
+  """The part of a `Tokenizer` that encodes sources."""
 
   @property
-  def digest(self) -> str: ...
+  def digest(self) -> Any:
+    """Of its settings, weights and codebook."""
 
   def codes(
     self,

@@ -3,7 +3,7 @@
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,19 +12,19 @@ from rich.console import Console
 
 from unirep.configuration import build
 from unirep.configuration.build import Config
-from unirep.data import identity, pipeline, sources
+from unirep.data import identity, labels, pipeline, sources
 from unirep.data.datasets import extracted
 from unirep.data.sample import Source
 from unirep.inference import codes as coded
 from unirep.inference.codes import Codes
 from unirep.inference.tokenizer import Tokenizer, load
-from unirep.jobs import checks, encoding, evaluation, masks
+from unirep.jobs import encoding, evaluation, masks
 from unirep.jobs import workdir as workdirs
 from unirep.reports import pictures, tables
 from unirep.runtime import atomic
-from unirep.runtime.errors import InputError
+from unirep.runtime.errors import InputError, pick
 from unirep.tasks import sharing
-from unirep.tasks.probing import probe
+from unirep.tasks.probing import probe, protocol
 from unirep.tasks.registry import TASKS
 from unirep.tasks.rows import Setting
 
@@ -84,7 +84,7 @@ def prepare(config: Config) -> Job:
   Raises:
     InputError: for anything that the user can mend.
   """
-  checks.check_evaluate(config)
+  check(config)
   for name in config.tasks:
     _check_kinds(name, config.data.source)
   tokenizer = load(config.checkpoint)
@@ -109,7 +109,7 @@ def prepare(config: Config) -> Job:
   fine = tuple(tokenizer.settings["fine"])
   splits = sources.opened(config.data, fine)
   there = {sources.kind(config.data.source, kind) for kind in kinds}
-  checks.check_downstream(splits, tokenizer, there)
+  _check_splits(splits, tokenizer, there)
   options_of_probes = dict(config.probe)
   passes = options_of_probes.pop("passes")
   samples = options_of_probes.pop("samples")
@@ -140,6 +140,25 @@ def prepare(config: Config) -> Job:
     seeds=config.seeds,
     allow_changed=config.allow_changed,
   )
+
+
+def check(config: Config) -> None:
+  """Raises InputError for values that no part below would explain."""
+  if not config.checkpoint:
+    raise InputError("checkpoint is empty; name the work directory of a run")
+  for name in config.tasks:
+    pick(TASKS, "tasks", name)
+  if not config.tasks:
+    raise InputError("tasks must not be empty")
+  if config.protocol not in protocol.PROTOCOLS:
+    raise InputError(
+      f"protocol={config.protocol!r} is not one of {protocol.PROTOCOLS}"
+    )
+  if config.probe.steps % config.probe.evaluations:
+    raise InputError(
+      f"probe.steps={config.probe.steps} is not a multiple of "
+      f"probe.evaluations={config.probe.evaluations}"
+    )
 
 
 def run(job: Job, workdir: pathlib.Path, console: Console) -> dict[str, Any]:
@@ -177,6 +196,25 @@ def _check_kinds(task: str, source: str) -> None:
   kinds, has = {*TASKS[task].kinds}, sources.kinds(source)
   if len(kinds) > 1 and ("other" in kinds - {*has} or len(has) == 1):
     raise InputError(f"tasks: {task} needs a second data set; {source} is one")
+
+
+def _check_splits(
+  opened: Callable[[str, str], Source], model: Tokenizer, kinds: Iterable[str]
+) -> None:
+  """Checks all splits that tasks use.
+
+  Raises:
+    InputError: naming the split, for features that the model does not take,
+      and for labels that `labels.check` refuses.
+  """
+  for kind in sorted({*kinds}):
+    for split in ("train", "validation", "test"):
+      where = split if kind == "clips" else f"{split} ({kind})"
+      source = opened(kind, split)
+      if not len(source):
+        raise InputError(f"{where} split: it holds no samples")
+      model.check_source(source, where)
+      labels.check({where: source})
 
 
 def _measured(job: Job, encode, console) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from unirep.configuration.build import Config
 from unirep.data import raw, sources
 from unirep.data.sample import Source
 from unirep.inference.tokenizer import Tokenizer, load
-from unirep.jobs import checks, generators, masks
+from unirep.jobs import generators, masks
 from unirep.jobs import results as job_results
 from unirep.jobs import workdir as workdirs
 from unirep.jobs.generators import Options, Split
@@ -74,7 +74,7 @@ def prepare(config: Config) -> Job:
     InputError: for anything that the user can mend.
   """
   paths = job_results.checkpoints(config.checkpoint, config.checkpoints)
-  checks.check_generate(config)
+  check(config)
   tokenizers = {path: load(path) for path in paths}
   train, test = (
     sources.source(config.data, "clips", split)
@@ -109,6 +109,23 @@ def prepare(config: Config) -> Job:
       seed=config.seed,
     ),
   )
+
+
+def check(config: Config) -> None:
+  """Raises InputError for values that no part below would explain."""
+  if config.split not in job_results.SPLITS[1:]:
+    raise InputError(
+      f"split={config.split!r} is not one of {job_results.SPLITS[1:]}"
+    )
+  if config.flow.reach % 2 != 1:
+    raise InputError(f"flow.reach={config.flow.reach} must be odd")
+  if config.guidance != 1 and not config.flow.drop:
+    raise InputError(
+      f"guidance={config.guidance} needs flow.drop: a flow that has seen"
+      " samples without codes"
+    )
+  if not config.at:
+    raise InputError("at=() must not be empty")
 
 
 def run(job: Job, workdir: pathlib.Path, console: Console) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from unirep.data.datasets import extracted
 from unirep.data.sample import PRESENT, Source
 from unirep.inference import similarity
 from unirep.inference.tokenizer import Tokenizer, load
-from unirep.jobs import checks, masks
+from unirep.jobs import masks
 from unirep.jobs import results as job_results
 from unirep.jobs import workdir as workdirs
 from unirep.reports import tables
-from unirep.runtime.errors import InputError
+from unirep.runtime.errors import InputError, pick
 from unirep.tasks.retrieval import table
 from unirep.tasks.retrieval.table import Samples
 
@@ -79,7 +79,7 @@ def prepare(config: Config) -> Job:
     InputError: for anything that the user can mend.
   """
   paths = job_results.checkpoints(config.checkpoint, config.checkpoints)
-  checks.check_retrieve(config)
+  check(config)
   tokenizers = {path: load(path) for path in paths}
   toc = dict(config.toc)
   keep_M = toc.pop("keep")
@@ -126,6 +126,25 @@ def prepare(config: Config) -> Job:
     resamples=config.resamples,
     seed=config.seed,
   )
+
+
+def check(config: Config) -> None:
+  """Raises InputError for values that no part below would explain."""
+  if not config.representations:
+    raise InputError("representations must not be empty")
+  for name in config.representations:
+    pick(similarity.REPRESENTATIONS, "representations", name)
+  pick(table.NOTES, "relevance", config.relevance)
+  if config.split not in job_results.SPLITS:
+    raise InputError(
+      f"split={config.split!r} is not one of {job_results.SPLITS}"
+    )
+  if not config.at:
+    raise InputError("at=() must not be empty")
+  if config.data.source == "arrays" and not config.data[config.split]:
+    raise InputError(
+      f"data.{config.split} is empty; name a file or folder of features"
+    )
 
 
 def run(job: Job, workdir: pathlib.Path, console: Console) -> dict[str, Any]:
@@ -190,7 +209,7 @@ def _compared(
     raise InputError(f"data, split={split}: there are no samples")
   given = source[0]["features"]
   names = names or tuple(m for m in model.modalities if m in given)
-  checks.check_features(model, source, split)
+  model.check_source(source, split)
   for m in names:
     for where, has in ((path, model.modalities), ("the data", [*given])):
       if m not in has:
