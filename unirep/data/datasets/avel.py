@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from unirep.data.annotations import clips as labels
-from unirep.data.datasets import folders, texts
+from unirep.data.datasets import texts
 from unirep.data.datasets.clips import Clips
-from unirep.data.release import lists
+from unirep.data.release import lists, stores
 from unirep.runtime.errors import InputError
 
 PARTS = ("train", "val", "test")
@@ -40,7 +40,7 @@ def read(options: Mapping[str, Any], part: str) -> Clips:
   label_N = clips.label_N[mine]
   return Clips(
     clips.ids_N[mine],
-    folders.pair(options, clips.ids_N[mine]),
+    stores.pair(options, clips.ids_N[mine]),
     {"class": label_N},
     texts=(vectors, label_N),
     lists=[path, prompts_path],

@@ -11,9 +11,9 @@ import numpy as np
 
 from unirep.data.annotations import per_second
 from unirep.data.annotations.per_second import Events
-from unirep.data.datasets import ave, folders
+from unirep.data.datasets import ave
 from unirep.data.datasets.clips import Clips
-from unirep.data.release import lists
+from unirep.data.release import lists, stores
 
 DENSE = {
   "video": "eval_visual_checked_combined.csv",
@@ -110,5 +110,5 @@ def _joined(options, sides, ids, folder, prefix) -> Clips:
       :, None, None
     ].astype(np.int8)
   files = [folder / f"{prefix}{x}" for x in DENSE.values()]
-  stored = folders.pair(options, id_N)
+  stored = stores.pair(options, id_N)
   return Clips(id_N, stored, labels, present=present, lists=files)

@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from unirep.data.annotations.tables import read_rows
-from unirep.data.datasets import folders, texts
+from unirep.data.datasets import texts
 from unirep.data.datasets.clips import Clips, Stored
-from unirep.data.release import lists
+from unirep.data.release import lists, stores
 from unirep.runtime.errors import InputError
 
 PARTS = ("test",)
 CAPTIONS = tuple(f"caption_{n}" for n in range(1, 6))
 
-FOLDERS = {"video": folders.pictures, "audio": folders.audio}
+FOLDERS = {"video": stores.pictures, "audio": stores.audio}
 
 
 class Set(NamedTuple):

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from unirep.data.annotations import clips as labels
-from unirep.data.datasets import folders
 from unirep.data.datasets.clips import Clips, Stored
-from unirep.data.release import lists
+from unirep.data.release import lists, stores
 
 SIDES = {"ucf": "ucf2vggsound.csv", "vgg": "vggsound2ucf.csv"}
 SPLITS = ("train", "validation", "test")
@@ -38,10 +37,10 @@ def read(options: Mapping[str, Any], part: str) -> Clips:
   clips = labels.ucf_vgg(path, *(folder / name for name in CLASSES))
   lists.check_rows(path, len(clips.ids_N), options["whole"])
   if side == "ucf":
-    store = "video", folders.video(options["features_ucf"], options, fill=True)
+    store = "video", stores.video(options["features_ucf"], options, fill=True)
     split_N = np.array([_split(x) for x in clips.ids_N.tolist()])
   else:
-    store = "audio", folders.audio(options["features_vgg"], options)
+    store = "audio", stores.audio(options["features_vgg"], options)
     split_N = np.where(clips.split_N == "val", "validation", clips.split_N)
   mine = split_N == split
   stored = {store[0]: Stored(store[1], clips.ids_N[mine])}

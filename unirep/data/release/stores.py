@@ -5,12 +5,14 @@ Shapes: T time.
 
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from unirep.data import values
 from unirep.data.columns import Column, hdf5_parts
+from unirep.data.datasets.clips import Stored
 from unirep.data.release import pickles
 from unirep.files import guard, zips
 from unirep.runtime.errors import InputError
@@ -182,3 +184,37 @@ def array(path: pathlib.Path, limit: int) -> np.ndarray:
     raise InputError(
       f"{error}; fetch it again, or leave it out by data.exclude"
     ) from error
+
+
+STEPS = 10  # seconds of a clip
+
+
+def pair(options: Mapping[str, Any], id_N: np.ndarray) -> dict[str, Stored]:
+  """Video and audio of clips.
+
+  Args:
+    options: `features`, the folder of both, and `limit`, in MB.
+    id_N: names of the clips.
+  """
+  return {
+    "video": Stored(video(options["features"], options), id_N),
+    "audio": Stored(audio(options["features"], options), id_N),
+  }
+
+
+def video(folder: str, options: Mapping[str, Any], fill: bool = False) -> Zips:
+  """Grids of ten seconds; clips of other lengths are refused, or filled."""
+  place = pathlib.Path(folder, "video", "zip")
+  return Zips(place, 4, STEPS, fill, options["limit"] * 2**20)
+
+
+def pictures(folder: str, options: Mapping[str, Any]) -> Zips:
+  """Grids of any number of seconds, or of a photo."""
+  place = pathlib.Path(folder, "video", "zip")
+  return Zips(place, 4, 0, False, options["limit"] * 2**20)
+
+
+def audio(folder: str, options: Mapping[str, Any]) -> Zips:
+  """Vectors of ten seconds: the last one is repeated, or more are cut."""
+  place = pathlib.Path(folder, "audio", "zip")
+  return Zips(place, 2, STEPS, True, options["limit"] * 2**20)
