@@ -54,7 +54,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def split(mesh: Mesh) -> NamedSharding:
-  """The sharding of an array whose leading axis is spread over devices."""
+  """The sharding of an array with its leading axis spread over devices."""
   return NamedSharding(mesh, PartitionSpec(AXIS))
 
 

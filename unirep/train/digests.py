@@ -106,7 +106,7 @@ def unrecorded(root: pathlib.Path, step: int, below: str = "") -> list[str]:
 
 
 def damage(root: pathlib.Path, step: int, below: str = "") -> str:
-  """Says which file of a step is missing or has changed; "" if none.
+  """Names a file of a step that is missing or has changed; "" if none.
 
   Args:
     root: the folder of steps.

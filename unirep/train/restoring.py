@@ -134,7 +134,7 @@ def _read(
   step: int,
   wanted: TrainState,
 ) -> tuple[TrainState, dict[str, Any], dict[str, Any]]:
-  """Reads a step whose files are undamaged by their digests."""
+  """Reads a step with files that are undamaged by their digests."""
   model, train = saving.items(wanted)
   try:
     items = manager.restore(
