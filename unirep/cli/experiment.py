@@ -101,8 +101,8 @@ def _check_devices() -> None:
     line = first_line(error) if str(error) else "it has no plugin"
     platforms = os.environ.get("JAX_PLATFORMS", "")
     raise InputError(
-      f"JAX_PLATFORMS={platforms!r}: no such device ({line}); unset it, or install "
-      "unirep[cuda] or unirep[tpu]"
+      f"JAX_PLATFORMS={platforms!r}: no such device ({line}); unset it, or "
+      "install unirep[cuda] or unirep[tpu]"
     ) from error
 
 

@@ -39,7 +39,7 @@ flags.register_validator(
 
 
 def parse(argv: list[str]) -> list[str]:
-  """Absl's parser, with one line and exit code 2 for what it refuses."""
+  """Absl's parser, with one line and exit code 2 for bad flags."""
   try:
     return settings.resolve(flags.FLAGS, argv)
   except InputError as error:

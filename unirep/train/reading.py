@@ -161,7 +161,7 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _check(place: pathlib.Path, stored: Shapes, expected: Shapes) -> None:
-  """Raises InputError for arrays that the network of a checkpoint lacks."""
+  """Raises InputError for arrays other than those of the expected network."""
   there, wanted = trees.named(stored), trees.named(expected)
   for name, x in wanted.items():
     if name not in there:
