@@ -22,7 +22,7 @@ def named(
 
 
 def check_room(
-  name: str, needed: int, devices: Iterable[jax.Device], hint: str
+  name: str, needed: int, devices: Iterable[Any], hint: str
 ) -> None:
   """Raises InputError for arrays that are too large for a device.
 
@@ -41,7 +41,7 @@ def check_room(
     )
 
 
-def free(device: jax.Device) -> int:
+def free(device: Any) -> int:
   """Bytes that a device has left; a CPU has the memory of its machine."""
   memory = device.memory_stats() or {}
   if "bytes_limit" in memory:

@@ -65,7 +65,8 @@ def read_newest(
       if not fault:
         _warn(root, step)
         params, codebook, settings = _read(root, step, expected)
-        bad = states.nonfinite({"params": params, "codebook": codebook})
+        model: Any = {"params": params, "codebook": codebook}
+        bad = states.nonfinite(model)
         if not bad:
           return step, params, codebook, settings
         fault = f"{bad} is not finite"
