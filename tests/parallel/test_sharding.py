@@ -58,7 +58,7 @@ def parts_of(preset, **changes):
 
 
 def always_matched(view):
-  """Matching, weighed by what untrained codes have as well."""
+  """Matching, without the part that untrained codes have as well."""
   weight = sum(cmcm.pairs(view).parts.values()) / 30
   loss = matching.levels(view, temperature=0.1)
   return loss._replace(scale=jax.lax.stop_gradient(weight))

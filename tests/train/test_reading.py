@@ -155,7 +155,7 @@ def test_sizes_in_the_description(copy, trained):
 
 
 def arrays(step, change):
-  """Rewrites what an array says of itself."""
+  """Rewrites the metadata of an array."""
   import tensorstore
 
   base = {"driver": "ocdbt", "base": f"file://{step / 'model'}/"}

@@ -1,4 +1,4 @@
-"""Data in the memory of devices: the same batches, whatever their number."""
+"""Data in the memory of devices: the same batches for any number of them."""
 
 from concurrent import futures
 
