@@ -52,10 +52,12 @@ def run(argv: list[str]) -> int:
     name = (error.name or "").split(".")[0]
     if name == "unirep":
       raise
-    what = f"the package {name!r} is missing" if name else "a package is broken"
+    fault = (
+      f"the package {name!r} is missing" if name else "a package is broken"
+    )
     line = " ".join(str(error).split())
     return _refuse(
-      f"{what} ({line}); install unirep again: pip install -e . in its clone, "
+      f"{fault} ({line}); install unirep again: pip install -e . in its clone, "
       "or pip install unirep"
     )
   absl.logging.set_verbosity(absl.logging.WARNING)

@@ -174,7 +174,7 @@ def test_a_broken_configuration_ends_the_program_with_a_line(tmp_path):
 )
 @pytest.mark.parametrize("ends", [0, 2])
 def test_streams_end_nothing(tmp_path, streams, ends):
-  """Python says at its end what it could not write, and fails with 120."""
+  """Python itself ends with 120 if it could not write."""
   what = "sys.stdout.write('\u00e4\U0001f600\\n' * 9**5)"
   code = (
     "import sys; from unirep import main; from unirep.runtime import errors;"
@@ -196,7 +196,7 @@ def test_streams_end_nothing(tmp_path, streams, ends):
 
 
 def test_a_file_takes_no_place_of_a_closed_stream(tmp_path):
-  """Libraries write to 2 whatever it is: it must not be a checkpoint."""
+  """Libraries write to descriptor 2: it must not be a checkpoint."""
   code = (
     "import os; from unirep import main;"
     "main.run = lambda _: open('data', 'w').fileno() < 3;"
@@ -218,7 +218,7 @@ def test_a_device_that_is_not_there_is_one_line(tmp_path, monkeypatch):
 
 
 def test_a_save_that_fails_is_our_line_alone(tmp_path):
-  """Orbax, asyncio and TensorStore have more than a hundred on it."""
+  """Orbax, asyncio and TensorStore would write more than a hundred lines."""
   code = """
 import pathlib, resource
 import jax.numpy as jnp

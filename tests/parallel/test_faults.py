@@ -1,4 +1,4 @@
-"""Faults of machines: whatever happens, the run ends as if it had not.
+"""Faults of machines: each run ends as if nothing had happened.
 
 Every case runs the command line, breaks something, runs it again, and compares
 all arrays of the last checkpoint and all metrics with those of a run that

@@ -58,7 +58,7 @@ def parts_of(preset, **changes):
 
 
 def always_matched(inputs):
-  """Matching, weighed by what untrained codes have as well."""
+  """Matching, without the part that untrained codes have as well."""
   weight = sum(cmcm.pairs(inputs).parts.values()) / 30
   loss = matching.match(inputs, temperature=0.1)
   return loss._replace(scale=jax.lax.stop_gradient(weight))

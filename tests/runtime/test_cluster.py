@@ -116,9 +116,9 @@ def test_a_process_by_itself_waits_for_nobody():
 @pytest.mark.parametrize("others", ["1", "1\n3"])
 def test_the_lost_are_named(others):
   message = f"Barrier timed out.\n# of tasks: 1/4. Some task names:\n{others}\n"
-  line = lockstep._roll(message, "did not answer")
+  line = lockstep._loss(message)
   assert f"process {' and '.join(others.split())} of 1 did not" in line
-  assert "another process" in lockstep._roll("no names", "is gone")
+  assert "another process" in lockstep._loss("no names")
 
 
 # The local launcher, with other programs in the place of a run.

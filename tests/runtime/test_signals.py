@@ -45,7 +45,7 @@ def start(line, **options):
 
 
 def sleeping(what, **options):
-  """The door, with something else behind it."""
+  """The command line, with another program instead of a job."""
   code = (
     "import sys, time\nfrom unirep import main\n"
     f"main.run = lambda _: print('here', flush=True) or {what}\n"

@@ -33,7 +33,7 @@ def test_threads_get_what_one_gets(trained):
 
 
 def answer(path):
-  """What a process of its own makes of a checkpoint."""
+  """The result of reading a checkpoint in a process of its own."""
   model = unirep.load(path)
   return model.digest, model.encode(features(model, 7))
 

@@ -6,12 +6,14 @@ import os
 import shutil
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import unirep
 from unirep.runtime.errors import InputError
 from unirep.train import digests
+from unirep.train import state as states
 
 
 @pytest.fixture
@@ -153,7 +155,7 @@ def test_sizes_in_the_description(copy, trained):
 
 
 def arrays(step, change):
-  """Rewrites what an array says of itself."""
+  """Rewrites the metadata of an array."""
   import tensorstore
 
   base = {"driver": "ocdbt", "base": f"file://{step / 'model'}/"}
@@ -179,12 +181,10 @@ def test_arrays_that_are_stored_in_other_sizes(copy, key, value):
   refused(run, "checkpoints")
 
 
-def test_numbers_that_are_not_finite(trained, tmp_path):
-  from unirep.train import reading
-
-  tree = {"params": {"a": np.ones(3)}, "codebook": {"b": np.array([np.inf])}}
-  assert reading._nonfinite(tree) == "codebook/b"
-  assert not reading._nonfinite({"a": np.ones(3, np.int32)})
+def test_numbers_that_are_not_finite():
+  tree = {"params": {"a": jnp.ones(3)}, "codebook": {"b": jnp.array([np.inf])}}
+  assert states.nonfinite(tree) == "codebook/b"
+  assert not states.nonfinite({"a": jnp.ones(3, jnp.int32)})
 
 
 def test_any_bit_of_what_is_read(copy):

@@ -1,4 +1,4 @@
-"""Data in the memory of devices: the same batches, whatever their number."""
+"""Data in the memory of devices: the same batches for any number of them."""
 
 from concurrent import futures
 
@@ -12,6 +12,7 @@ from unirep.data.datasets import releases
 from unirep.data.sample import stored
 from unirep.jobs import pretrain
 from unirep.parallel import mesh as meshes
+from unirep.parallel import trees
 from unirep.runtime.errors import InputError
 from unirep.train import resident
 
@@ -61,7 +62,7 @@ def test_one_wide_sample_widens_all(monkeypatch):
   assert here["features"]["audio"].dtype == np.float32
   found = np.asarray(here["features"]["audio"])[:N]
   np.testing.assert_array_equal(found, data.features["audio"])
-  monkeypatch.setattr(resident, "_free", lambda device: 340)
+  monkeypatch.setattr(trees, "free", lambda device: 340)
   with pytest.raises(InputError, match="leave it off"):
     resident.put(data, meshes.make(B))
 
@@ -104,7 +105,7 @@ def test_an_unreadable_sample_is_said(monkeypatch):
 
 
 def test_too_little_memory_is_said_beforehand(monkeypatch):
-  monkeypatch.setattr(resident, "_free", lambda device: 100)
+  monkeypatch.setattr(trees, "free", lambda device: 100)
   with pytest.raises(InputError, match="leave it off"):
     resident.put(source(), meshes.make(B))
 
@@ -114,9 +115,9 @@ def test_the_room_that_is_needed_is_that_of_all_samples(monkeypatch):
   parts = (stored(data, 0)[part] for part in resident.PARTS)
   size = sum(np.asarray(x).nbytes for x in jax.tree.leaves([*parts]))
   need = -(-N // mesh.size) * size
-  monkeypatch.setattr(resident, "_free", lambda device: need)
+  monkeypatch.setattr(trees, "free", lambda device: need)
   resident.put(data, mesh)
-  monkeypatch.setattr(resident, "_free", lambda device: need - 1)
+  monkeypatch.setattr(trees, "free", lambda device: need - 1)
   with pytest.raises(InputError, match="leave it off"):
     resident.put(data, mesh)
 

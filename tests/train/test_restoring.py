@@ -1,4 +1,4 @@
-"""What a run finds when it comes back: nothing of anybody is lost."""
+"""A run that resumes, and loses no file of anybody."""
 
 import errno
 import json
@@ -42,7 +42,7 @@ def restored(root, manager=None):
 
 
 def content(root):
-  """Everything below a folder: name -> bytes, or what it is."""
+  """Everything below a folder: name -> bytes, or its kind."""
   return {
     x.relative_to(root).as_posix(): x.read_bytes()
     if x.is_file()

@@ -1,4 +1,4 @@
-"""The cache of compiled programs, which makes a second start a warm one."""
+"""The cache of compiled programs."""
 
 import hashlib
 import os
@@ -10,18 +10,17 @@ from unirep.runtime import atomic
 
 
 def open_default() -> None:
-  """Keeps compiled programs in the user's cache directory.
+  """Keeps compiled programs in the user's cache directory, if it is writable.
 
-  There is none where it can't be written. Where JAX is told of a cache
-  (`JAX_COMPILATION_CACHE_DIR`) that one is used, and none with
-  `JAX_ENABLE_COMPILATION_CACHE=false`. Programs for several CPU devices are not
-  kept: they do not come back as they were.
+  `JAX_COMPILATION_CACHE_DIR` names another directory, and
+  `JAX_ENABLE_COMPILATION_CACHE=false` keeps none. Programs for several CPU
+  devices are not kept: this JAX reads wrong programs back.
   """
   several = jax.default_backend() == "cpu" and jax.device_count() > 1
   if jax.config.values["jax_compilation_cache_dir"] or several:
     return
   if not _writable(place := directory()):
-    return  # JAX would warn of every program
+    return  # JAX would print a warning for every program
   jax.config.update("jax_compilation_cache_dir", str(place))
   # Small programs too: there are dozens, and they add up.
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
@@ -39,9 +38,9 @@ def _writable(place: pathlib.Path | None) -> bool:
 
 
 def directory() -> pathlib.Path | None:
-  """Where: one for each kind of processor, since homes may be shared.
+  """The directory for this kind of processor; None for a user without a home.
 
-  None for a user without a home.
+  Machines that share a home may have processors of other kinds.
   """
   kind = hashlib.sha256(_processor().encode()).hexdigest()[:8]
   try:

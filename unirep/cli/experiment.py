@@ -20,8 +20,16 @@ from unirep.train.loop import NonFiniteError
 
 FULL = "RESOURCE_EXHAUSTED"  # XLA's name of it
 PLACES = (  # error numbers of a path that is wrong or not the user's
-  *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR),
-  *(errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO),
+  errno.EACCES,
+  errno.EPERM,
+  errno.EROFS,
+  errno.ENOTDIR,
+  errno.EISDIR,
+  errno.EEXIST,
+  errno.ENOENT,
+  errno.ENAMETOOLONG,
+  errno.ELOOP,
+  errno.EIO,
 )
 
 
@@ -52,8 +60,8 @@ def main(argv: list[str]) -> int:
   except (InputError, PreemptedError) as error:
     say(error)
     return error.exit_code
-  # From here on `leave` is for what Python's own end would hang in: it waits
-  # for lost processes, or for threads that still write to a full disk.
+  # `leave` is for errors after which Python's own end would hang: it waits for
+  # lost processes, and for threads that still write to a full disk.
   except lockstep.LostProcessError as error:
     signals.leave(error, error.exit_code)
   except saving.SaveError as error:
@@ -91,16 +99,16 @@ def _check_devices() -> None:
     jax.devices()
   except (RuntimeError, AssertionError) as error:  # both are raised by JAX
     line = first_line(error) if str(error) else "it has no plugin"
-    asked = os.environ.get("JAX_PLATFORMS", "")
+    platforms = os.environ.get("JAX_PLATFORMS", "")
     raise InputError(
-      f"JAX_PLATFORMS={asked!r}: no such device ({line}); unset it, or install "
-      "unirep[cuda] or unirep[tpu]"
+      f"JAX_PLATFORMS={platforms!r}: no such device ({line}); unset it, or "
+      "install unirep[cuda] or unirep[tpu]"
     ) from error
 
 
 @functools.cache
 def _quiet_orbax() -> None:
-  """Hides the traces of a save that failed, whose error is a line of ours.
+  """Hides the traces of a failed save, which has a line of ours.
 
   Orbax logs one for each array, asyncio one for each task, and TensorStore
   writes to loops that Orbax has closed.

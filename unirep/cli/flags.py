@@ -21,14 +21,17 @@ COORDINATOR = flags.DEFINE_string(
   "TPU pods are detected and need no flag.",
 )
 NUM_PROCESSES = flags.DEFINE_integer(
-  "num_processes", None, "How many processes the run has."
+  "num_processes", None, "Number of processes of the run."
 )
 PROCESS_ID = flags.DEFINE_integer(
-  "process_id", None, "Which of them this one is, from 0."
+  "process_id", None, "Number of this process, from 0."
 )
 INIT_TIMEOUT = flags.DEFINE_float(
-  *("init_timeout", 1800, "Seconds to wait for all processes."),
-  **{"lower_bound": 1, "upper_bound": 1e6},
+  "init_timeout",
+  1800,
+  "Seconds to wait for all processes.",
+  lower_bound=1,
+  upper_bound=1e6,
 )
 flags.register_validator(
   "init_timeout", lambda x: x == x, "it must be a number of seconds"

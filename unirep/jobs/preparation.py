@@ -6,9 +6,8 @@ nothing is written here.
 
 import functools
 import math
-import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -24,6 +23,7 @@ from unirep.jobs import checks
 from unirep.jobs.workdir import IDENTITY
 from unirep.methods.network import Network
 from unirep.parallel import mesh as meshes
+from unirep.parallel import trees
 from unirep.runtime.errors import InputError
 from unirep.train import reading, resident
 from unirep.train import state as states
@@ -175,15 +175,13 @@ def _check_room(
   model = mesh.shape[meshes.MODEL]
   state = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
   batch = batch_size * sum(x.nbytes for x in sample["features"].values())
-  device = jax.local_devices()[0]
-  whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-  room = (device.memory_stats() or {}).get("bytes_limit", whole)
-  if state // model + batch > room:
-    gib = [f"{x / 2**30:,.1f} GiB" for x in (state // model, batch, room)]
-    raise InputError(
-      f"a state of {gib[0]} and a batch of {gib[1]} do not fit in the {gib[2]} "
-      "of a device; make model, codebook.size or batch_size smaller"
-    )
+  gib = [f"{x / 2**30:,.1f} GiB" for x in (state // model, batch)]
+  trees.check_room(
+    f"a state of {gib[0]} and a batch of {gib[1]}",
+    state // model + batch,
+    mesh.local_devices,
+    "make model, codebook.size or batch_size smaller",
+  )
 
 
 def fitting(asked: int, size: int, shards: int) -> int:
@@ -260,7 +258,7 @@ def from_run(
       shapes, or none has a name that fits.
   """
   params, codebook, _ = reading.read_model(path, build.shapes)
-  theirs = _leaves(params)
+  theirs = trees.named(params)
   missing, found = [], 0
 
   def take(keys, leaf, where):
@@ -291,9 +289,3 @@ def _fits(path, name, theirs, ours):
       f"{ours.shape} here; give both runs one network and codebook.size"
     )
   return jnp.asarray(theirs, ours.dtype)
-
-
-def _leaves(tree: Mapping[str, Any]) -> dict[str, Any]:
-  name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
-  flat = jax.tree_util.tree_leaves_with_path(tree)
-  return {name(keys): leaf for keys, leaf in flat}

@@ -1,1 +1,1 @@
-"""Mesh and collectives: the only crossing between devices."""
+"""The device mesh, collectives, and trees of arrays."""

@@ -1,8 +1,8 @@
-"""Collectives: all that crosses devices.
+"""Collectives between devices.
 
 Each function is the identity on one device (`axis_name=None`) and an XLA
-collective inside `jax.shard_map`. Everything that crosses devices in unirep
-goes through this file, so a loss reads the same on one device and many.
+collective inside `jax.shard_map`. All communication of unirep goes through this
+module, so the code of a loss is the same for one device and many.
 """
 
 import jax
@@ -27,10 +27,10 @@ def pmean(x: jax.Array, axis_name: str | None) -> jax.Array:
 
 
 def varying(x, axis_name: str | None):
-  """The tree as each device's own copy, whose gradients are summed as it is.
+  """Marks a tree as each device's own copy.
 
-  Without it they are summed where a copy is first used: after a cast to
-  bfloat16, say, in bfloat16.
+  Gradients are then summed over devices in the type of the tree. Otherwise they
+  are summed where it is first used, such as in bfloat16 after a cast.
   """
   if axis_name is None:
     return x
@@ -38,7 +38,7 @@ def varying(x, axis_name: str | None):
 
 
 def winner(value: jax.Array, x, axis_name: str | None):
-  """Of one scalar a device, the largest, and the tree `x` that came with it.
+  """The largest of the devices' scalars, and the tree `x` of its device.
 
   On a tie the first device wins. The results are equal on all devices.
   """
@@ -52,24 +52,24 @@ def winner(value: jax.Array, x, axis_name: str | None):
 
 
 def rotate(x, axis_name: str | None):
-  """Gives every array of a tree to the next device, and takes the last one's.
+  """Sends every array of a tree to the next device of a ring.
 
-  After as many rotations as there are devices everything is home again.
+  After as many rotations as there are devices each array is back again.
   """
   if axis_name is None:
     return x
   N = devices(axis_name)
-  around = [(i, (i + 1) % N) for i in range(N)]
-  return jax.tree.map(lambda y: jax.lax.ppermute(y, axis_name, around), x)
+  ring = [(i, (i + 1) % N) for i in range(N)]
+  return jax.tree.map(lambda y: jax.lax.ppermute(y, axis_name, ring), x)
 
 
 def devices(axis_name: str | None) -> int:
-  """How many devices share the batch."""
+  """Number of devices that share the batch."""
   return 1 if axis_name is None else jax.lax.axis_size(axis_name)
 
 
 def global_rows(rows_B: int, axis_name: str | None) -> int:
-  """Rows of the global batch, of which every device holds `rows_B`."""
+  """Rows of the global batch, when each device holds `rows_B`."""
   return rows_B * devices(axis_name)
 
 
@@ -82,22 +82,25 @@ def local_rows(rows_B: int, axis_name: str | None) -> jax.Array:
 def gathered_rows(
   x_PxBxF: jax.Array, index_R: jax.Array, axis_name: str | None
 ) -> jax.Array:
-  """Rows `index_R` of the P * G rows of all devices, whose shares are gathered.
+  """Rows of other devices by number; all P * G rows are gathered for it.
 
   Args:
-    x_PxBxF: P parts of B rows, of any trailing shape. The long batch holds the
-      first part's rows of all devices first.
-    index_R: numbers of rows in the long batch, different on every device.
+    x_PxBxF: P parts of B rows, of any trailing shape. All devices' rows of a
+      part are G rows; parts follow each other.
+    index_R: numbers among the P * G rows, different on every device.
     axis_name: the device axis over which rows are spread.
+
+  Returns:
+    (R, F), the rows `index_R`.
   """
-  whole = [gather(x_BxF, axis_name) for x_BxF in x_PxBxF]
-  return jnp.concatenate(whole)[index_R]
+  parts = [gather(x_BxF, axis_name) for x_BxF in x_PxBxF]
+  return jnp.concatenate(parts)[index_R]
 
 
 def rotated_rows(
   x_PxBxF: jax.Array, index_R: jax.Array, axis_name: str | None
 ) -> jax.Array:
-  """As `gathered_rows`, with the rows of one device resident at a time."""
+  """As `gathered_rows`, but holds the rows of one device at a time."""
   if axis_name is None:
     return gathered_rows(x_PxBxF, index_R, None)
   B = x_PxBxF.shape[1]
@@ -106,22 +109,22 @@ def rotated_rows(
   tail = (1,) * (x_PxBxF.ndim - 2)
 
   def step(carry, _):
-    block, owner, found = carry
-    hit_R = (owner_R == owner).reshape(-1, *tail)
-    found = jnp.where(hit_R, block[part_R, place_R], found)
-    return (*rotate((block, owner), axis_name), found), None
+    block, owner, x_RxF = carry
+    here_R = (owner_R == owner).reshape(-1, *tail)
+    x_RxF = jnp.where(here_R, block[part_R, place_R], x_RxF)
+    return (*rotate((block, owner), axis_name), x_RxF), None
 
   start = (
     x_PxBxF,
     jax.lax.axis_index(axis_name),
     jnp.zeros_like(x_PxBxF, shape=(index_R.shape[0], *x_PxBxF.shape[2:])),
   )
-  (_, _, found), _ = jax.lax.scan(step, start, length=devices(axis_name))
-  return found
+  (_, _, x_RxF), _ = jax.lax.scan(step, start, length=devices(axis_name))
+  return x_RxF
 
 
 def mean(x: jax.Array, weight: jax.Array | None, axis_name: str | None):
-  """The global mean, weighted where there are weights, see `masked_mean`."""
+  """The global mean; with weights, see `masked_mean`."""
   if weight is None:
     return pmean(x.mean(), axis_name)
   return masked_mean(x, weight, axis_name)
@@ -131,5 +134,5 @@ def masked_mean(x: jax.Array, weight: jax.Array, axis_name: str | None):
   """Global sum(weight * x) / sum(weight); `weight` broadcasts against x."""
   weight = jnp.broadcast_to(weight, x.shape).astype(x.dtype)
   total = psum((x * weight).sum(), axis_name)
-  # Never 0 / 0; weights may be parts of one, so that their sum is below it.
+  # Never 0 / 0. Weights may be fractions, so that their sum is below one.
   return total / jnp.maximum(psum(weight.sum(), axis_name), 1e-9)

@@ -1,9 +1,9 @@
-"""The device mesh, and what lies where on it.
+"""The device mesh, and the sharding of batches and states.
 
-Two axes: the batch is spread over `data`. Over `model`, of size 1 unless asked
-for, the state may be split: the codebook by codes, wide parameters and their
-optimizer moments by columns. XLA then splits the work on them in the same way
-and adds what must be added; results are those of one device.
+The batch is spread over the axis `data`. The state may be split over the axis
+`model`, of size 1 by default: the codebook by codes, wide parameters and their
+optimizer moments by columns. XLA splits the work in the same way, and adds sums
+over devices; results are those of one device.
 """
 
 from typing import Any
@@ -16,22 +16,22 @@ from unirep.runtime.errors import InputError
 
 AXIS = "data"
 MODEL = "model"
-WIDE = 2**16  # entries from which on a parameter is worth splitting
+WIDE = 2**16  # entries of the smallest parameter that is worth splitting
 
 
 def make(batch_size: int, devices=None, *, model: int = 1) -> Mesh:
-  """A mesh over `devices` (default: all).
+  """Makes a mesh over `devices` (default: all).
 
   Args:
     batch_size: global batch size.
-    devices: a multiple of `model`.
-    model: devices that share one copy of the state, of one process.
+    devices: their number is a multiple of `model`.
+    model: number of devices, of one process, that share one copy of the state.
 
   Raises:
     InputError: if the numbers don't divide each other.
   """
   devices = jax.devices() if devices is None else devices
-  # Each process holds one run of the batch's rows, in the order of processes.
+  # Each process holds consecutive rows of the batch, in the order of processes.
   devices = sorted(devices, key=lambda x: (x.process_index, x.id))
   own = sum(x.process_index == devices[0].process_index for x in devices)
   if model < 1 or own % model:
@@ -49,24 +49,25 @@ def make(batch_size: int, devices=None, *, model: int = 1) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-  """Equal on every device."""
+  """The sharding of an array that is equal on every device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
 def split(mesh: Mesh) -> NamedSharding:
-  """Leading axis spread over the devices."""
+  """The sharding of an array with its leading axis spread over devices."""
   return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
 def state_sharding(mesh: Mesh, state: Any, *, params: bool = False) -> Any:
-  """Where each leaf of the state lives.
+  """The sharding of each leaf of a state.
+
+  The codebook is split by codes if the number of devices divides its size.
 
   Args:
     mesh: from `make`. With one device along `model` all is replicated.
     state: a `TrainState` of arrays or their descriptions.
-    params: splits parameters, side states and moments with `WIDE` entries
-      or more along their last axis, where it divides evenly. The codebook is
-      split whenever its size divides.
+    params: whether to split parameters, side states and moments of `WIDE`
+      entries or more along their last axis, where it divides evenly.
   """
   shards = mesh.shape[MODEL]
 
@@ -86,15 +87,15 @@ def state_sharding(mesh: Mesh, state: Any, *, params: bool = False) -> Any:
 
 
 def fetch(mesh: Mesh, tree):
-  """The arrays of a tree, whole, in every process's memory."""
-  same = jax.jit(lambda x: x, out_shardings=replicated(mesh))
-  return jax.device_get(same(tree))
+  """Copies the whole arrays of a tree to the memory of every process."""
+  gather = jax.jit(lambda x: x, out_shardings=replicated(mesh))
+  return jax.device_get(gather(tree))
 
 
 def put_batch(mesh: Mesh, batch):
-  """This process's part of a batch -> arrays of the global batch."""
+  """Makes arrays of the global batch from this process's rows."""
   sharding = split(mesh)
-  # The one transfer that the loop means to make.
+  # The loop forbids all other transfers to devices.
   with jax.transfer_guard_host_to_device("allow"):
     return jax.tree.map(
       lambda x: jax.make_array_from_process_local_data(sharding, x), batch

@@ -1,1 +1,1 @@
-"""Errors, atomic files, signals and processes."""
+"""Errors, whole files, signals, and the processes of a run."""

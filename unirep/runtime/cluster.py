@@ -1,9 +1,8 @@
-"""The processes of one run, and how they find each other.
+"""The processes of one run.
 
-JAX's own runtime (jax.distributed) does all of the work. This module decides
-whether it is needed, says what it found, and turns its failures into one line.
-Every process runs the same program on its own devices; process 0 alone prints
-and writes what is not a checkpoint.
+`jax.distributed` connects them. This module decides whether it is needed, and
+turns its failures into one line. Every process runs the same program on its own
+devices. Process 0 alone prints, and writes all files but checkpoints.
 """
 
 import contextlib
@@ -29,11 +28,11 @@ class Cluster(NamedTuple):
   """The processes that are to join.
 
   Attributes:
-    kind: who started them.
-    coordinator: host:port of process 0, or None where JAX knows better.
-    processes: how many there are, or None likewise.
-    process: which of them this is, or None likewise.
-    hosts: machines that they run on, or None if nothing says so.
+    kind: name of the scheduler that started them, or "flags".
+    coordinator: host:port of process 0; None where JAX finds it by itself.
+    processes: their number, or None likewise.
+    process: number of this one, or None likewise.
+    hosts: number of machines that they run on; None if unknown.
   """
 
   kind: str
@@ -49,9 +48,9 @@ def detect(
   process_id: int | None = None,
   env: Mapping[str, str] = os.environ,
 ) -> Cluster | None:
-  """What flags and environment say, or None for a process by itself.
+  """Reads flags and environment; None for a process by itself.
 
-  Flags win over the environment, and complete it.
+  Flags override the variables of a scheduler, and complete them.
 
   Args:
     coordinator: host:port of process 0, as every process can reach it.
@@ -63,18 +62,18 @@ def detect(
     InputError: for flags that are incomplete, out of range, or name a loopback
       address while there is more than one machine.
   """
-  found = _scheduler(env)
-  if found is None:
+  cluster = _scheduler(env)
+  if cluster is None:
     if not coordinator and num_processes is None and process_id is None:
       return None
-    found = Cluster("flags")
-  found = found._replace(
-    coordinator=coordinator or found.coordinator,
-    processes=found.processes if num_processes is None else num_processes,
-    process=found.process if process_id is None else process_id,
+    cluster = Cluster("flags")
+  cluster = cluster._replace(
+    coordinator=coordinator or cluster.coordinator,
+    processes=cluster.processes if num_processes is None else num_processes,
+    process=cluster.process if process_id is None else process_id,
   )
-  _check(found, env)
-  return found
+  _check(cluster, env)
+  return cluster
 
 
 def _scheduler(env: Mapping[str, str]) -> Cluster | None:
@@ -92,8 +91,8 @@ def _scheduler(env: Mapping[str, str]) -> Cluster | None:
     hosts *= _number(env, "MEGASCALE_NUM_SLICES", 1)
     return Cluster("TPU pod", hosts=hosts) if hosts > 1 else None
   if "JOB_COMPLETION_INDEX" in env and "KUBERNETES_SERVICE_HOST" in env:
-    known = importlib.util.find_spec("kubernetes") is not None
-    return Cluster("Kubernetes") if known else None
+    installed = importlib.util.find_spec("kubernetes") is not None
+    return Cluster("Kubernetes") if installed else None
   on_tpu = any(pathlib.Path("/dev").glob("accel[0-9]*")) and (
     importlib.util.find_spec("libtpu") is not None
   )
@@ -107,9 +106,9 @@ def _number(
   """A variable that a scheduler sets."""
   value = env.get(name) or default
   if value is None or not re.fullmatch(r"\d{1,9}", str(value).strip()):
-    said = f"={value!r} is no number" if name in env else " is missing"
+    fault = f"={value!r} is no number" if name in env else " is missing"
     raise InputError(
-      f"{name}{said}; mend what starts the processes, or unset its variables"
+      f"{name}{fault}; mend what starts the processes, or unset its variables"
     )
   return int(value)
 
@@ -127,7 +126,7 @@ def _check(cluster: Cluster, env: Mapping[str, str]) -> None:
       f"{' and '.join(missing)} missing: a run of several processes needs "
       "--coordinator, --num_processes and --process_id"
     )
-  # Open MPI says where its first process is up to version 4.
+  # Up to version 4 Open MPI says where its first process is.
   if kind == "Open MPI" and not (coordinator or "OMPI_MCA_orte_hnp_uri" in env):
     raise InputError(
       f"mpirun started {processes} processes but doesn't say where the first "
@@ -154,24 +153,25 @@ def _check(cluster: Cluster, env: Mapping[str, str]) -> None:
 
 
 def is_loopback(host: str) -> bool:
-  """Whether the name or address is reached from its own machine only."""
+  """Whether a name or address can be reached from its own machine only."""
   host = host.strip("[]").lower()
   return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def join(cluster: Cluster | None, init_timeout: float = 1800) -> str:
-  """Starts jax.distributed; to be called before JAX looks for devices.
+  """Starts jax.distributed; must be called before JAX looks for devices.
 
   Args:
     cluster: from `detect`; nothing happens for None.
-    init_timeout: seconds to wait for all processes. For a coordinator on a
-      loopback address a minute is enough: they are all on this machine.
+    init_timeout: seconds to wait for all processes; at most
+      `LOOPBACK_SECONDS` where they are all on this machine.
 
   Returns:
-    One line on who joined, or "" for a process by itself.
+    One line with the number of processes and devices, or "" for a process by
+    itself.
 
   Raises:
-    InputError: if they did not come together in time.
+    InputError: if the processes did not connect in time.
   """
   if cluster is None:
     return ""
@@ -196,8 +196,8 @@ def join(cluster: Cluster | None, init_timeout: float = 1800) -> str:
       f"{first_line(error)}"
     ) from error
   if jax.default_backend() == "cpu":
-    # What comes out of it may exchange things in another order than what the
-    # other processes compiled: gloo then aborts (seen with jax 0.10).
+    # A program from the cache may run its collectives in another order than
+    # one that another process compiled: gloo then aborts (seen with jax 0.10).
     jax.config.update("jax_enable_compilation_cache", False)
   where = f", coordinator {cluster.coordinator}" if cluster.coordinator else ""
   return (
@@ -207,10 +207,10 @@ def join(cluster: Cluster | None, init_timeout: float = 1800) -> str:
 
 
 def _own_devices(env: Mapping[str, str]) -> list[int] | None:
-  """GPUs of this process under Slurm, where JAX's guess would be wrong.
+  """GPUs of this process under Slurm, where JAX would take wrong ones.
 
-  JAX takes GPU i for the i-th task of a node. That misses GPUs if a node runs
-  one task, and asks for one that isn't there if Slurm shows each task its own.
+  JAX takes GPU i for the i-th task of a node. It misses GPUs if a node runs one
+  task, and asks for a missing one if Slurm shows each task only its own.
   """
   visible = [x for x in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if x]
   if "SLURM_STEP_NODELIST" not in env or not visible:

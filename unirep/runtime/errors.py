@@ -1,11 +1,11 @@
-"""The one exception for input that the user can mend, and how it is said."""
+"""The exception for input that the user can mend, and its one line."""
 
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 MENDABLE = 2  # exit code: the user can mend it
-AGAIN = 75  # exit code: the same command, started again, goes on
+AGAIN = 75  # exit code: the same command goes on, when it is started again
 LONGEST = 2000  # characters of a line
 
 
@@ -13,9 +13,9 @@ class InputError(ValueError):
   """Bad input from outside: a file, a flag, an array, a checkpoint.
 
   Its message is one line that names the file, key, shape or value at fault and
-  how to mend it; what a file or a library brings into it that is no line is
-  escaped. The command prints it and exits with code 2; every other exception is
-  a defect of ours and keeps its traceback.
+  says how to mend it. Line breaks and control characters that a file or a
+  library brings into it are escaped. The command line prints it and exits with
+  code 2; every other exception is a defect of ours and keeps its traceback.
   """
 
   exit_code = MENDABLE
@@ -25,11 +25,11 @@ class InputError(ValueError):
 
 
 def one_line(text: object, most: int = LONGEST) -> str:
-  """A text as one line: what a terminal would obey or break is escaped.
+  """A text as one line: line breaks and control characters are escaped.
 
   Args:
     text: of any length.
-    most: characters that stay: its begin and its end.
+    most: characters to keep of a longer text, from its begin and its end.
   """
   whole = str(text)
   if len(whole) > most:
@@ -44,7 +44,7 @@ def pick(table: Mapping[str, Any], key: str, value: Any) -> Any:
 
   Args:
     table: name -> entry.
-    key: the setting that names it, for the error.
+    key: the setting that holds the name, for the error.
     value: the name.
 
   Raises:
@@ -56,12 +56,12 @@ def pick(table: Mapping[str, Any], key: str, value: Any) -> Any:
 
 
 def say(text: object, who: str = "unirep") -> None:
-  """Writes the line that a program ends with."""
+  """Writes a program's last line to stderr."""
   sys.stderr.write(f"{who}: {one_line(text)}\n")
   sys.stderr.flush()
 
 
 def first_line(error: BaseException) -> str:
-  """What a library says, without its advice; its kind if it says nothing."""
+  """The first line of an exception's message, or its class if there is none."""
   lines = str(error).strip().splitlines()
   return lines[0].strip() if lines else type(error).__name__

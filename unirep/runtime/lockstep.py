@@ -1,4 +1,4 @@
-"""What the processes of one run do together, and the end of one of them."""
+"""Agreement among the processes of one run, and the loss of one of them."""
 
 import contextlib
 import re
@@ -17,19 +17,19 @@ MESSAGE_BYTES = 512
 
 
 class LostProcessError(Exception):
-  """Another process of the run is gone; the last checkpoint goes on."""
+  """Another process of the run is gone; it goes on from the last checkpoint."""
 
   exit_code = errors.AGAIN
 
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-  """What the user must mend in one process ends all of them.
+  """An InputError in one process is raised in all of them.
 
-  All processes enter and leave it together.
+  All processes must enter and leave the context together.
 
   Raises:
-    InputError: of this process, or else of the first one that had any.
+    InputError: of this process, or else of the first process that had one.
   """
   mine: InputError | None = None
   try:
@@ -38,43 +38,43 @@ def together() -> Iterator[None]:
     mine = error
   if jax.process_count() > 1:
     text = str(mine or "").encode()[:MESSAGE_BYTES].ljust(MESSAGE_BYTES, b"\0")
-    said = multihost_utils.process_allgather(np.frombuffer(text, np.uint8))
-    for process, row in enumerate(np.asarray(said)):
-      words = row.tobytes().rstrip(b"\0").decode(errors="ignore")
-      if words and mine is None:
-        raise InputError(f"process {process}: {words}")
+    texts = multihost_utils.process_allgather(np.frombuffer(text, np.uint8))
+    for process, row in enumerate(np.asarray(texts)):
+      message = row.tobytes().rstrip(b"\0").decode(errors="ignore")
+      if message and mine is None:
+        raise InputError(f"process {process}: {message}")
   if mine is not None:
     raise mine
 
 
 def same(value: int) -> int:
-  """Process 0's number, below 2**31, in all processes."""
+  """Gives all processes the number of process 0, which is below 2**31."""
   if jax.process_count() == 1:
     return value
   return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 def wait(name: str, seconds: float) -> None:
-  """Returns when all processes have called it with this name.
+  """Waits until all processes have called it with this name.
 
   Raises:
-    LostProcessError: naming those that have not within `seconds`.
+    LostProcessError: naming the processes that didn't within `seconds`.
   """
   try:
     barrier = ocp.multihost.get_barrier_sync_fn()
     barrier(key=name, timeout_ms=int(1000 * seconds))
   except jax.errors.JaxRuntimeError as error:
-    raise LostProcessError(_roll(str(error), "did not answer")) from error
+    raise LostProcessError(_loss(str(error))) from error
 
 
 @contextlib.contextmanager
 def watched() -> Iterator[None]:
-  """Names the process whose end made an exchange of the others fail.
+  """Turns the failure of a collective into the name of the lost process.
 
   Raises:
-    LostProcessError: if there is one. A process that stops to answer without
-      closing its connections is found by JAX itself, which ends the others
-      after `HEARTBEAT_SECONDS`, with its number.
+    LostProcessError: if a process is lost. JAX itself finds a process that
+      hangs with open connections: it ends the others after
+      `cluster.HEARTBEAT_SECONDS`, and names its number.
   """
   try:
     yield
@@ -84,11 +84,12 @@ def watched() -> Iterator[None]:
     raise
 
 
-def _roll(message: str, what: str) -> str:
+def _loss(message: str) -> str:
   names = re.search(r"task names:\s*((?:\d+\s*)+)", message)
   lost = names.group(1).split() if names else []
-  who = "process " + " and ".join(lost) if lost else "another process"
+  subject = "process " + " and ".join(lost) if lost else "another process"
   return (
-    f"{who} of {jax.process_count()} {what}, so process {jax.process_index()} "
-    "ends as well; the same command goes on from the last checkpoint"
+    f"{subject} of {jax.process_count()} did not answer, so process "
+    f"{jax.process_index()} ends as well; the same command goes on from the "
+    "last checkpoint"
   )

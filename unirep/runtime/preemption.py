@@ -1,10 +1,9 @@
-"""Ends a run in good order when the machine is taken away.
+"""The end of training by a signal.
 
 Schedulers and clouds send SIGTERM some seconds before they end a process, a
-user presses Ctrl-C (SIGINT) or closes the terminal (SIGHUP). The run then saves
-its state after the step that is under way and exits with 75 (EX_TEMPFAIL: try
-again), and the same command goes on from there. A second Ctrl-C ends it at
-once.
+user presses Ctrl-C (SIGINT) or closes the terminal (SIGHUP). The run saves its
+state after the step that is under way and exits with 75 (EX_TEMPFAIL: try
+again). The same command goes on from there. A second Ctrl-C ends it at once.
 """
 
 import os
@@ -24,22 +23,22 @@ class PreemptedError(Exception):
   exit_code = errors.AGAIN
 
   def __init__(self, step: int, saved: bool = True, name: str = "SIGTERM"):
-    how = f"saved after step {step}" if saved else "the state is NOT saved"
+    state = f"saved after step {step}" if saved else "the state is NOT saved"
     where = "there" if saved else "the checkpoint before"
     super().__init__(
-      f"asked to end ({name}); {how}, the same command goes on from {where}"
+      f"asked to end ({name}); {state}, the same command goes on from {where}"
     )
 
 
 class Notice:
-  """Within its context, such signals are remembered instead of obeyed.
+  """Remembers signals within its context, for training to end after a step.
 
-  One that came too late for a step to hear of it is obeyed at the end. Of
-  several processes, all learn of SIGTERM at the same step, through the
-  coordination service, if any one gets the signal.
+  A signal that comes after the last step is obeyed when the context ends. If
+  one of several processes gets SIGTERM, the coordination service tells all of
+  them at the same step.
 
   Attributes:
-    name: of the signal that was given.
+    name: of the signal that came.
   """
 
   def __init__(self):
@@ -48,8 +47,8 @@ class Notice:
     self._before = {}
 
   def __enter__(self) -> "Notice":
-    # Python takes signals in its main thread alone. With several processes JAX
-    # has a handler of its own.
+    # Python sets handlers in its main thread alone. With several processes JAX
+    # has a handler of its own for SIGTERM.
     main = threading.current_thread() is threading.main_thread()
     if main and jax.process_count() == 1:
       for number in signals.asked():
@@ -66,7 +65,7 @@ class Notice:
       signal.raise_signal(signal.Signals[self.name])
 
   def given(self, step: int) -> bool:
-    """Whether to end after `step`; the same answer in all processes."""
+    """Whether to end after `step`; equal in all processes."""
     if jax.process_count() > 1:
       return multihost_utils.reached_preemption_sync_point(step)
     return self._given
@@ -75,7 +74,7 @@ class Notice:
     del frame
     self._given, self.name = True, signal.Signals(number).name
     if number == signal.SIGINT:
-      # The next one is not Python's, which waits for what is being compiled.
+      # Python would take the next one only when the step is done.
       signal.signal(signal.SIGINT, signal.SIG_DFL)
       os.write(2, b"\nsaving after this step; Ctrl-C again ends at once\n")
 

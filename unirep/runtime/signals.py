@@ -27,7 +27,7 @@ INTERRUPTED = 128 + signal.SIGINT  # exit code of a second Ctrl-C
 
 
 def asked() -> tuple[signal.Signals, ...]:
-  """The signals; not SIGHUP where it is ignored, as under nohup."""
+  """Signals that ask to end; without SIGHUP where nohup has it ignored."""
   ends = (signal.SIGTERM, signal.SIGINT)
   kept = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
   return ends if kept else (*ends, signal.SIGHUP)

@@ -24,7 +24,7 @@ def guard() -> None:
 
 
 class _Raw(io.FileIO):
-  """A stream whose reader may be gone."""
+  """A stream that goes on when its reader is gone."""
 
   def write(self, data):
     try:

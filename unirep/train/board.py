@@ -1,4 +1,4 @@
-"""TensorBoard's curves of a run."""
+"""Curves of a run in TensorBoard."""
 
 import pathlib
 import time
@@ -10,23 +10,26 @@ from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
-EVENTS: Any = event_pb2  # whose names exist only when it runs
+EVENTS: Any = event_pb2  # its names exist only when it runs
 
 
 class Board:
-  """TensorBoard's curves, written at once: no thread that can die or block."""
+  """TensorBoard's curves. A full disk ends them, with a warning.
+
+  tensorboardX's own writer has a thread, which would die or block there.
+  """
 
   def __init__(
     self, directory: pathlib.Path, start: int, settings: Mapping[str, Any]
   ):
-    """`settings` are hyperparameters, by their dotted names."""
+    """Writes to `directory`; `settings` are hyperparameters by dotted names."""
     self._directory = directory
     self._writer = None
     try:
       directory.mkdir(exist_ok=True)
       self._writer = EventsWriter(str(directory / "events"))
       begin = EVENTS.SessionLog(status=EVENTS.SessionLog.START)
-      self._writer.write_event(  # hides what was written of later steps
+      self._writer.write_event(  # TensorBoard hides points of later steps
         EVENTS.Event(step=start + 1, session_log=begin)
       )
       if settings:
@@ -37,7 +40,7 @@ class Board:
       self._end(error)
 
   def add(self, step: int, metrics: Mapping[str, float]) -> None:
-    """A point of each curve."""
+    """Adds a point to each curve."""
     if self._writer is None:
       return
     try:
@@ -51,7 +54,7 @@ class Board:
       self._end(error)
 
   def close(self) -> None:
-    """To be called at the end."""
+    """Must be called at the end."""
     if self._writer is not None:
       self._writer.close()
 

@@ -1,9 +1,9 @@
-"""Digests of checkpoints: whether the files are as they were written.
+"""Digests of checkpoints, which show damaged files.
 
-A step is a folder named by its number. The record of digests lies beside the
-steps, and says which of them are of this run: nothing else is ever removed. It
-may come from anyone, and so may the steps: only regular files inside of a step
-are looked at.
+A step is a folder named by its number. A record beside the steps holds the
+digests of their files. It also says which steps belong to this run: nothing
+else is ever removed. Record and steps may come from a stranger, so only regular
+files inside a step are read.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ from unirep.runtime import atomic
 from unirep.runtime.errors import InputError
 
 FILE = "digests.json"
-LARGEST = 2**24  # bytes of the record: it takes about 100 for a file
+LARGEST = 2**24  # bytes of the record, which has about 100 for each file
 
 
 def write(root: pathlib.Path, new: int) -> list[int]:
-  """Takes the digests of step `new`; returns the steps that are recorded."""
+  """Records the digests of step `new`; returns all recorded steps, sorted."""
   kept = {name: x for name, x in known(root).items() if (root / name).is_dir()}
-  # Known or not: a step that was damaged may have been written once more.
+  # Even if there is an entry: a damaged step may have been written again.
   kept[str(new)] = {
     name: _digest(root / str(new) / name) for name in listing(root / str(new))
   }
@@ -33,31 +33,31 @@ def write(root: pathlib.Path, new: int) -> list[int]:
 
 
 def known(root: pathlib.Path) -> dict[str, dict[str, str]]:
-  """By step. If the record itself is damaged there are none.
+  """Reads the record: step -> file -> digest. A damaged record is empty.
 
   Raises:
-    InputError: if it names what is no file of a step.
+    InputError: if it names a file outside of a step.
   """
   path = root / FILE
   try:
     if not stat.S_ISREG(path.stat().st_mode) or path.stat().st_size > LARGEST:
       raise InputError(f"{path} is no record of digests")
-    found = json.loads(path.read_text())
+    record = json.loads(path.read_text())
   except FileNotFoundError:
     return {}
   except (ValueError, RecursionError):
     return {}
-  if not isinstance(found, dict):
+  if not isinstance(record, dict):
     return {}
   return {
     step: names
-    for step, names in found.items()
+    for step, names in record.items()
     if step.isdecimal() and _is_record(path, names)
   }
 
 
 def _is_record(path: pathlib.Path, names: Any) -> bool:
-  """Whether it is one of a step; raises InputError for names elsewhere."""
+  """Whether `names` are the digests of a step."""
   if not isinstance(names, dict):
     return False
   for name, digest in names.items():
@@ -70,17 +70,17 @@ def _is_record(path: pathlib.Path, names: Any) -> bool:
 
 
 def listing(step: pathlib.Path, below: str = "") -> dict[str, int]:
-  """Files of a step: name -> size in bytes.
+  """Lists the files of a step: name -> size in bytes.
 
   Args:
     step: its folder.
-    below: a folder in there, or all of it.
+    below: a folder inside the step; all of the step if "".
 
   Raises:
     InputError: for links, pipes and devices: nothing is read through them.
     OSError: if a folder can't be read.
   """
-  found = {}
+  sizes = {}
   waiting = [step / below]
   while waiting:
     with os.scandir(waiting.pop()) as entries:
@@ -90,32 +90,32 @@ def listing(step: pathlib.Path, below: str = "") -> dict[str, int]:
           waiting.append(path)
         elif entry.is_file(follow_symlinks=False):
           size = entry.stat(follow_symlinks=False).st_size
-          found[path.relative_to(step).as_posix()] = size
+          sizes[path.relative_to(step).as_posix()] = size
         else:
           raise InputError(
             f"{path} is a link, or no file; copy checkpoints with what their "
             "links lead to (cp -L)"
           )
-  return dict(sorted(found.items()))
+  return dict(sorted(sizes.items()))
 
 
 def unrecorded(root: pathlib.Path, step: int, below: str = "") -> list[str]:
-  """Files of a step that no digest vouches for."""
+  """Lists the files of a step that have no digest."""
   record = known(root).get(str(step)) or {}
   return [x for x in listing(root / str(step), below) if x not in record]
 
 
 def damage(root: pathlib.Path, step: int, below: str = "") -> str:
-  """Names the first file that is not as it was written, or returns "".
+  """Names a file of a step that is missing or has changed; "" if none.
 
   Args:
     root: the folder of steps.
-    step: which.
+    step: number of the step.
     below: as in `listing`.
 
   Raises:
     InputError: as `listing` and `known` do.
-    OSError: if a file can't be read, which is no damage.
+    OSError: if a file can't be read; that is no damage.
   """
   there = listing(root / str(step), below)
   for name, digest in (known(root).get(str(step)) or {}).items():
@@ -129,9 +129,9 @@ def damage(root: pathlib.Path, step: int, below: str = "") -> str:
 
 
 def remove(root: pathlib.Path, step: int) -> None:
-  """Deletes what the record has of a step, then its place in there.
+  """Deletes the recorded files of a step, then its entry in the record.
 
-  What else lies in the folder stays, and the folder with it.
+  Other files in the folder stay, and so does the folder then.
   """
   record = known(root)
   names = record.pop(str(step), {})
@@ -143,11 +143,13 @@ def remove(root: pathlib.Path, step: int) -> None:
   atomic.write_json(root / FILE, record)
 
 
-def set_aside(root: pathlib.Path, step: int, to: pathlib.Path) -> pathlib.Path:
-  """Moves a recorded step to a place of its own; returns it."""
-  to.mkdir(parents=True, exist_ok=True)
+def set_aside(
+  root: pathlib.Path, step: int, folder: pathlib.Path
+) -> pathlib.Path:
+  """Moves a recorded step into `folder`, under a new name; returns its path."""
+  folder.mkdir(parents=True, exist_ok=True)
   names = [f"checkpoint-{step}", *(f"checkpoint-{step}-{i}" for i in range(99))]
-  place = next(to / x for x in names if not os.path.lexists(to / x))
+  place = next(folder / x for x in names if not os.path.lexists(folder / x))
   (root / str(step)).rename(place)
   record = known(root)
   del record[str(step)]

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-import jax
 from absl import logging
 from rich.console import Console
 from rich.progress import (
@@ -20,6 +19,7 @@ from rich.progress import (
 )
 
 from unirep.files import guard
+from unirep.parallel import trees
 from unirep.runtime import atomic
 
 METRICS = "metrics.jsonl"
@@ -27,7 +27,7 @@ BOARD = "tensorboard"
 
 
 class Silent:
-  """The log of a process that keeps none, because another one does."""
+  """The log of a process that leaves logging to another one."""
 
   def __enter__(self) -> "Silent":
     return self
@@ -39,15 +39,15 @@ class Silent:
     """Shows nothing."""
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
-    """Keeps nothing."""
+    """Writes nothing."""
 
 
 class Log:
-  """Writes metrics of some steps to `directory` and shows where the run is.
+  """Writes metrics to `directory`, and shows the progress of the run.
 
-  A context manager. On resuming at step n, lines of later steps are dropped, so
-  that the file reads as if the run had never stopped. A full disk stops no run:
-  lines wait until there is room, TensorBoard's curves end.
+  A context manager. When a run resumes at step n, lines of later steps are
+  dropped, so that the file reads as if the run had never stopped. A full disk
+  stops no run: lines wait until there is room, TensorBoard's curves end.
   """
 
   def __init__(
@@ -59,8 +59,17 @@ class Log:
     settings: Mapping[str, Any] | None = None,
     tracker: Any = None,
   ):
-    """`settings` are hyperparameters, `tracker` a run of `jobs.tracking`."""
-    from unirep.train.board import Board  # loads PyTorch, where there is one
+    """Starts the log of a run.
+
+    Args:
+      directory: the work directory.
+      steps: number of the last step.
+      start: steps that are already done.
+      console: where the progress bar is shown.
+      settings: hyperparameters.
+      tracker: from `train.tracking.run`.
+    """
+    from unirep.train.board import Board  # imports PyTorch if it is installed
 
     self._lines = _Lines(directory / METRICS, start)
     self._board = Board(directory / BOARD, start, leaves(settings or {}))
@@ -113,7 +122,7 @@ class Log:
     )
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
-    """Keeps the metrics of one step."""
+    """Writes the metrics of one step."""
     self._lines.add({"step": step, **metrics})
     self._board.add(step, metrics)
     if self._tracker is not None:
@@ -129,8 +138,8 @@ class Log:
 class _Lines:
   """A file of JSON lines that loses none when the disk is full for a while.
 
-  What doesn't fit waits in memory and goes on where the file ends, be that in
-  the middle of a line. Whoever reads finds a beginning of the truth.
+  Bytes that don't fit wait in memory. They are appended where the file ends,
+  even in the middle of a line, so that a reader finds a prefix of all lines.
   """
 
   def __init__(self, path: pathlib.Path, start: int):
@@ -164,27 +173,20 @@ class _Lines:
 
 
 def leaves(tree: Any) -> dict[str, Any]:
-  """As dashboards take what is nested: dotted name -> number or text."""
-  flat = jax.tree_util.tree_leaves_with_path(
-    tree, is_leaf=lambda x: isinstance(x, list)
-  )
-  return {
-    jax.tree_util.keystr(keys, simple=True, separator="."): (
-      str(value) if isinstance(value, list) else value
-    )
-    for keys, value in flat
-  }
+  """Nested settings for a dashboard: dotted name -> number or text."""
+  flat = trees.named(tree, ".", is_leaf=lambda x: isinstance(x, list))
+  return {k: str(x) if isinstance(x, list) else x for k, x in flat.items()}
 
 
 def read(path: pathlib.Path) -> list[dict[str, float]]:
-  """The logged steps; a last line that was cut short is left out."""
+  """Reads the logged steps, up to the first line that is cut or broken."""
   lines = []
   for line in guard.read_bytes(path).splitlines():
     try:
-      found = json.loads(line)
+      metrics = json.loads(line)
     except (ValueError, RecursionError):
       break
-    if not isinstance(found, dict) or not isinstance(found.get("step"), int):
+    if not (isinstance(metrics, dict) and isinstance(metrics.get("step"), int)):
       break
-    lines.append(found)
+    lines.append(metrics)
   return lines

@@ -1,8 +1,8 @@
-"""Frozen models, from checkpoints that anyone may have written.
+"""Frozen models from checkpoints, which a stranger may have written.
 
-Nothing in a checkpoint is executed, nothing outside of its folder is read, and
-nothing is allocated before the sizes are those of the network that its own
-configuration describes. What its numbers do is another matter: see
+Nothing in a checkpoint is executed, and nothing outside of its folder is read.
+Memory is allocated only once all sizes are those of the network that the
+checkpoint's configuration describes. Nothing checks what its numbers do: see
 docs/runs.md.
 """
 
@@ -18,34 +18,36 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from unirep.parallel import trees
 from unirep.runtime.errors import InputError, first_line
 from unirep.train import digests, restoring
+from unirep.train import state as states
 
 Settings = Mapping[str, Any]
 Shapes = Mapping[str, Any]  # nested, of descriptions of arrays
 
 LARGEST_TEXT = 2**24  # bytes of a JSON file
-ROOM = 2**26  # numbers, beside those of the network, that training may keep
+ROOM = 2**26  # numbers that training may keep beside those of the network
 MOST_PACKED = 16  # bytes in memory for a byte on disk; weights hardly shrink
 
 
 def read_model(
   path: pathlib.Path, expected: Callable[[Settings, Shapes], Shapes]
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-  """What downstream needs of the newest whole checkpoint, on one device.
+  """Reads the model of the newest undamaged checkpoint, on one device.
 
   Args:
     path: a work directory, its `checkpoints`, or one checkpoint in there.
-    expected: (configuration, shapes of what is stored) -> what the
-      configuration says of them: a tree with some of their names. Whatever
-      feature widths are stored are right.
+    expected: (configuration, stored shapes) -> the shapes that the network of
+      this configuration has, a tree of some of the stored names. Feature widths
+      are taken from the stored shapes.
 
   Returns:
     Parameters, the codebook's fields, and the run's configuration.
 
   Raises:
-    InputError: if there is no checkpoint, none can be read, or the newest that
-      is whole is none of ours.
+    InputError: if there is no checkpoint, none can be read, or the newest
+      undamaged one holds another model than its configuration describes.
   """
   return read_newest(path, expected)[1:]
 
@@ -53,7 +55,7 @@ def read_model(
 def read_newest(
   path: pathlib.Path, expected: Callable[[Settings, Shapes], Shapes]
 ) -> tuple[int, dict[str, Any], dict[str, Any], dict[str, Any]]:
-  """As `read_model`, and its step first."""
+  """Reads as `read_model`, and returns the checkpoint's step first."""
   root, steps = find(path)
   fault = ""
   for step in sorted(steps, reverse=True):
@@ -63,19 +65,20 @@ def read_newest(
       if not fault:
         _warn(root, step)
         params, codebook, settings = _read(root, step, expected)
-        bad = _nonfinite({"params": params, "codebook": codebook})
+        model: Any = {"params": params, "codebook": codebook}
+        bad = states.nonfinite(model)
         if not bad:
           return step, params, codebook, settings
         fault = f"{bad} is not finite"
     except OSError as error:
-      what = error.strerror or str(error)
-      fault = f"{error.filename or 'it'}: {what}"
+      reason = error.strerror or str(error)
+      fault = f"{error.filename or 'it'}: {reason}"
     logging.warning("checkpoint %s is damaged (%s)", root / str(step), fault)
   raise InputError(f"{root}: no checkpoint can be read ({fault})")
 
 
 def find(path: pathlib.Path) -> tuple[pathlib.Path, list[int]]:
-  """The directory of checkpoints that `path` means, and their steps.
+  """Finds the directory of checkpoints that `path` means, and their steps.
 
   Raises:
     InputError: if there are none.
@@ -85,15 +88,20 @@ def find(path: pathlib.Path) -> tuple[pathlib.Path, list[int]]:
     return path.parent, [int(path.name)]
   for root in (path / "checkpoints", path):
     if root.is_dir():
-      found = [x.name for x in root.iterdir() if number(x.name)]
-      steps = [int(x) for x in found if (root / x / "model").is_dir()]
+      names = [x.name for x in root.iterdir() if number(x.name)]
+      steps = [int(x) for x in names if (root / x / "model").is_dir()]
       if steps:
         return root, steps
   raise InputError(f"{path}: no checkpoint there")
 
 
 def configuration(place: pathlib.Path) -> dict[str, Any]:
-  """Of a checkpoint's run; raises InputError, or OSError if it has none."""
+  """Reads the configuration of a checkpoint's run.
+
+  Raises:
+    InputError: if it is too large, or not JSON.
+    OSError: if it can't be read.
+  """
   return _json(place / "config" / "metadata")
 
 
@@ -113,14 +121,14 @@ def _warn(root: pathlib.Path, step: int) -> None:
 
 
 def _read(root, step, expected):
-  """Parameters, codebook and configuration of a step, once their sizes fit."""
+  """Parameters, codebook and configuration of a step of allowed sizes."""
   place = root / str(step)
   settings = configuration(place)
   for name in ("_METADATA", "_sharding"):
-    _json(place / "model" / name)  # no larger than it may be
+    _json(place / "model" / name)  # Orbax has no limit to their size
   device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   try:
-    # A manager would ask for what training keeps as well: twice the time.
+    # A manager would also read the state of training: twice the time.
     with contextlib.closing(ocp.StandardCheckpointHandler()) as reader:
       where: Any = (place / "model").resolve()
       stored = reader.metadata(where).tree
@@ -136,7 +144,7 @@ def _read(root, step, expected):
       model = reader.restore(where, args=ocp.args.StandardRestore(like))
   except InputError:
     raise
-  except Exception as error:  # whatever Orbax raises of what is broken
+  except Exception as error:  # Orbax raises many kinds for broken files
     raise InputError(f"{place}: {first_line(error)}") from error
   return model["params"], model["codebook"], settings
 
@@ -145,17 +153,17 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
   if path.stat().st_size > LARGEST_TEXT:
     raise InputError(f"{path} is too large, {path.stat().st_size} bytes")
   try:
-    found = json.loads(path.read_bytes())
+    value = json.loads(path.read_bytes())
   except (ValueError, RecursionError) as error:
     raise InputError(f"{path} is no JSON ({first_line(error)})") from error
-  if not isinstance(found, dict):
+  if not isinstance(value, dict):
     raise InputError(f"{path} must hold an object of JSON")
-  return found
+  return value
 
 
 def _check(place: pathlib.Path, stored: Shapes, expected: Shapes) -> None:
-  """Raises InputError where what is stored is not what the network needs."""
-  there, wanted = _named(stored), _named(expected)
+  """Raises InputError for arrays other than those of the expected network."""
+  there, wanted = trees.named(stored), trees.named(expected)
   for name, x in wanted.items():
     if name not in there:
       raise InputError(f"{place} lacks {name}, which its configuration needs")
@@ -184,22 +192,3 @@ def _check(place: pathlib.Path, stored: Shapes, expected: Shapes) -> None:
       f"{place} says that it holds {sum(sizes.values())} numbers; by its files "
       f"and its configuration there are {most} at most"
     )
-
-
-def _named(tree: Any, separator: str = "/") -> dict[str, Any]:
-  """Leaves of a tree by their names."""
-  return {
-    jax.tree_util.keystr(keys, simple=True, separator=separator): x
-    for keys, x in jax.tree_util.tree_leaves_with_path(tree)
-  }
-
-
-def _nonfinite(tree: Any) -> str:
-  return next(
-    (
-      name
-      for name, x in _named(tree).items()
-      if not np.isfinite(np.asarray(x, np.float32)).all()
-    ),
-    "",
-  )

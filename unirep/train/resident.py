@@ -1,8 +1,7 @@
-"""Data that stay in the memory of the devices, and are shuffled there.
+"""Data that stay in the memory of the devices.
 
-The order of samples is that of `data.pipeline`, which then shuffles numbers
-instead of samples; rows are gathered by a program. So a run is the same in all
-bits, wherever its data lie.
+`data.pipeline` shuffles numbers of samples instead of samples, and a program
+gathers their rows. So a run is the same in all bits, wherever its data lie.
 
 Dimensions: N samples, B batch.
 """
@@ -20,13 +19,13 @@ from jax.sharding import Mesh
 
 from unirep.data.sample import PRESENT, Sample, Source, stored
 from unirep.parallel import mesh as meshes
-from unirep.runtime.errors import InputError
+from unirep.parallel import trees
 
-PARTS = ("features", "lengths", PRESENT)  # of a sample, what a step takes
+PARTS = ("features", "lengths", PRESENT)  # of a sample, for a training step
 
 
 class Numbers:
-  """A source of `size` samples, each of which is its number."""
+  """A source of `size` samples; each sample is its own number."""
 
   def __init__(self, size: int):
     self._size = size
@@ -42,15 +41,15 @@ class Numbers:
 def put(source: Source, mesh: Mesh) -> Mapping[str, Any]:
   """All samples, split over the devices along the first axis.
 
-  Features that float16 can hold exactly are stored so.
+  Features that float16 can hold exactly are stored as float16.
 
   Args:
-    source: N samples; a process composes those of its own devices alone, in
+    source: N samples; a process reads only those of its own devices, in
       several threads if the source is `concurrent`.
     mesh: the devices.
 
   Raises:
-    InputError: if they have less memory than that takes.
+    InputError: if they don't have enough memory.
   """
   shards = mesh.shape[meshes.AXIS]
   each = -(-len(source) // shards)
@@ -64,7 +63,7 @@ def put(source: Source, mesh: Mesh) -> Mapping[str, Any]:
   windows = {index[0].indices(total)[:2] for index in owned}
   blocks = _blocks(first, small, windows)
   while wide := _fill(source, blocks, small):
-    blocks.clear()  # before others take their place
+    blocks.clear()  # so that old and new ones are not held together
     small -= wide
     _check_room(first, small, len(source), each, mesh)
     blocks = _blocks(first, small, windows)
@@ -85,7 +84,7 @@ def put(source: Source, mesh: Mesh) -> Mapping[str, Any]:
 def batches(
   numbers: Iterator[Any], data: Mapping[str, Any], mesh: Mesh
 ) -> Iterator[Any]:
-  """Batches on the devices, of batches of `Numbers`."""
+  """Gathers batches on the devices, by batches of `Numbers`."""
 
   def gather(data, row_B):
     def take(x_N):
@@ -102,16 +101,12 @@ def batches(
 
 def _check_room(first, small, size, each, mesh) -> None:
   need = each * sum(x.nbytes for x in jax.tree.leaves(_blank(first, small, 1)))
-  room = min(map(_free, mesh.local_devices))
-  if need > room:
-    raise InputError(
-      f"data.device_resident: {size} samples take {need // 2**20} MiB of each "
-      f"device, which has {room // 2**20} left; leave it off"
-    )
+  name = f"data.device_resident: {size} samples"
+  trees.check_room(name, need, mesh.local_devices, "leave it off")
 
 
 def _blocks(first, small, windows) -> dict[tuple[int, int], Any]:
-  """Room for the samples of each window [start, stop)."""
+  """Empty arrays for the samples of each window [start, stop)."""
   return {w: _blank(first, small, w[1] - w[0]) for w in sorted(windows)}
 
 
@@ -132,12 +127,12 @@ def _blank(first, small, count) -> Any:
 
 
 def _fill(source: Source, blocks: Any, small: set[str]) -> set[str]:
-  """Composes all samples; which features `small` are none, if any."""
+  """Reads all samples; returns the features of `small` that need float32."""
   size, wide = len(source), set()
 
   def compose(start: int, block: Any, row: int) -> None:
     if wide:
-      return  # all begins anew
+      return  # everything is read again
     sample = stored(source, min(start + row, size - 1))
     wide.update(m for m in small if _wide(sample["features"][m]))
     with np.errstate(over="ignore"):
@@ -151,7 +146,7 @@ def _fill(source: Source, blocks: Any, small: set[str]) -> set[str]:
     for (start, stop), block in blocks.items():
       rows = range(stop - start)
       for _ in pool.map(functools.partial(compose, start, block), rows):
-        pass  # raises what it raised
+        pass  # raises the error of its thread
   return wide
 
 
@@ -161,11 +156,3 @@ def _wide(x: np.ndarray) -> bool:
     return False
   with np.errstate(over="ignore"):
     return not np.array_equal(x, x.astype(np.float16))
-
-
-def _free(device: Any) -> int:
-  """Bytes that a device has left, as far as it says so."""
-  known = device.memory_stats() or {}
-  if "bytes_limit" not in known:
-    return 2**62
-  return known["bytes_limit"] - known["bytes_in_use"]

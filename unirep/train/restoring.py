@@ -1,8 +1,8 @@
-"""The newest checkpoint of a run, for the run to go on.
+"""The checkpoint that a run goes on from.
 
-What can't be read is moved aside only where it is of this run by its digests,
-and damaged by them. An error of the disk is no damage: it ends the run with a
-line, and changes nothing.
+A checkpoint is moved away only if its digests say that it is of this run and
+damaged. An error of the disk is no damage: it ends the run with a line, and
+changes nothing.
 """
 
 import contextlib
@@ -21,25 +21,26 @@ from unirep.train import state as states
 from unirep.train.state import TrainState
 
 QUARANTINE = "quarantine"
-METADATA = "_CHECKPOINT_METADATA"  # what Orbax leaves in each step
+METADATA = "_CHECKPOINT_METADATA"  # a file that Orbax writes in each step
 
 
 def restore(
   manager: ocp.CheckpointManager, like: TrainState, sharding: TrainState
 ) -> tuple[TrainState, dict[str, Any], dict[str, Any]] | None:
-  """The newest checkpoint that is whole and finite, or None if none is there.
+  """Reads the newest checkpoint that is undamaged and finite.
 
-  Those of the run that are newer, and damaged, go to `quarantine`: the run will
-  write these steps again. Folders that are no checkpoints are left alone.
+  Newer ones of the run go to `quarantine`: the run will write these steps
+  again. Folders that are no checkpoints are left alone.
 
   Args:
     manager: from `saving.open_manager`.
     like: a state of the same shapes and types (arrays or their descriptions).
-    sharding: where each restored array shall live; devices and processes may
-      be other ones, in another number, than those of the run that saved.
+    sharding: of each restored array; devices and processes may be others than
+      those of the run that saved, and more or fewer.
 
   Returns:
-    The state, the data iterator's position, and the run's configuration.
+    The state, the data iterator's position, and the run's configuration; None
+    if there is no checkpoint.
 
   Raises:
     InputError: if there are checkpoints, but none can be read; for an error of
@@ -55,12 +56,12 @@ def restore(
   for step in _steps(root):
     fault = _fault(root, step)
     if not fault:
-      found = _read(manager, root, step, wanted)
-      bad = states.nonfinite(found[0])
+      restored = _read(manager, root, step, wanted)
+      bad = states.nonfinite(restored[0])
       if not bad:
         _set_aside(root, damaged)
         _adopt(root, step)
-        return found
+        return restored
       fault = f"{bad} is not finite"
     logging.warning(
       "checkpoint %s is damaged (%s); trying the one before",
@@ -77,7 +78,7 @@ def restore(
 
 
 def strangers(root: pathlib.Path) -> list[int]:
-  """Numbers of folders that are no checkpoints, for a run to step over."""
+  """Lists the folders named by a number that are no checkpoints."""
   if not root.is_dir():
     return []
   numbers = {int(x.name) for x in root.iterdir() if is_number(x.name)}
@@ -85,12 +86,12 @@ def strangers(root: pathlib.Path) -> list[int]:
 
 
 def is_number(name: str) -> bool:
-  """Whether a step may be called so."""
+  """Whether a folder of this name may be a step."""
   return name.isascii() and name.isdecimal() and str(int(name)) == name
 
 
 def _steps(root: pathlib.Path) -> list[int]:
-  """Of this run by the record, or as Orbax leaves them; the newest first."""
+  """Steps in the record of this run, or whole by Orbax; the newest first."""
   if not root.is_dir():
     return []
   record = digests.known(root)
@@ -107,7 +108,7 @@ def _steps(root: pathlib.Path) -> list[int]:
 
 
 def _fault(root: pathlib.Path, step: int) -> str:
-  """What is wrong with the files, as the first process sees it, for all."""
+  """The damage that process 0 finds in the files, in all processes."""
   fault = ""
   with lockstep.together():
     if jax.process_index() == 0:
@@ -133,7 +134,7 @@ def _read(
   step: int,
   wanted: TrainState,
 ) -> tuple[TrainState, dict[str, Any], dict[str, Any]]:
-  """Its files are as they were written: what fails now is no damage."""
+  """Reads a step with files that are undamaged by their digests."""
   model, train = saving.items(wanted)
   try:
     items = manager.restore(
@@ -145,7 +146,7 @@ def _read(
         data=ocp.args.JsonRestore(),
       ),
     )
-  except Exception as error:  # whatever Orbax raises
+  except Exception as error:  # Orbax raises many kinds
     if isinstance(error, jax.errors.JaxRuntimeError):
       raise  # of the devices, or a lost process
     raise InputError(
@@ -157,7 +158,7 @@ def _read(
 
 
 def _set_aside(root: pathlib.Path, damaged: Mapping[int, str]) -> None:
-  """Moves away what is newer than the checkpoint that the run goes on from."""
+  """Moves damaged checkpoints to `quarantine`."""
   with lockstep.together():
     if jax.process_index() == 0:
       record = digests.known(root)
@@ -168,19 +169,19 @@ def _set_aside(root: pathlib.Path, damaged: Mapping[int, str]) -> None:
             "that it is of this run; move it away"
           )
         try:
-          to = digests.set_aside(root, step, root.parent / QUARANTINE)
+          place = digests.set_aside(root, step, root.parent / QUARANTINE)
         except OSError as error:
           raise InputError(
             f"{root / str(step)} is damaged ({fault}) and cannot be moved: "
             f"{error.strerror}"
           ) from error
-        logging.warning("%s is now in %s", root / str(step), to)
+        logging.warning("%s is now in %s", root / str(step), place)
 
 
 def _adopt(root: pathlib.Path, step: int) -> None:
-  """Records a step whose run was killed before it did."""
+  """Records a step of a run that was killed before it wrote the digests."""
   if jax.process_index() == 0 and str(step) not in digests.known(root):
-    with contextlib.suppress(OSError):  # it goes on without
+    with contextlib.suppress(OSError):  # the run goes on without them
       digests.write(root, step)
 
 

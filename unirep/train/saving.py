@@ -1,11 +1,11 @@
-"""Checkpoints are written beside training.
+"""Checkpoints, written while training goes on.
 
 Each step is one Orbax checkpoint with the items `model` (parameters and
 codebook), `config` (JSON), `train` (step, optimizer, the method's own state)
 and `data` (the iterator's position, JSON). Orbax writes to a temporary name and
-renames, so that a killed run leaves whole checkpoints only; digests of the
-written files catch those that were cut short or changed afterwards, and say
-which steps are of this run. Nothing else is ever removed or written over.
+renames, so that a killed run leaves only whole checkpoints. Digests find files
+that were cut or changed afterwards, and say which steps are of this run.
+Nothing else is ever removed or written over.
 """
 
 import concurrent.futures
@@ -28,7 +28,7 @@ from unirep.runtime.errors import first_line
 from unirep.train import digests
 from unirep.train.state import TrainState
 
-TEMPORARY = ".orbax-checkpoint-tmp"  # how Orbax names what it hasn't finished
+TEMPORARY = ".orbax-checkpoint-tmp"  # in Orbax's names of unfinished folders
 
 
 class SaveError(Exception):
@@ -36,17 +36,18 @@ class SaveError(Exception):
 
 
 def open_manager(directory: pathlib.Path) -> ocp.CheckpointManager:
-  """Manages the checkpoints below `directory`.
+  """Opens the checkpoints below `directory`.
 
   Raises:
-    OSError: if it can't be made or read.
+    OSError: if the directory can't be made or read.
   """
   if jax.process_index() == 0 and directory.is_dir():
     for path in _unfinished(directory):  # of a run that was killed
       shutil.rmtree(path, ignore_errors=True)
   options = ocp.CheckpointManagerOptions(
-    max_to_keep=None,  # it would count, and delete, what is not of the run
-    cleanup_tmp_directories=False,  # likewise
+    # Both would delete folders that are not of this run.
+    max_to_keep=None,
+    cleanup_tmp_directories=False,
   )
   items = ("model", "config", "train", "data")
   return ocp.CheckpointManager(
@@ -69,8 +70,8 @@ class Saver:
   ):
     """Saves by `manager`, and keeps the last `keep` checkpoints of the run.
 
-    `failed` hears of every checkpoint that can't be written, and may raise.
-    What was begun of it is removed, and the next one may succeed.
+    `failed` is called for every checkpoint that can't be written, and may
+    raise. Files of such a checkpoint are removed, and the next may succeed.
     """
     self._manager, self._failed, self._keep = manager, failed, keep
     self._root = pathlib.Path(str(manager.directory))
@@ -84,14 +85,14 @@ class Saver:
     config: Mapping[str, Any],
     data: Mapping[str, Any],
   ) -> None:
-    """Begins a checkpoint named by the state's step, once none is under way."""
+    """Starts a checkpoint of the state; waits for the one before to end."""
     self.wait()
     step = int(state.step)
 
     def begin():
       size = sum(x.nbytes for x in jax.tree.leaves(state))
       _check_place(self._root, step, size)
-      self._manager.reload()  # it remembers those that were put away since
+      self._manager.reload()  # it remembers steps that are removed since
       self._writing = True
       _write(self._manager, step, state, config, data)
       self._under_way = step, self._worker.submit(self._complete, step)
@@ -100,7 +101,7 @@ class Saver:
     self._try(step, begin)
 
   def wait(self) -> bool:
-    """Whether what was under way, if anything, is written now."""
+    """Waits for the last checkpoint; whether there was one, and it is whole."""
     if not self._under_way:
       return False
     step, complete = self._under_way
@@ -122,28 +123,30 @@ class Saver:
       if jax.process_index() == 0 and self._writing:
         _remove_begun(self._root, step)
       self._manager = _renewed(self._manager)
-      said = f"no checkpoint of step {step}: {first_line(error)}"
-      self._failed(SaveError(said))
+      line = f"no checkpoint of step {step}: {first_line(error)}"
+      self._failed(SaveError(line))
       return False
     return True
 
 
 def _renewed(manager: ocp.CheckpointManager) -> ocp.CheckpointManager:
-  """One that does not say of the next checkpoint what this one has met."""
-  if jax.process_count() > 1:  # the others may have met nothing
+  """A manager that doesn't raise this one's error again at the next save."""
+  if jax.process_count() > 1:  # only this process may have had an error
     return manager
-  with contextlib.suppress(Exception):  # it says it once more
+  with contextlib.suppress(Exception):  # it raises its error once more
     manager.close()
   try:
     return open_manager(pathlib.Path(str(manager.directory)))
-  except (OSError, ValueError):  # no place; the next save tries again
+  except (OSError, ValueError):  # the next save tries again
     return manager
 
 
 def _check_place(root: pathlib.Path, step: int, size: int) -> None:
-  """Raises OSError, in all processes, if the first one finds no room.
+  """Checks, in process 0, that a step can be written.
 
-  Or where a folder of that step is there that is not of this run.
+  Raises:
+    OSError: in all processes, if the disk lacks `size` bytes or can't be
+      written, or has a folder of that step that is not of this run.
   """
   free = 0  # MiB
   if jax.process_index() == 0:
@@ -187,17 +190,17 @@ def _write(
 
 
 def _unfinished(root: pathlib.Path) -> list[pathlib.Path]:
-  """Folders that Orbax would have renamed."""
+  """Folders that Orbax has not renamed."""
   name = re.compile(rf"\d+{re.escape(TEMPORARY)}(-\d+)?")
   return [x for x in root.iterdir() if name.fullmatch(x.name)]
 
 
 def _remove_begun(root: pathlib.Path, step: int) -> None:
-  """What a save that failed has left: it would fill the disk for good."""
+  """Removes the files of a failed save, which would fill the disk for good."""
   end = time.monotonic() + 2  # its threads may still be writing
   while time.monotonic() < end:
     if not root.is_dir():
-      return  # another thing has its name
+      return  # a file has its name
     begun = _unfinished(root)
     done = root / str(step)  # without its digests
     if str(step) not in digests.known(root) and done.exists():
@@ -208,7 +211,7 @@ def _remove_begun(root: pathlib.Path, step: int) -> None:
 
 
 def items(state: TrainState) -> tuple[dict[str, Any], dict[str, Any]]:
-  """What the items `model` and `train` hold."""
+  """The contents of the items `model` and `train`."""
   model = {"params": state.params, "codebook": state.codebook}
   train = {"step": state.step, "opt_state": state.opt_state}
   return model, train | dict(state.side)

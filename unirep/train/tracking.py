@@ -1,4 +1,4 @@
-"""Runs on Weights & Biases, where a project is named."""
+"""Runs on Weights & Biases."""
 
 import contextlib
 import importlib
@@ -11,16 +11,16 @@ from typing import Any
 import jax
 
 from unirep.runtime import atomic
-from unirep.runtime.errors import InputError
+from unirep.runtime.errors import InputError, first_line
 
 PACKAGE = "wandb"
-ID = "wandb_id"  # of the run there, which a resumed run goes on with
+ID = "wandb_id"  # file with the id of the run there, for a resumed run
 
 
 def check(project: str) -> None:
   """Raises InputError for a project without the package."""
   spec = importlib.util.find_spec(PACKAGE) if project else None
-  if project and not (spec and spec.origin):  # a folder of that name is none
+  if project and not (spec and spec.origin):  # no origin: a mere folder
     raise InputError(
       f"wandb={project!r} needs the package {PACKAGE}: pip install "
       "'unirep[wandb]'"
@@ -30,17 +30,17 @@ def check(project: str) -> None:
 def run(
   project: str, workdir: pathlib.Path, settings: Mapping[str, Any]
 ) -> contextlib.AbstractContextManager[Any]:
-  """The run of a work directory, until the context ends; None without one.
+  """The run of a work directory on Weights & Biases, as a context.
 
-  Of several processes, the first one has it.
+  It is None without a project, and in all processes but the first.
 
   Args:
-    project: to put it in; "" for none.
-    workdir: gives its name, and holds its files.
-    settings: its hyperparameters.
+    project: name of the project, or "".
+    workdir: gives the run its name, and holds its files.
+    settings: hyperparameters.
 
   Raises:
-    InputError: if it can't be begun, such as without a login.
+    InputError: if it can't be started, for example without a login.
   """
   if not project or jax.process_index():
     return contextlib.nullcontext()
@@ -51,14 +51,16 @@ def run(
       part.write_text(secrets.token_hex(4))
   try:
     return module.init(
-      **{"project": project, "dir": str(workdir), "name": workdir.name},
-      **{"id": path.read_text().strip(), "resume": "allow"},
+      project=project,
+      dir=str(workdir),
+      name=workdir.name,
+      id=path.read_text().strip(),
+      resume="allow",
       config=dict(settings),
-      settings={"console": "off"},  # what is printed stays here
+      settings={"console": "off"},  # printed lines are not uploaded
     )
   except module.Error as error:
-    said = str(error).splitlines()[0]
     raise InputError(
-      f"wandb={project!r}: {said}; log in with `wandb login`, or set "
-      "WANDB_MODE=offline"
+      f"wandb={project!r}: {first_line(error)}; log in with `wandb login`, or "
+      "set WANDB_MODE=offline"
     ) from error
