@@ -4,6 +4,8 @@ Dimensions: B samples of this device, T time, D code width, K codes, R rows (B,
 or B * T).
 """
 
+import functools
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -131,11 +133,10 @@ def together(
     modalities: at least one name.
     valid_B: False for samples to leave out anyway; None for none.
   """
-  first, *others = modalities
-  valid_B = present[first] if valid_B is None else valid_B & present[first]
-  for m in others:
-    valid_B &= present[m]
-  return valid_B
+  masks = [present[m] for m in modalities]
+  if valid_B is not None:
+    masks.append(valid_B)
+  return functools.reduce(operator.and_, masks)
 
 
 def counted(mask_BxT: jax.Array | None, present_B: jax.Array) -> jax.Array:

@@ -112,11 +112,13 @@ class Network:
 
   def width(self, params: Params, modality: str) -> int:
     """Raw feature width F of the trained encoder's inputs."""
+    # From the parameters, so that a checkpoint says it without its data.
     tokens = params["encoder"]["tokens"][modality]
     return tokens["embed"]["kernel"].shape[0]
 
   def init(self, key: jax.Array, features: Arrays) -> dict[str, Any]:
     """Parameters {"encoder": ..., "decoder": ...} for features (B, T, ...)."""
+    # One sample is enough, since no parameter depends on B or T.
     rows = {m: jnp.asarray(features[m])[:1] for m in self.order}
     return sites.init(key, lambda run: self.run(run, None, rows, {}, None))
 
@@ -140,6 +142,7 @@ class Network:
     """
     run = sites.apply(params)
     outputs = self.run(run, code_KxD, features, mask or {}, keys_B)
+    # Layers may compute in 16 bits; losses and codes do not.
     return jax.tree.map(sites.at_least_float32, outputs)
 
   def general(
@@ -228,6 +231,8 @@ class Network:
     """One dropout key for each sample and modality."""
     if keys_B is None:
       return dict.fromkeys(self.order)
+    # By position in `order`, so that a modality's draws do not depend on the
+    # modalities that a call encodes.
     split = functools.partial(jax.random.split, num=len(self.order))
     keys_MxB = jax.vmap(split, out_axes=1)(keys_B)
     return dict(zip(self.order, keys_MxB, strict=True))

@@ -63,6 +63,7 @@ class Recipe(NamedTuple):
 
 def method(recipe: Recipe) -> Method:
   """The four functions that `train` trains, for one recipe."""
+  # `train` sees four functions of arrays, and no configuration.
   bind = functools.partial
   return Method(
     init=bind(init, recipe),
@@ -76,6 +77,7 @@ def init(recipe: Recipe, key: jax.Array, batch: Mapping[str, Any]):
   """Parameters, codebook and CLUB networks, see `methods.method.Init`."""
   network = recipe.network
   keys = jax.random.split(key, 4)
+  # One sample: the batch itself is large, and only shapes matter.
   features = {m: jnp.asarray(batch["features"][m][:1]) for m in network.order}
   params: dict[str, Any] = dict(network.init(keys[0], features))
   if recipe.weights["cpc"] and network.aligns_in_time(features):
@@ -104,6 +106,7 @@ def draw(recipe: Recipe, key: jax.Array, batch: Mapping[str, Any], rows: int):
   keys = iter(jax.random.split(key, 2 + len(pairs)))
   # At least two tokens of context, and one to predict.
   start = jax.random.randint(next(keys), (), 1, max(time - 1, 2))
+  # Over the long batch of all devices, so that negatives come from all of it.
   permutation = {
     name: recipe.permute(next(keys), rows * parts)
     for name, parts in pairs.items()
