@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from unirep.data import hdf5
+from unirep.data.values import CHUNK
 from unirep.files import guard, npy, zips
 from unirep.runtime.errors import InputError
-
-CHUNK = 2**25  # bytes that are read at once to look at all rows
 
 
 class Part:

@@ -5,15 +5,48 @@ Shapes: N samples, T time, F feature width, H/W grid.
 
 import logging
 from collections.abc import Iterable, Iterator
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from unirep.data.columns import CHUNK, Column
 from unirep.data.sample import LARGEST, Sample
 from unirep.files import guard
 from unirep.runtime.errors import InputError
 
-Values = np.ndarray | Column
+CHUNK = 2**25  # bytes that are read at once to check all rows
+
+
+@runtime_checkable
+class OnDisk(Protocol):
+  """Rows on disk, such as a `columns.Column`; they are read one by one."""
+
+  dtype: np.dtype
+  shape: tuple[int, ...]
+
+  @property
+  def ndim(self) -> int:
+    """Axes, that of the rows included."""
+    ...
+
+  @property
+  def nbytes(self) -> int:
+    """Bytes of all rows."""
+    ...
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, row: Any, /) -> np.ndarray: ...
+
+  def chunks(self) -> Iterator[np.ndarray]:
+    """All rows in order, some at a time."""
+    ...
+
+  def place(self, index: int) -> str:
+    """The file of a row, for errors."""
+    ...
+
+
+Values = np.ndarray | OnDisk
 HUGE = 1e6  # networks are not made for larger features
 
 _log = logging.getLogger(__name__)
@@ -27,7 +60,7 @@ def feature(name: str, value: Values) -> Values:
   Raises:
     InputError: for a wrong rank or type, and, in memory, NaN or infinity.
   """
-  value = value if isinstance(value, Column) else np.asarray(value)
+  value = value if isinstance(value, OnDisk) else np.asarray(value)
   if value.dtype.kind not in "fiub":
     raise InputError(
       f"features[{name!r}] must hold real numbers, got {value.dtype}"
@@ -37,7 +70,7 @@ def feature(name: str, value: Values) -> Values:
       f"features[{name!r}] must be a non-empty (N, F), (N, T, F), (N, T, H, W,"
       f" F) or the like, got {value.shape}"
     )
-  if isinstance(value, Column):
+  if isinstance(value, OnDisk):
     one = f"a sample of features[{name!r}]"
     guard.check_room(one, value.nbytes // len(value))
     return value
@@ -124,7 +157,7 @@ def integers(name: str, value: Values) -> np.ndarray:
   Raises:
     InputError: naming `name`, for other types, or values that do not fit.
   """
-  value = value if isinstance(value, Column) else np.asarray(value)
+  value = value if isinstance(value, OnDisk) else np.asarray(value)
   if value.dtype.kind not in "iub" or value.ndim < 1:
     raise InputError(
       f"{name} must hold one integer or more per sample, got {value.dtype} of"

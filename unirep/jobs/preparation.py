@@ -7,7 +7,7 @@ nothing is written here.
 import functools
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax

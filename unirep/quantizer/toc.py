@@ -4,12 +4,7 @@ Training-free Optimization of the Codebook, the second half of FCID. It scores
 the dimensions of a codebook and makes masks of them. All functions but
 `indices`, `choose` and `check_keep` are pure and work under `jax.jit` and
 `jax.vmap`. 16-bit codes are computed in float32; with x64 on, float64 stays.
-<<<<<<< HEAD
 Masks are bools, or numbers with 0 for False. Invalid input raises ValueError.
-=======
-Masks are bools, or numbers of which 0 is False. Invalid input raises
-ValueError.
->>>>>>> h_num
 
 Dimensions: K codes, D code width, N vectors, S sizes of a sweep. With (p, r) =
 `top_share`, keep // (p + r) * p dimensions of highest and keep // (p + r) * r
