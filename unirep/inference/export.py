@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from unirep.parallel import trees
 from unirep.runtime import atomic
 from unirep.runtime.errors import InputError
 
@@ -58,7 +59,8 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise InputError(f"{folder}: {error.strerror}") from error
-  arrays, tree = _named(params)
+  arrays = {n: np.asarray(x) for n, x in trees.named(params).items()}
+  tree = jax.tree.structure(params)
   arrays[CODEBOOK] = np.asarray(code_KxD)
   about: dict[str, Any] = {
     "format": FORMAT,
@@ -90,16 +92,6 @@ def write(
     tensors.save_file({name: arrays[name] for name in sorted(names)}, part)
   atomic.write_json(folder / ABOUT, json.loads(json.dumps(about)))
   return about
-
-
-def _named(params) -> tuple[dict[str, np.ndarray], Any]:
-  """The parameters as path -> array, and the structure of their tree."""
-  flat, tree = jax.tree_util.tree_flatten_with_path(params)
-  arrays = {
-    jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf)
-    for path, leaf in flat
-  }
-  return arrays, tree
 
 
 def _program(exports, network, m, shape, tree, arrays, settings):
