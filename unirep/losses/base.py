@@ -114,8 +114,8 @@ def filled(present: Arrays | None, x: Arrays) -> dict[str, jax.Array]:
   """A mask for each modality of x (B, ...): that of `present`, or ones.
 
   No other function asks whether a modality can be missing. On one device XLA
-  folds nearly all masks of ones, since they are constant, and the step costs the
-  same. Across devices they travel with the rows that they belong to.
+  folds nearly all masks of ones, since they are constant, and the step costs
+  the same. Across devices they travel with the rows that they belong to.
   """
   present = present or {}
   # Made like x, because under `shard_map` a plain constant is known to be equal
