@@ -155,7 +155,7 @@ def context(inputs: LossInputs) -> jax.Array:
   start = inputs.draws.start
   lengths = [inputs.mask[m].sum(1) for m in inputs.fine if m in inputs.mask]
   # One index for all samples is a slice; one for each is a gather, whose
-  # gradient is a scatter. That is much slower, so it is left to padded batches.
+  # gradient is a scatter: slower, so only padded batches take it.
   if not lengths:
     return start
   T = inputs.mask[next(m for m in inputs.fine if m in inputs.mask)].shape[1]
