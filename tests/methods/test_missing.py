@@ -352,17 +352,17 @@ class Known:
   def assignments(self):
     """Granularity -> (distances, weights, presence), (R, ...) each."""
     out, names = self.out, {"clip": NAMES, "step": NAMES[:3]}
-    for level, x in {"clip": out.general, "step": out.general_steps}.items():
-      times = T if level == "step" else 1
-      here = {m: np.repeat(self.here[m], times) for m in names[level]}
+    for name, x in {"clip": out.general, "step": out.general_steps}.items():
+      times = T if name == "step" else 1
+      here = {m: np.repeat(self.here[m], times) for m in names[name]}
       weight_R = np.ones(B)
-      if level == "step":
+      if name == "step":
         weight_R = (np.arange(T) < self.length_B[:, None]).reshape(-1) / T
       rows = {m: self.distance(x[m].reshape(-1, D)) for m in here}
       for m, distance_RxK in rows.items():
         first, second, *_ = np.sort(distance_RxK[here[m]]).T
         assert (second - first).min() > 1e-3
-      yield level, rows, weight_R, here
+      yield name, rows, weight_R, here
 
 
 def restored(known):
@@ -426,19 +426,19 @@ def contrasted(known):
 
 
 def chosen(known):
-  for level, rows, weight_R, here in known.assignments():
+  for name, rows, weight_R, here in known.assignments():
     total_RxK = sum(np.where(here[m][:, None], x, 0) for m, x in rows.items())
     losses = []
     for m, distance_RxK in rows.items():
       log_p_RxK = jax.nn.log_softmax(-distance_RxK / (2 * D * 0.1))
       loss_R = -log_p_RxK[np.arange(len(weight_R)), total_RxK.argmin(1)]
       losses.append(np.average(loss_R, weights=weight_R * here[m]))
-    yield f"matching/{level}", np.mean(losses)
+    yield f"matching/{name}", np.mean(losses)
     for m, n in itertools.combinations(rows, 2):
       same_R = rows[m].argmin(1) == rows[n].argmin(1)
       share = np.average(same_R, weights=weight_R * here[m] * here[n])
-      yield f"agreement/{level}/{m}-{n}", share
-    if level == "clip":
+      yield f"agreement/{name}/{m}-{n}", share
+    if name == "clip":
       used = {m: {*rows[m].argmin(1)[here[m]]} for m in NAMES}
       for m, codes in used.items():
         yield f"codebook/used/{m}", len(codes) / K

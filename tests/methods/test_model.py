@@ -541,18 +541,18 @@ def test_dropout_needs_keys_and_differs_between_modalities_and_samples():
 # Codes that modalities share.
 
 
-def levels_of(out, mask, codes, nearest=codebook_lib.nearest_jointly):
+def assignments_of(out, mask, codes, nearest=codebook_lib.nearest_jointly):
   return model_of("plain").assign(out, mask, codes, nearest)
 
 
-def test_places_are_clips_and_steps_that_both_modalities_have():
+def test_assignments_are_clips_and_steps_that_both_modalities_have():
   run, params, codes, _, _ = plain()
   out = run(params, codes)
   lengths = {"left": [4, 1, 4, 2, 4, 3], "right": [4, 4, 2, 1, 4, 4]}
   mask = {m: np.arange(4) < np.array(n)[:, None] for m, n in lengths.items()}
-  places = levels_of(out, mask, codes)
-  assert list(places) == ["clip", "step"]
-  clip, step = places.values()
+  assignments = assignments_of(out, mask, codes)
+  assert list(assignments) == ["clip", "step"]
+  clip, step = assignments.values()
   assert set(clip.x) == {"left", "right", "text"}
   assert set(step.x) == {"left", "right"}
   np.testing.assert_array_equal(clip.weight_B, np.ones(B))
@@ -561,14 +561,14 @@ def test_places_are_clips_and_steps_that_both_modalities_have():
   np.testing.assert_array_equal(
     step.x["right"], np.asarray(out.general_steps["right"]).reshape(-1, D)
   )
-  for rows in places.values():
+  for rows in assignments.values():
     mean = sum(np.asarray(x, float) for x in rows.x.values()) / len(rows.x)
     nearest = ((mean[:, None] - np.asarray(codes)) ** 2).sum(-1).argmin(1)
     for m, x in rows.x.items():
       np.testing.assert_array_equal(rows.idx[m], nearest)
       expected = codebook_lib.distances(codes, x)
       np.testing.assert_array_equal(rows.distance[m], expected)
-  each = levels_of(out, mask, codes, codebook_lib.nearest_each)["clip"]
+  each = assignments_of(out, mask, codes, codebook_lib.nearest_each)["clip"]
   for m, idx in out.idx.items():
     np.testing.assert_array_equal(each.idx[m], idx)
 
@@ -577,14 +577,14 @@ def test_agreement_is_of_what_each_would_choose():
   run, params, codes, _, _ = plain()
   out = run(params, codes)
   mask = {"left": np.arange(4) < np.array([4, 1, 4, 2, 4, 3])[:, None]}
-  places = levels_of(out, mask, codes)
+  assignments = assignments_of(out, mask, codes)
   book = codebook_lib.asleep(jax.random.key(0), K, D, tuple(out.idx))
   book = book._replace(
     count_K=jnp.array([0, 3.0, 1, 9] + [0] * (K - 4)),
     tenure_K=jnp.array([200.0, 60, 49, 0] + [50.0] * (K - 4)),
     code_KxD=book.code_KxD.at[:3].set(1.0),
   )
-  health = assignment.health(model_of("plain").order, book, places, None)
+  health = assignment.health(model_of("plain").order, book, assignments, None)
   idx = {m: np.asarray(i) for m, i in out.idx.items()}
   for m, n in (("left", "right"), ("left", "text"), ("right", "text")):
     np.testing.assert_allclose(
@@ -645,13 +645,13 @@ def measured(general, codes, distribution=cmcm.cosine_distribution):
   run, params, first, _, mask = plain()
   out = run(params, first)._replace(general=general, general_steps={})
   weights = dict.fromkeys(LOSSES, 0.0) | {"matching": 1.0, "cmcm": 1e-9}
-  places = levels_of(out, mask, codes)
+  assignments = assignments_of(out, mask, codes)
   inputs = LossInputs(
     order=model_of("plain").order,
     fine=model_of("plain").fine,
     outputs=out,
     mask=mask,
-    assignments=places,
+    assignments=assignments,
     pairs={},
     networks={},
     draws=None,  # no CPC and no CLUB: nothing is drawn
@@ -718,9 +718,9 @@ def test_codes_move_by_averages_and_not_by_gradients():
     out = recipe.network.forward(
       state.params, code_KxD, batch["features"], mask
     )
-    places = recipe.network.assign(out, mask, code_KxD, recipe.nearest)
+    assignments = recipe.network.assign(out, mask, code_KxD, recipe.nearest)
     return recipe.update_codebook(
-      state.codebook, [*places.values()], draws.codebook, 0.0
+      state.codebook, [*assignments.values()], draws.codebook, 0.0
     )
 
   expected = flat(update(state))

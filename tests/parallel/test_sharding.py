@@ -291,18 +291,18 @@ def test_codes_wake_at_places_of_several_devices():
     mask = recipes.padding_mask(batch)
 
     @jax.jit
-    def places(state):
+    def assigned(state):
       code_KxD = state.codebook.code_KxD
       features = batch["features"]
       network = recipe.network
       outputs = network.forward(state.params, code_KxD, features, mask)
       return network.assign(outputs, mask, code_KxD, recipe.nearest)
 
-    levels = jax.device_get(places(state))
+    assignments = jax.device_get(assigned(state))
   history, _ = run("clean", "float64", 8)
   book = history[0][1]
   found = {}
-  for name, rows in levels.items():
+  for name, rows in assignments.items():
     row_RxD = np.sum([*rows.x.values()], 0)
     row_RxD /= np.sqrt((row_RxD**2).mean(-1, keepdims=True))
     for code_D in book.code_KxD[book.tenure_K == 0]:

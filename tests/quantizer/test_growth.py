@@ -169,7 +169,7 @@ def update_loop(book, assignments, decay):
   return cb.Codebook(code, count, total, age, np.asarray(book.tenure_K) + 1)
 
 
-def two_levels(code):
+def clips_and_steps(code):
   """Clips of three modalities, steps of two; padding far away."""
   clips = {m: sphere(normal(6, D, seed=i)) for i, m in enumerate(NAMES)}
   steps = {
@@ -186,7 +186,7 @@ def test_joint_update_matches_loops(x64):
   code[2] = 0
   book = book_of(code)._replace(tenure_K=jnp.arange(5.0))
   for decay in (0.99, 0.5, 0.9):
-    assignments = two_levels(book.code_KxD)
+    assignments = clips_and_steps(book.code_KxD)
     # Someone says that a sleeping code was chosen: it sleeps on.
     assignments[0].idx["text"] = assignments[0].idx["text"].at[0].set(2)
     after = cb.joint_update(book, assignments, decay=decay)
@@ -208,7 +208,7 @@ def test_joint_update_matches_loops(x64):
 
 def test_the_defaults_and_the_order_of_modalities(x64):
   book = book_of(sphere(normal(4, D)))
-  assignments = two_levels(book.code_KxD)
+  assignments = clips_and_steps(book.code_KxD)
   after = cb.joint_update(book, assignments)
   expected = update_loop(book, assignments, 0.99)
   np.testing.assert_allclose(after.code_KxD, expected.code_KxD, rtol=1e-12)
@@ -784,15 +784,15 @@ def with_missing(rows, seed=0, share=0.6):
 
 def measured_again(rows, code_KxD):
   """Distances and codes of changed rows, as `methods.assignment` has them."""
-  level = assignment_lib.clips(rows.x, code_KxD, present=rows.present)
-  return level._replace(weight_B=rows.weight_B)
+  assignment = assignment_lib.clips(rows.x, code_KxD, present=rows.present)
+  return assignment._replace(weight_B=rows.weight_B)
 
 
 def test_what_is_missing_pulls_no_code(x64):
   book = book_of(sphere(normal(5, D, seed=20)))
   assignments = [
     measured_again(with_missing(rows, seed), book.code_KxD)
-    for seed, rows in enumerate(two_levels(book.code_KxD))
+    for seed, rows in enumerate(clips_and_steps(book.code_KxD))
   ]
   after = cb.joint_update(book, assignments, decay=0.9)
   expected = update_loop(book, assignments, 0.9)
@@ -807,12 +807,12 @@ def test_what_is_there_takes_the_nearest_code_of_the_rest(x64):
   code_KxD = sphere(normal(5, D, seed=20))
   x = {m: sphere(normal(40, D, seed=i)) for i, m in enumerate(NAMES)}
   rows = with_missing(rows_of(x, code_KxD))
-  level = measured_again(rows, code_KxD)
+  assignment = measured_again(rows, code_KxD)
   wrong = 0
   for b in range(40):
     names = [m for m in NAMES if rows.present[m][b]]
     total_K = sum(((rows.x[m][b] - code_KxD) ** 2).sum(-1) for m in names)
-    assert {int(level.idx[m][b]) for m in names} == {int(total_K.argmin())}
+    assert {int(assignment.idx[m][b]) for m in names} == {int(total_K.argmin())}
     all_K = sum(((x[m][b] - code_KxD) ** 2).sum(-1) for m in NAMES)
     wrong += total_K.argmin() != all_K.argmin()
   assert wrong > 5
@@ -874,9 +874,9 @@ def test_who_is_missing_does_not_disagree(lacking, placed, x64):
   x["text"] = AXES[[1, 1, 1]]
   here = np.arange(3) < 3 - lacking
   present = {"audio": here, "video": here}
-  level = rows_of(x, book.code_KxD)
-  level = level._replace(present=level.present | present)
-  after = place(book, [level], noise(1, 3, 1, first=(0, 0, 0)), agreed=0.6)
+  assignment = rows_of(x, book.code_KxD)
+  assignment = assignment._replace(present=assignment.present | present)
+  after = place(book, [assignment], noise(1, 3, 1, first=(0, 0, 0)), agreed=0.6)
   assert len(awake(after)) == 1 + placed
 
 

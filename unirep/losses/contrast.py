@@ -122,7 +122,7 @@ def chunked(
   filled = filled._replace(number=filled.number - 1)
 
   # Without the checkpoint the scan would keep the logits of all chunks for the
-  # gradient, which is all that chunks are to avoid.
+  # gradient, and nothing would be saved.
   @jax.checkpoint
   def step(sums, block):
     return _add(sums, _logits(query_BxF, own, block), own, block), None
@@ -141,8 +141,8 @@ def ring(
 ) -> tuple[jax.Array, jax.Array]:
   """As `dense`, with the keys of one device at a time in memory."""
   own = _keys(key_BxF, valid_B, group_B, axis_name)
-  # A leaf that is no float, in the place of the rows: only query and key are
-  # differentiated.
+  # Numbers take the place of the rows, so that `about` holds no floats: only
+  # query and key get a gradient.
   about = own._replace(row=own.number)
   pair: Any = _ring(query_BxF, own.row, about, axis_name)
   return pair[0], pair[1] > 0
@@ -183,7 +183,7 @@ def _ring_forward(query_BxF, key_BxF, about, axis_name):
 
 
 def _ring_backward(axis_name, kept, cotangents):
-  """The derivative of loss i by logit ij is softmax_j(logits)_ij - (i = j)."""
+  """Gradients by d loss_i / d logit_ij = softmax_j(logits)_ij - (i = j)."""
   query_BxF, own, normal_B = kept
   weight_B, _ = cotangents
 
@@ -193,7 +193,7 @@ def _ring_backward(axis_name, kept, cotangents):
     slope -= own.number[:, None] == block.number
     slope *= _counted(weight_B, own)[:, None]
     grad_BxF += jnp.matmul(slope, block.row, precision="highest")
-    # A block's gradient travels with it, and is home after a whole turn.
+    # A block's gradient travels with it, and is back after a whole turn.
     grad_block += jnp.matmul(slope.T, query_BxF, precision="highest")
     block, grad_block = collectives.rotate((block, grad_block), axis_name)
     return (block, grad_block, grad_BxF), None

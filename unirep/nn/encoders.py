@@ -108,8 +108,7 @@ class Tokens(nn.Module):
       layer = TransformerLayer(
         self.heads, self.hidden, self.rate, self.dtype, name=f"layer{i}"
       )
-      # The first layer takes the keys as they are, so that a model of one layer
-      # draws as it did before there could be more.
+      # Otherwise all layers would drop the same entries.
       if i and keys_B is not None:
         keys_B = jax.vmap(jax.random.fold_in, (0, None))(keys_B, i)
       x = layer(x, mask_BxT, keys_B)

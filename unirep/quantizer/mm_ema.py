@@ -161,7 +161,7 @@ def restart_from_codes(
   """
   idle_K = idle(codebook)
   dead_K = idle_K > limit
-  # Ages begin at -1: a code that is that young was never counted.
+  # Below 0 is the initial age, of a code that no step has counted yet.
   active_K = (idle_K >= 0) & (idle_K < active)
   position_K = (uniform_K * active_K.sum()).astype(jnp.int32)
   parents_K = jnp.argsort(~active_K, stable=True)  # active ones first, in order

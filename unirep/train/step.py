@@ -41,7 +41,8 @@ def build(
       the work; None if the state is equal everywhere.
   """
   shards = mesh.shape[meshes.AXIS]
-  # A single shard needs no map; without one, all collectives are the identity.
+  # With one data shard and a state that XLA splits, there is nothing to map
+  # over, and collectives are the identity.
   axis = meshes.AXIS if shards > 1 or sharding is None else None
 
   def local_step(state: TrainState, batch: Batch, run_args: RunArgs):
