@@ -217,12 +217,10 @@ def padding_mask(batch: Mapping[str, Any]) -> dict[str, jax.Array]:
   All True where the modality is missing: its length says nothing, and must not
   shorten the other modalities of the sample.
   """
-  mask, present = {}, batch.get("present", {})
+  mask, present = {}, filled(batch.get("present"), batch["features"])
   for m, length_B in batch.get("lengths", {}).items():
     time_T = jnp.arange(batch["features"][m].shape[1])
-    mask[m] = time_T < length_B[:, None]
-    if m in present:
-      mask[m] |= ~present[m][:, None]
+    mask[m] = (time_T < length_B[:, None]) | ~present[m][:, None]
   return mask
 
 
