@@ -518,20 +518,22 @@ def described(steps, fine=2, batch_size=80):
     asked=80,
     batch_size=batch_size,
     train=range(60),
+    test=range(7),
   )
   return preparation.describe(job).splitlines()
 
 
 def test_what_is_about_to_be_trained_is_said():
   first = f"audio (9, 7), video (9, 7) on {len(jax.devices())} cpu device(s)"
-  assert described(9) == [first]
+  counts = "60 samples to learn from, 7 held out"
+  assert described(9) == [first, counts]
   said = "audio and video have fewer than 3 time steps: InfoNCE aligns them"
-  assert described(2)[1:] == [f"{said} in the place of CPC"]
-  assert not described(2, fine=1)[1:]
-  less = "a batch has {} samples instead of 80: there are 60 to learn from"
+  assert described(2)[2:] == [f"{said} in the place of CPC"]
+  assert not described(2, fine=1)[2:]
+  less = "a batch has {} samples instead of 80"
   even = ", and 1, 2, 4 or 8 devices shall do the same training"
-  assert described(9, batch_size=56)[1:] == [less.format(56) + even]
-  assert described(9, batch_size=60)[1:] == [less.format(60)]
+  assert described(9, batch_size=56)[2:] == [less.format(56) + even]
+  assert described(9, batch_size=60)[2:] == [less.format(60)]
 
 
 def test_a_sample_a_device_is_the_least():

@@ -93,3 +93,54 @@ def test_equal_features_are_one_file():
   class_N = np.arange(40) // 20
   assert [*grouping.reused(columns, 0.5, class_N)] == ["audio"]
   assert not grouping.reused(columns, 0.1)
+
+
+def reused_source(seed=0):
+  """Sounds and photos of eight classes, each in eight pairs, and a caption."""
+  rng = np.random.default_rng(seed)
+  file_NxM, class_N = paired(seed=seed)
+  sound = rng.normal(size=(192, 3, 5)).astype(np.float32)
+  photo = rng.normal(size=(192, 1, 4)).astype(np.float32)
+  caption = rng.normal(size=(8, 2, 6)).astype(np.float32)
+  return arrays.Arrays(
+    {
+      "audio": sound[file_NxM[:, 0]],
+      "image": photo[file_NxM[:, 1]],
+      "text": caption[class_N],
+    },
+    labels={"class": class_N},
+  )
+
+
+def test_a_split_of_arrays_shares_no_recording():
+  source = reused_source()
+  train, test = arrays.split(source, 0.2, 0)
+  for m in ("audio", "image"):
+    sides = [
+      {part[i]["features"][m].tobytes() for i in range(len(part))}
+      for part in (train, test)
+    ]
+    assert not sides[0] & sides[1]
+  words = "rows share files of audio, image, text; {} rows with files of both"
+  left = len(source) - len(train) - len(test)
+  assert test.note.startswith(words.format(left))
+  assert test.note.endswith("too few of text to hold some out")
+
+
+def test_a_split_without_reuse_is_that_of_earlier_runs():
+  """So that they go on: the first rows of a permutation are held out."""
+  x = np.random.default_rng(0).normal(size=(50, 2, 3)).astype(np.float32)
+  source = arrays.Arrays({"audio": x, "text": x + 1})
+  train, test = arrays.split(source, 0.3, 5)
+  order = np.random.default_rng(5).permutation(50)
+  held = [source[i]["features"]["audio"].tobytes() for i in sorted(order[:15])]
+  assert [test[i]["features"]["audio"].tobytes() for i in range(15)] == held
+  assert (len(train), test.note) == (35, "")
+
+
+def test_data_too_large_to_compare_are_split_by_rows(monkeypatch):
+  monkeypatch.setattr(grouping, "READ", 1000)
+  monkeypatch.setattr(grouping, "files", None)
+  train, test = arrays.split(reused_source(), 0.1, 0)
+  assert (len(train), len(test)) == (1382, 154)
+  assert "too large to compare" in test.note

@@ -18,7 +18,7 @@ from unirep.data import formats
 from unirep.data.procedural.synthetic import SyntheticEvents
 from unirep.inference import codes as coded
 from unirep.inference.tokenizer import Tokenizer
-from unirep.jobs import dispatch, encoding
+from unirep.jobs import dispatch, encoding, masks
 from unirep.jobs import evaluate as evaluate_job
 from unirep.jobs import tokenize as tokenize_job
 from unirep.reports import tables
@@ -347,14 +347,21 @@ def test_toc_leaves_out_codes_that_are_asleep(tmp_path):
 def test_masks_leave_out_codes_that_are_asleep():
   code = np.random.default_rng(1).random((9, 8)) + np.arange(8)
   sleepy = np.insert(code, [0, 3, 9], 0, axis=0)
-  config = evaluate.get_config("size=tiny")
   train = coded.Codes({"audio": np.array([[0, 2, -1]])}, {}, {})
+  options = masks.Options(0.7, 0.3, (1, 0), centered=False, spare_dead=False)
+
+  def swept(code_KxD, codes, live):
+    model = types.SimpleNamespace(codebook=code_KxD, awake=code_KxD.any(1))
+    job = types.SimpleNamespace(
+      tokenizer=model, live_codes=live, keep_M=[2, 4, 8], toc=options
+    )
+    return evaluate_job.swept(job, codes)
+
   for live in (False, True):
-    config.toc.live_codes = live
-    place = {"audio": np.array([[1, 3, -1]])}  # where codes 0 and 2 are now
+    moved = {"audio": np.array([[1, 3, -1]])}  # the places of codes 0 and 2 now
     np.testing.assert_array_equal(
-      evaluate_job.masks(config, code, [2, 4, 8], train),
-      evaluate_job.masks(config, sleepy, [2, 4, 8], train._replace(idx=place)),
+      swept(code, train, live),
+      swept(sleepy, train._replace(idx=moved), live),
     )
 
 

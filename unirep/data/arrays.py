@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from unirep.data import formats, presence, values
+from unirep.data import formats, grouping, presence, values
 from unirep.data.columns import Column
 from unirep.data.pipeline import Subset
 from unirep.data.sample import PRESENT, Sample, Source
@@ -159,7 +159,10 @@ def load(
 
 
 def split(source: Source, holdout: float, seed: int) -> tuple[Subset, Subset]:
-  """Splits at random into disjoint (train, test), at least one sample each.
+  """Splits at random into (train, test), at least one sample each.
+
+  No recording is on both sides, see `grouping.hold_out`. `test.note` says so
+  where samples share recordings.
 
   Args:
     source: two samples or more; they are not copied.
@@ -176,10 +179,10 @@ def split(source: Source, holdout: float, seed: int) -> tuple[Subset, Subset]:
     raise InputError(f"a split needs 2 samples or more, got {size}")
   if seed < 0:
     raise InputError(f"seed must not be negative, got {seed}")
-  count = min(max(round(holdout * size), 1), size - 1)
-  order = np.random.default_rng(seed).permutation(size)
-  train, test = np.sort(order[count:]), np.sort(order[:count])
-  return Subset(source, train), Subset(source, test)
+  rows = grouping.hold_out(source, holdout, seed)
+  train, test = Subset(source, rows.train), Subset(source, rows.test)
+  test.note = rows.note
+  return train, test
 
 
 def _assemble(

@@ -14,6 +14,7 @@ import numpy as np
 from unirep.data.sample import PRESENT, Source, stored
 from unirep.runtime.errors import InputError
 
+READ = 2**30  # bytes of a source that are read to find equal files
 ENDS = 512  # values at both ends of a row that tell it from others
 
 
@@ -24,11 +25,56 @@ class Split(NamedTuple):
     train: rows without a held-out file, in order.
     test: rows whose files are all held out, in order.
     dropped: number of rows that have files of both kinds.
+    note: one line on files that rows share, or "".
   """
 
   train: np.ndarray
   test: np.ndarray
   dropped: int
+  note: str = ""
+
+
+def hold_out(source: Source, share: float, seed: int) -> Split:
+  """Splits a source so that no file is on both sides.
+
+  Rows of one file have equal features. A source of more than `READ` bytes is
+  not read for that: its rows are split one by one.
+
+  Args:
+    source: two samples or more.
+    share: of the rows, or of the files, to hold out.
+    seed: of the draw.
+
+  Raises:
+    InputError: where rows share so many files that none can be held out.
+  """
+  size = len(source)
+  every = np.arange(size)[:, None]
+  class_N = (getattr(source, "labels", None) or {}).get("class")
+  if class_N is not None and np.shape(class_N) != (size,):
+    class_N = None
+  nbytes = sum(x.nbytes for x in source[0]["features"].values())
+  if nbytes * size > READ:
+    return split(every, share, seed)._replace(
+      note="held-out rows may share files with others: the data are too large"
+      " to compare"
+    )
+  columns = files(source)
+  used = reused(columns, share, class_N)
+  file_NxM = np.stack([*used.values()], 1) if used else every
+  rows = split(file_NxM, share, seed, class_N)
+  shared = [
+    m for m, x in columns.items() if len(np.unique(x[x >= 0])) < (x >= 0).sum()
+  ]
+  if not shared:
+    return rows
+  both = [m for m in shared if m not in used]
+  parts = [f"rows share files of {', '.join(shared)}"]
+  if rows.dropped:
+    parts.append(f"{rows.dropped} rows with files of both sides are left out")
+  if both:
+    parts.append(f"too few of {', '.join(both)} to hold some out")
+  return rows._replace(note="; ".join(parts))
 
 
 def split(
@@ -58,7 +104,7 @@ def split(
   rng = np.random.default_rng(seed)
   component_N = components(file_NxM)
   sizes = np.bincount(component_N)
-  wanted = max(round(share * len(file_NxM)), 1)
+  wanted = min(max(round(share * len(file_NxM)), 1), len(file_NxM) - 1)
   # Several components are held out, so that none of them is a whole class.
   if sizes.max() <= max(wanted // 4, 1) and len(sizes) > 1:
     order = rng.permutation(len(sizes))

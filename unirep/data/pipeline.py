@@ -208,10 +208,15 @@ def _in_order(source: Source, batch_size: int) -> Iterator[tuple[Batch, int]]:
 
 
 class Subset:
-  """Samples of a source by their indices, as a source; nothing is copied."""
+  """Samples of a source by their indices, as a source; nothing is copied.
+
+  Attributes:
+    note: one line on how they were chosen, or "".
+  """
 
   def __init__(self, source: Source, indices: Sequence[int] | np.ndarray):
     self._source, self._indices = source, indices
+    self.note = ""
 
   def __len__(self) -> int:
     return len(self._indices)

@@ -50,6 +50,9 @@ def pair(
   fit = _resampling(options, fine)
   train, test = _use(name, "pretraining")(options, modalities)
   both = fit(train), fit(test)
+  if note := getattr(test, "note", ""):
+    held_out: Any = both[1]
+    held_out.note = note
   for source, split in zip(both, ("train", "test"), strict=True):
     sample.check_source(source, f"data.source={name}, {split} split")
   return both

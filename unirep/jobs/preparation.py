@@ -214,16 +214,18 @@ def describe(job: Job) -> str:
   shapes = ", ".join(f"{m} {features[m].shape[1:]}" for m in network.order)
   kind = devices.devices.flat[0].device_kind
   text = f"{shapes} on {devices.size} {kind} device(s)"
+  text += (
+    f"\n{len(job.train):,} samples to learn from, {len(job.test):,} held out"
+  )
+  if note := getattr(job.test, "note", ""):
+    text += f"; {note}"
   if len(network.fine) > 1 and not network.aligns_in_time(features):
     text += (
       f"\n{' and '.join(network.fine)} have fewer than 3 time steps: InfoNCE "
       "aligns them in the place of CPC"
     )
   if job.batch_size < job.asked:
-    text += (
-      f"\na batch has {job.batch_size} samples instead of {job.asked}: there"
-      f" are {len(job.train)} to learn from"
-    )
+    text += f"\na batch has {job.batch_size} samples instead of {job.asked}"
     if job.batch_size % EVEN == 0:
       text += ", and 1, 2, 4 or 8 devices shall do the same training"
   return text
