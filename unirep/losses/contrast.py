@@ -35,15 +35,14 @@ class Keys(NamedTuple):
 
   Attributes:
     row: (B, F) vectors.
-    number: (B,) number of the row in the global batch.
-    valid: (B,) bool, False for a row that is no candidate.
+    number: (B,) number of the row in the global batch; -1 for a row that is no
+      candidate. So the mask needs no array, which would have to travel.
     group: (B,) int; a row of the query's own group is no negative. None if
       every row is a group of its own.
   """
 
   row: jax.Array
   number: jax.Array
-  valid: jax.Array
   group: jax.Array | None
 
 
@@ -214,14 +213,11 @@ def _keys(key_BxF, valid_B, group_B, axis_name):
   number_B += jnp.zeros_like(key_BxF[:, 0], jnp.int32)
   if valid_B is None:
     valid_B = jnp.ones_like(key_BxF[:, 0], bool)
-  return Keys(key_BxF, number_B, valid_B, group_B)
+  return Keys(key_BxF, jnp.where(valid_B, number_B, -1), group_B)
 
 
 def _gathered(own, axis_name):
-  whole = own._replace(number=None)
-  whole = jax.tree.map(lambda x: collectives.gather(x, axis_name), whole)
-  number_G = jnp.arange(whole.row.shape[0], dtype=own.number.dtype)
-  return whole._replace(number=number_G)
+  return jax.tree.map(lambda x: collectives.gather(x, axis_name), own)
 
 
 def _logits(query_BxF, own, keys):
@@ -233,7 +229,7 @@ def _logits(query_BxF, own, keys):
     same = own.group[:, None] == keys.group
     logits = jnp.where(me | ~same, logits, low)
   # Not -inf: of a query without any candidate inf - inf would be NaN.
-  return jnp.where(keys.valid, logits, low)
+  return jnp.where(keys.number >= 0, logits, low)
 
 
 def _nothing(query_BxF, own):
@@ -266,4 +262,4 @@ def _result(sums, own):
 
 
 def _counted(x_B, own):
-  return jnp.where(own.valid, x_B, 0)
+  return jnp.where(own.number >= 0, x_B, 0)
