@@ -3,7 +3,7 @@
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -118,8 +118,6 @@ def prepare(config: Config) -> Job:
     halve_at=options_of_probes.pop("halve_at"),
     max_norm=options_of_probes.pop("max_norm"),
   )
-  # Modalities with a code a step, if there are any: others have one a clip.
-  default = fine or tokenizer.modalities
   return Job(
     settings=build.as_json(config),
     checkpoint=str(config.checkpoint),
@@ -127,8 +125,8 @@ def prepare(config: Config) -> Job:
     source=config.data.source,
     splits=splits,
     tasks=tuple(config.tasks),
-    trained_on=tuple(config.trained_on) or default,
-    tested_on=tuple(config.tested_on) or default,
+    trained_on=_modalities(config.trained_on, tokenizer),
+    tested_on=_modalities(config.tested_on, tokenizer),
     protocol=config.protocol,
     toc=options,
     keep_M=keep_M,
@@ -189,6 +187,12 @@ def run(job: Job, workdir: pathlib.Path, console: Console) -> dict[str, Any]:
     f"results.json, .md, .png and .pdf are in {workdir}", soft_wrap=True
   )
   return results
+
+
+def _modalities(named: Sequence[str], model: Tokenizer) -> tuple[str, ...]:
+  """Those named; else those with a code a step, if there are any; else all."""
+  fine = tuple(model.settings["fine"])
+  return tuple(named) or fine or model.modalities
 
 
 def _check_kinds(task: str, source: str) -> None:

@@ -22,8 +22,8 @@ Params = Mapping[str, Any]
 class Outputs(NamedTuple):
   """The outputs of a network, as mappings from modality.
 
-  A method leaves those empty that its network does not have. In FCID the first
-  five and `general_steps` hold the fine-aligned modalities, the others all.
+  Fields that a method's network does not make are empty. In FCID the first five
+  and `general_steps` hold the fine-aligned modalities, the others hold all.
 
   Attributes:
     tokens: (B, T, D), one for each time step.
@@ -149,8 +149,8 @@ def counted(mask_BxT: jax.Array | None, present_B: jax.Array) -> jax.Array:
 def context(inputs: LossInputs) -> jax.Array:
   """The last token of the CPC context: a scalar, or (B,) if steps are padded.
 
-  A shorter sample is cut at the same part of its length. So it takes part in
-  every step, as long as a token is left to predict.
+  In a shorter sample the context ends at the same share of its own length. So
+  each sample takes part in every training step, if it has a token to predict.
   """
   start = inputs.draws.start
   lengths = [inputs.mask[m].sum(1) for m in inputs.fine if m in inputs.mask]

@@ -99,8 +99,8 @@ def cpc(
     start: index of the last token of the context, a scalar or (B,).
     modalities: the time-aligned modalities.
     self_weight: weight of the pairs m -> m; all others weigh 1.
-    normalize: divides by the sum of the weights, so that ignorance costs log G,
-      however many modalities there are.
+    normalize: divides by the sum of the weights, so that the loss by chance is
+      log G, however many modalities there are.
     mask: modality -> (B, T) bool. Samples whose future token is padding in any
       modality are left out.
     present: modality -> (B,) bool. Samples without one of a pair's modalities

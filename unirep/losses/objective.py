@@ -2,20 +2,21 @@
 
 In the released code every weight is 1, so the size of a term's raw numbers
 decides how much it counts. The fine video reconstruction and the CLUB terms are
-tens to hundreds; CPC and InfoNCE, which align the modalities, stay below ten;
-hence nearly all of the clipped gradient serves the former. In the clean preset
-the keywords of each loss first give it a scale that has a meaning:
+tens to hundreds, and CPC and InfoNCE, which align the modalities, stay below
+ten. Hence nearly all of the clipped gradient serves reconstruction and CLUB. In
+the clean preset the keywords of each loss first give it a unit:
 
   reconstruction   share of variance left unexplained: 1 for a decoder that
                    predicts the mean, 0 for a perfect one
-  CPC, InfoNCE     nats: log(batch size) for ignorance, 0 for perfect
+  CPC, InfoNCE     nats: log(batch size) by chance, 0 if every pair is found
   CMCM             nats, likewise
   CLUB             nats per feature, never below 0
-  matching         nats: log(codes) for ignorance, 0 if every modality alone
+  matching         nats: log(codes) by chance, 0 if every modality alone
                    chooses the jointly assigned code
 
-Only then is it weighted. The losses that align modalities weigh most, because
-no other loss creates alignment.
+The weights of the clean preset, mostly 1, apply to these units. By chance the
+losses that align modalities are then the largest, as they should be: no other
+loss creates alignment.
 """
 
 from collections.abc import Callable, Mapping

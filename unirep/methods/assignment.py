@@ -86,10 +86,9 @@ def health(
 ) -> dict[str, jax.Array]:
   """Usage in this batch, running perplexity, agreement between modalities.
 
-  Usage is counted on the first assignment. It and agreement take the nearest
-  code of each modality alone, whatever code was assigned jointly. Codes that
-  were placed in this step do not enter the perplexity: their count is not made
-  of hits yet.
+  Usage is counted on the first assignment. Usage and agreement take the nearest
+  code of each modality alone, not the joint code. Codes that were placed in
+  this step do not enter the perplexity: their count is not made of hits yet.
 
   Args:
     order: names of all modalities.

@@ -31,7 +31,8 @@ class FCID(Network):
   """A description of the network; its methods are pure functions.
 
   Attributes:
-    steps: whether training also makes the vectors of single steps.
+    steps: whether training also makes vectors of single steps, and assigns
+      codes to them.
   """
 
   steps: bool = True

@@ -36,7 +36,7 @@ class Init(Protocol):
 
     Args:
       key: PRNG key.
-      batch: of which only the shapes matter.
+      batch: only its shapes matter.
 
     Returns:
       Parameters, which the gradient moves; the codebook, which `Update` moves;
@@ -53,7 +53,7 @@ class Draw(Protocol):
 
     Args:
       key: PRNG key, equal on all devices.
-      batch: of this device, of which only the shapes matter.
+      batch: the batch of this device; only its shapes matter.
       rows: number of samples in the global batch.
     """
     ...

@@ -50,7 +50,7 @@ class Network:
     hidden: width of their feed-forward layers.
     layers: their depth.
     dropout: their dropout rate.
-    pool: the pool of grids, see `encoders.GridPool`.
+    pool: how grids become vectors, see `encoders.GridPool`.
     sphere: whether vectors before quantization are scaled to the sphere on
       which the codes lie, see `codebook.on_sphere`.
     dtype: computation type (None: that of the features).

@@ -62,8 +62,8 @@ class Recipe(NamedTuple):
 
 
 def method(recipe: Recipe) -> Method:
-  """The four functions that `train` trains, for one recipe."""
-  # `train` sees four functions of arrays, and no configuration.
+  """The method of a recipe: four functions with the recipe bound."""
+  # Training sees four functions of arrays, and no configuration.
   bind = functools.partial
   return Method(
     init=bind(init, recipe),

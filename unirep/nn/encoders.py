@@ -29,8 +29,8 @@ class GridPool(nn.Module):
 
   Attributes:
     how: one of `POOLS`. "sum" adds up the H*W positions: H*W * mean *
-      (1 + gate). The released attention amounts to that, since its softmax runs
-      over an axis of length 1. "attention" is the intended softmax over
+      (1 + gate). The released attention computes the same, since its softmax
+      runs over an axis of length 1. "attention" is the intended softmax over
       positions, times H*W, so that both have the same magnitude.
     reduction: F over the width of the gate's hidden layer.
     dtype: computation type.
@@ -75,7 +75,8 @@ class Tokens(nn.Module):
   """The general encoder: (B, T, ...) raw features -> (B, T, D) tokens.
 
   Attributes:
-    pool: layer that makes a vector of each time step; None if it is one.
+    pool: layer that makes a vector of each time step's features; None if they
+      are a vector already.
     attends: whether a transformer attends over time; False encodes step by
       step.
     dim: width D.
@@ -118,8 +119,8 @@ class Tokens(nn.Module):
 class GridSpecific(nn.Module):
   """Specific encoder of grids: (B, T, H, W, F) -> (B, T, H-4, W-4, S).
 
-  The second result, (B, T, F), is a projection of the grid's mean, which stands
-  for the grid in CLUB.
+  The second result, (B, T, F), is a projection of the grid's mean over
+  positions; CLUB takes it instead of the grid.
   """
 
   width: int

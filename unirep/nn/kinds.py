@@ -17,8 +17,8 @@ class Kind(NamedTuple):
   Attributes:
     axes: names of the axes of a time step's features, the width F last.
     least: smallest size of each axis but the width.
-    pool: (how, dtype) -> layer that makes a vector of a time step; None if it
-      is one.
+    pool: (how, dtype) -> layer that makes a vector of a time step's features;
+      None if they are a vector already.
     attends: whether tokens attend over time.
     specific: (width, dtype) -> specific encoder.
     decoder: (width, dtype) -> decoder of codes and specific features.

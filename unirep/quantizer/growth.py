@@ -47,8 +47,8 @@ LOOK = 64  # codes a step that `merge` compares with all others
 class Near(NamedTuple):
   """The similarity of vectors to the nearest of the codes so far.
 
-  Kept beside the codes while codes are placed, so that a further code costs one
-  product with it instead of all distances anew.
+  It is updated whenever a code is placed, so that a new code costs one inner
+  product with each vector, and distances to all codes are not computed again.
 
   Attributes:
     each_MxR: inner product of each modality's vector with its nearest code.
@@ -85,13 +85,13 @@ def update(
     progress: share of training that is done.
     decay: see `codebook.joint_update`.
     limit: a code that no modality chose for more steps falls asleep.
-    places: proposals of a step, so that 4 may place 128 codes in 32 steps.
+    places: proposals in a step; with 4, up to 128 codes are placed in 32 steps.
     threshold: least score of a clip or step that may get a code, see above.
     agreed: of the clips and steps where at least one modality would choose the
       code, the least share in which all must.
     until: progress at which placements end, so that codes come to rest.
-    count: count of a code that is placed. The smaller it is, the sooner the
-      vectors that choose the code move it.
+    count: first count of a code that is placed. The smaller it is, the more
+      the vectors that choose the code move it.
     axis_name: the device axis over which samples are spread.
   """
   codebook = codebooks.joint_update(

@@ -53,7 +53,7 @@ def run(
     log: receives the metrics.
     log_every: steps between two lines of the log; the last step has one too.
     save: (state, whether it is the last) -> whether there is a checkpoint of
-      it. All but the last may be written while training goes on.
+      it. Only the last must be written before it returns.
     save_every: steps between two calls of `save`; the last state is saved too.
 
   Returns:
