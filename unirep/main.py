@@ -33,7 +33,9 @@ def run(argv: list[str]) -> int:
       f"needs Python {'.'.join(map(str, LEAST))} or newer, this is "
       f"{sys.version.split()[0]}; make a virtual environment with a newer one"
     )
-  if any(x in ("-h", "--help", "--helpfull") for x in argv[1:]):
+  # Alone it would train for minutes, which a first look does not ask for.
+  helps = ("-h", "--help", "--helpfull")
+  if len(argv) == 1 or any(x in helps for x in argv[1:]):
     from unirep.cli import help
 
     sys.stdout.write(help.text(argv[1:]))

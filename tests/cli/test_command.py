@@ -57,6 +57,11 @@ def test_says_its_version(tmp_path):
   assert said == f"unirep {unirep.__version__}\n"
 
 
+def test_alone_it_prints_the_help(tmp_path):
+  assert run(tmp_path, "-m", "unirep").stdout == help.text([])
+  assert not [*tmp_path.iterdir()]
+
+
 def test_every_key_is_in_the_help():
   """Of the default and of every variant, its last name at least."""
 

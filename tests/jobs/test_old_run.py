@@ -41,6 +41,8 @@ def config_of(**changes):
 
 def test_its_model_gives_the_same_codes(folder):
   model = unirep.load("run")
+  shown = "<Tokenizer of video, audio: 8 codes of 4 dimensions, 4 awake>"
+  assert repr(model) == shown
   with np.load("features.npz") as file:
     features = {m: file[m] for m in model.modalities}
   with np.load("expected.npz") as expected:

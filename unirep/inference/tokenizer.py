@@ -65,6 +65,13 @@ class Tokenizer:
     self._rows = rows
     self._may_miss = presence.expected(settings["data"])
 
+  def __repr__(self) -> str:
+    K, D = self.codebook.shape
+    return (
+      f"<Tokenizer of {', '.join(self.modalities)}: {K} codes of {D}"
+      f" dimensions, {int(self.awake.sum())} awake>"
+    )
+
   def __reduce__(self):
     """Pickles the parts; programs are compiled again after unpickling."""
     parts = self.network, self.params, self.codebook, self.settings

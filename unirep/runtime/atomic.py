@@ -3,9 +3,10 @@
 import contextlib
 import errno
 import json
+import math
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # OSError.errno: disk full
@@ -30,9 +31,21 @@ def whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-  """Writes a value as JSON; the file is whole or not there."""
+  """Writes a value as JSON, whole or not at all; NaN becomes null."""
   with whole(path) as part:
-    part.write_text(json.dumps(value, indent=1) + "\n")
+    text = json.dumps(_strict(value), indent=1, allow_nan=False)
+    part.write_text(text + "\n")
+
+
+def _strict(value: Any) -> Any:
+  """JSON has no NaN and no infinity: strict parsers refuse them."""
+  if isinstance(value, Mapping):
+    return {key: _strict(part) for key, part in value.items()}
+  if isinstance(value, list | tuple):
+    return [_strict(part) for part in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
 
 
 def cache() -> pathlib.Path:
