@@ -205,6 +205,12 @@ def test_a_holdout_is_of_other_samples_whatever_the_seed(tmp_path):
   assert parts[0] == parts[1]
   config.data.holdout_seed = 1
   assert contents(sources.pair(config.data, ("a",))[1]) != parts[0]
+  other = tmp_path / "other.npz"
+  np.savez(other, a=np.random.default_rng(1).normal(size=(9, 3)))
+  config.data.validation = str(other)
+  train, test = map(contents, sources.pair(config.data, ("a",)))
+  assert (len(train), len(test)) == (40, 9)
+  assert not train & test
 
 
 @pytest.mark.parametrize("kind", ["clips", "events"])

@@ -25,6 +25,7 @@ ADDED: dict[str, Any] = {
   **{"allow_changed": False, "data.device_resident": False},
   **{"data.converted": "", "data.exclude": "", "data.whole": True},
   "data.limit": 64,
+  "data.validation": "",
 }
 
 

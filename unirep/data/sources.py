@@ -182,6 +182,9 @@ def _arrays_pair(options, modalities):
   if not options["path"]:
     raise InputError("data.path is empty; name a file or folder of features")
   whole = _opened(options["path"], options["missing"], modalities)
+  if options["validation"]:
+    path, missing = options["validation"], options["missing"]
+    return whole, _opened(path, missing, modalities)
   return arrays.split(whole, options["holdout"], options["holdout_seed"])
 
 
