@@ -493,7 +493,8 @@ def test_a_batch_is_no_larger_than_the_data(samples, batch):
   made = preparation.prepare(config)
   text = preparation.describe(made)
   assert made.batch_size == batch
-  assert (f"instead of 64: there are {samples}" in text) == (batch < 64)
+  assert f"{samples} samples to learn from, 8 held out" in text
+  assert ("samples instead of 64" in text) == (batch < 64)
   assert made.settings["batch_size"] == 64  # as the user gave it
   assert len(next(made.batches)["features"]["audio"]) == batch
 

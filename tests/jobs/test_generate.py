@@ -148,7 +148,7 @@ def test_several_checkpoints_have_a_mean(model, fsdd, tmp_path):
     ({"seed": -1}, "seed=-1"),
     ({"data": {"test_size": 0}}, "data.test_size=0"),
     ({"data": {"validation_size": 0}, "split": "validation"}, "no samples"),
-    ({"data": {"source": "synthetic"}}, "lacks the key data.classes"),
+    ({"data": {"source": "synthetic"}}, "can be shown"),
   ],
 )
 def test_what_is_wrong_is_said_in_one_line(
@@ -348,7 +348,7 @@ def test_what_is_not_finite_is_not_judged(monkeypatch):
   monkeypatch.setattr(generators.flow, "sample", sample)
   codes = Codes({m: np.ones((2, 3), int) for m in ("audio", "video")}, {}, {})
   codes.idx["text"] = np.ones((2, 1), int)
-  with pytest.raises(InputError, match="'video' is not finite"):
+  with pytest.raises(InputError, match="'video' from the flow are not finite"):
     made_of(codes, guidance=1.0, sampling_steps=2)
 
 
