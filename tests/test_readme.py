@@ -64,7 +64,8 @@ def test_your_data_in_ten_lines(tmp_path, monkeypatch, one_device):
   made, text = prepared(config)
   assert len(made.train) == 58
   assert made.batch_size == 56
-  assert "a batch has 56 samples instead of 80: there are 58" in text
+  assert "58 samples to learn from, 6 held out" in text
+  assert "a batch has 56 samples instead of 80" in text
   assert "1, 2, 4 or 8 devices" in text
 
 

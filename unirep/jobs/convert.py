@@ -57,7 +57,7 @@ def prepare(config: Config) -> Job:
     if not config.path:
       raise InputError("path is empty; name a .pt file, or a folder")
     path = pathlib.Path(os.path.expanduser(config.path))
-    return Job(settings, config.to, _foreign(path), path.is_file())
+    return Job(settings, config.to, _foreign(path), os.path.isfile(path))
   if not config.checkpoint:
     raise InputError("checkpoint is empty; name the work directory of a run")
   path = pathlib.Path(os.path.expanduser(config.checkpoint))
@@ -81,7 +81,7 @@ def run(job: Job, workdir: pathlib.Path, console: Console) -> dict[str, Any]:
 
 def _foreign(path: pathlib.Path) -> Model:
   """A model of the official scripts, or of `_safetensors`."""
-  read = _portable if path.is_dir() else _official
+  read = _portable if os.path.isdir(path) else _official
   try:
     model = read(path)
     _network(model)
