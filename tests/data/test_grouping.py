@@ -143,4 +143,24 @@ def test_data_too_large_to_compare_are_split_by_rows(monkeypatch):
   monkeypatch.setattr(grouping, "files", None)
   train, test = arrays.split(reused_source(), 0.1, 0)
   assert (len(train), len(test)) == (1382, 154)
-  assert "too large to compare" in test.note
+  assert "too large: they are not compared" in test.note
+
+
+def test_a_function_says_itself_which_rows_belong_together():
+  class Made:
+    def __init__(self, **more):
+      self.__dict__.update(more)
+
+    def __len__(self):
+      return 60
+
+    def __getitem__(self, index):
+      assert index == 0, "samples may take long to make"
+      return {"features": {"a": np.zeros((1, 2), np.float32)}}
+
+  _, test = arrays.split(Made(), 0.1, 0)
+  assert (len(test), "by a function" in test.note) == (6, True)
+  group_N = np.arange(60) // 2
+  split = grouping.hold_out(Made(groups=group_N), 0.2, 0)
+  assert not {*group_N[split.train]} & {*group_N[split.test]}
+  assert (len(split.train), len(split.test)) == (48, 12)

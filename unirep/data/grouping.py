@@ -37,8 +37,10 @@ class Split(NamedTuple):
 def hold_out(source: Source, share: float, seed: int) -> Split:
   """Splits a source so that no file is on both sides.
 
-  Rows of one file have equal features. A source of more than `READ` bytes is
-  not read for that: its rows are split one by one.
+  Rows of one file have equal features. Two kinds of sources are not read for
+  that, and their rows are split one by one: those of more than `READ` bytes,
+  and those of a user's function, whose samples may take long to make. A source
+  may say itself which rows belong together: `groups` (N,) of integers.
 
   Args:
     source: two samples or more.
@@ -54,12 +56,17 @@ def hold_out(source: Source, share: float, seed: int) -> Split:
   if class_N is not None and np.shape(class_N) != (size,):
     class_N = None
   nbytes = sum(x.nbytes for x in source[0]["features"].values())
-  if nbytes * size > READ:
+  groups = getattr(source, "groups", None)
+  if groups is not None:
+    columns = {"groups": np.unique(groups, return_inverse=True)[1]}
+  elif hasattr(source, "stored") and nbytes * size <= READ:
+    columns = files(source)
+  else:
+    why = "too large" if hasattr(source, "stored") else "made by a function"
     return split(every, share, seed)._replace(
-      note="held-out rows may share files with others: the data are too large"
-      " to compare"
+      note="held-out rows may share files with others, since the data are"
+      f" {why}: they are not compared"
     )
-  columns = files(source)
   used = reused(columns, share, class_N)
   file_NxM = np.stack([*used.values()], 1) if used else every
   rows = split(file_NxM, share, seed, class_N)
