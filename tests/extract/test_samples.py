@@ -4,6 +4,7 @@ import collections
 import csv
 import os
 
+import numpy as np
 import pytest
 
 from unirep.extract import samples
@@ -233,3 +234,46 @@ def test_labels_that_are_numbers_stay():
   assert samples.classes(labelled("7", "3")) == {"7": 7, "3": 3}
   assert samples.classes(labelled("7", "b")) == {"7": 0, "b": 1}
   assert samples.classes(many(3)) == {}
+
+
+def test_a_label_below_0_is_no_class():
+  """As in label/class: nobody knows it. It was class 0 once."""
+
+  def numbers(*labels):
+    return samples.classes(
+      [samples.Sample(id=x, files={}, label=x) for x in labels]
+    )
+
+  assert numbers("3", "-1", "0") == {"0": 0, "3": 3, "-1": -1}
+  assert numbers("dog", "cat", "-1") == {"cat": 0, "dog": 1, "-1": -1}
+  assert numbers("-0", "a-1") == {"-0": 0, "a-1": 1}
+
+
+def test_names_in_both_forms_of_unicode_are_one_sample(tmp_path):
+  composed, decomposed = "caf\u00e9.mp4", "cafe\u0301.txt"
+  touch(tmp_path, composed, decomposed)
+  (sample,) = found(tmp_path).values()
+  assert sample.files == {
+    "video": str(tmp_path / composed),
+    "text": str(tmp_path / decomposed),
+  }
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "I;16"])
+def test_a_picture_is_turned_as_its_camera_was_held(tmp_path, mode):
+  from PIL import Image
+
+  from unirep.extract import images
+
+  x = np.zeros((32, 64), np.uint16 if mode == "I;16" else np.uint8)
+  x[:, :32] = 65535 if mode == "I;16" else 255  # the left half is white
+  image = Image.fromarray(x)
+  if mode != "I;16":
+    image = image.convert("RGB" if mode == "P" else mode)
+    image = image.quantize(4) if mode == "P" else image
+  exif = Image.Exif()
+  exif[0x0112] = 6  # to be turned by a quarter, clockwise
+  image.save(tmp_path / "a.png", exif=exif)
+  grid_HxWx3 = images.read(str(tmp_path / "a.png"), (64, 32))
+  assert grid_HxWx3[:24].min() > 200, "the left half comes to the top"
+  assert grid_HxWx3[40:].max() < 50

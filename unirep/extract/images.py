@@ -31,9 +31,9 @@ def read(path: str, size: tuple[int, int]) -> np.ndarray:
       with Image.open(path, formats=FORMATS) as image:
         check_size(path, image.width, image.height)
         image.load()
-        rgb = _rgb(image)
-        ImageOps.exif_transpose(rgb, in_place=True)
-        return fit(rgb, size)
+        # Before colours change: conversions drop the orientation.
+        ImageOps.exif_transpose(image, in_place=True)
+        return fit(_rgb(image), size)
   except UnidentifiedImageError as error:
     raise BrokenError(path, f"is no image ({', '.join(FORMATS)})") from error
   except BrokenError:
@@ -84,7 +84,6 @@ def _rgb(image):
     x /= 65535.0 if image.mode.startswith("I") else max(1.0, float(x.max()))
     x *= 255
     grey = Image.fromarray(x.clip(0, 255, out=x).astype(np.uint8))
-    grey.info, grey._exif = image.info, getattr(image, "_exif", None)
     return grey.convert("RGB")
   if image.has_transparency_data:
     rgba = image if image.mode == "RGBA" else image.convert("RGBA")

@@ -4,6 +4,8 @@ import csv
 import hashlib
 import os
 import pathlib
+import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -20,6 +22,7 @@ KINDS = {  # suffix -> the column that a file in a folder is for
   **dict.fromkeys(texts.SUFFIXES, "text"),
   **dict.fromkeys(series.SUFFIXES, "sensor"),
 }
+UNKNOWN = re.compile(r"-0*[1-9][0-9]*")  # a label below 0
 COLUMNS = ("id", "video", "audio", "image", "text", "label", "split")
 TIMES = ("start", "end")
 MOST = 2**22  # lines of a table
@@ -88,7 +91,9 @@ def walk(folder: pathlib.Path, columns: Iterable[str]) -> list[Sample]:
   for path in _files(folder):
     kind = KINDS.get(path.suffix.lower())
     if kind in wanted:
-      name = path.relative_to(folder).with_suffix("")
+      # One name may be written in two forms of Unicode, as macOS does.
+      stem = path.relative_to(folder).with_suffix("").as_posix()
+      name = pathlib.PurePosixPath(unicodedata.normalize("NFC", stem))
       groups.setdefault(name, {}).setdefault(kind, []).append(str(path))
   tops = {name: name.parts[0] if len(name.parts) > 1 else "" for name in groups}
   tops = {name: ALIASES.get(top, top) for name, top in tops.items()}
@@ -273,8 +278,16 @@ def _digest(name: str) -> bytes:
 
 
 def classes(samples: Iterable[Sample]) -> dict[str, int]:
-  """Name of a class -> its number; names that are numbers keep them."""
-  names = sorted({s.label for s in samples if s.label})
+  """Name of a class -> its number; names that are numbers keep them.
+
+  A label below 0 says that nobody knows the class: its number is -1.
+  """
+  labels = {s.label for s in samples if s.label}
+  unknown = {name for name in labels if UNKNOWN.fullmatch(name)}
+  return _numbers(sorted(labels - unknown)) | dict.fromkeys(unknown, -1)
+
+
+def _numbers(names: Sequence[str]) -> dict[str, int]:
   if all(name.isdecimal() and len(name) < 20 for name in names):
     numbers = {name: int(name) for name in names}
     # 1 and 01 are two names of one number.
